@@ -41,7 +41,7 @@ pub struct Jobs(Arc<BTreeMap<&'static str, Arc<dyn Job>>>);
 /// Every kind there is.
 static KINDS: LazyLock<Jobs> = LazyLock::new(|| {
     let kinds = [
-        Arc::new(alerts::Alerts) as Arc<dyn Job>,
+        Arc::new(alerts::Alerts::default()) as Arc<dyn Job>,
         Arc::new(anomalies::Anomalies),
         Arc::new(correlate::Correlate),
         Arc::new(duplicates::Duplicates),

@@ -16,7 +16,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use analysis::alerts::{
@@ -27,7 +27,7 @@ use chrono::{DateTime, Utc};
 use datafusion::logical_expr::{ident, lit};
 use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Code, Error, Result, Session, Version, WriteMode};
+use engine::{Code, CommitRecord, Error, Result, Session, Version, WriteMode};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -42,7 +42,7 @@ use crate::tables::columns::texts;
 use crate::tables::input::InputTable;
 pub use params::Params;
 pub(crate) use params::RULES_MAX;
-use read::{Known, Read, Reader};
+use read::{Known, Opened, Read, Reader};
 
 /// The kind's name, and that of its output unless told otherwise.
 pub(crate) const NAME: &str = "alerts";
@@ -58,7 +58,16 @@ const READ_MAX: Duration = Duration::from_secs(3);
 const COMMIT_MS: i64 = 1_000;
 
 /// The job kind.
-pub struct Alerts;
+pub struct Alerts {
+    /// How long a run reads commits.
+    read_max: Duration,
+}
+
+impl Default for Alerts {
+    fn default() -> Self {
+        Self { read_max: READ_MAX }
+    }
+}
 
 /// Rules that were read before.
 static RULES_READ: Known = Known::new();
@@ -169,6 +178,7 @@ impl Job for Alerts {
                 None => defined,
             };
             let mut work = Work::begin(ctx, &params, &rules, before.clone(), now_us).await?;
+            work.read_max = self.read_max;
             work.commits().await?;
             // Of what is yet to be read nothing is over, and nothing lasts.
             if work.left == 0 {
@@ -258,6 +268,8 @@ struct Work<'a> {
     new: HashSet<&'a str>,
     /// The instant that the clock shows.
     now_us: i64,
+    /// How long it reads commits.
+    read_max: Duration,
     rows: u64,
     read: u64,
     gone: u64,
@@ -309,6 +321,7 @@ impl<'a> Work<'a> {
             adopted,
             new,
             now_us,
+            read_max: READ_MAX,
             rows,
             read,
             gone,
@@ -345,24 +358,31 @@ impl<'a> Work<'a> {
         let expected = usize::try_from(last.0.saturating_sub(first)).unwrap_or(usize::MAX);
         let mut is_gone = made.len() < expected;
         let began = Instant::now();
-        let mut coming = made.iter().filter(|commit| !is_still(commit) && commit.changes_rows);
+        let mut coming: VecDeque<&CommitRecord> =
+            made.iter().filter(|commit| !is_still(commit) && commit.changes_rows).collect();
         let mut left_us = None;
-        while let Some(commit) = coming.next() {
+        let mut opened = Opened::new();
+        while let Some(&commit) = coming.front() {
             if is_gone {
                 break;
             }
             // What was read is kept, whatever becomes of a run that takes long.
-            if self.read > 0 && began.elapsed() >= READ_MAX {
+            if self.read > 0 && began.elapsed() >= self.read_max {
                 left_us = Some(commit.at.timestamp_micros());
-                self.left = 1 + coming.count() as u64;
+                self.left = coming.len() as u64;
                 break;
             }
             ctx.check()?;
             self.words_before(Some(commit.at.timestamp_micros()))?;
-            let Some((found, left_out)) = reader.commit(commit).await? else {
+            if opened.is_empty() {
+                opened = reader.added(coming.iter().copied()).await;
+            }
+            let Some(added) = opened.pop_front().transpose()?.flatten() else {
                 is_gone = true;
                 break;
             };
+            let (found, left_out) = reader.commit(commit, added).await?;
+            coming.pop_front();
             self.read += 1;
             self.left_out += left_out;
             for (rule, commit) in rules.iter().zip(found) {

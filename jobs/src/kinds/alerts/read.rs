@@ -15,6 +15,7 @@ use datafusion::prelude::DataFrame;
 use datasets::DatasetName;
 use engine::{Code, CommitRecord, Error, Result, Session, Version};
 use futures::StreamExt;
+use futures::future::join_all;
 use parking_lot::Mutex;
 
 use super::NAME;
@@ -27,6 +28,9 @@ use crate::tables::input::{InputTable, is_text};
 const FIRST_ROWS_MAX: usize = 1_000_000;
 /// Memory of a sample: its group, and as much again while it is sorted.
 const SAMPLE_BYTES: usize = 256;
+
+/// Commits that are opened together.
+const TOGETHER: usize = 4;
 
 /// Datasets whose rules are kept as they were read.
 const KNOWN_MAX: usize = 32;
@@ -269,6 +273,23 @@ pub(super) struct Reader<'a> {
     failed: BTreeMap<usize, String>,
 }
 
+/// Rows of versions that were opened, in order; none of one whose files are gone.
+pub(super) type Opened = VecDeque<Result<Option<DataFrame>>>;
+
+/// The rows that a version added; none where its files are gone.
+async fn opened(
+    ctx: &RunContext,
+    dataset: &DatasetName,
+    made: &CommitRecord,
+) -> Result<Option<DataFrame>> {
+    let before = Version(made.version.0.saturating_sub(1));
+    match ctx.engine().changes(ctx.principal(), dataset, before, made.version).await {
+        Ok(changes) => Ok(Some(changes.added)),
+        Err(error) if error.code() == Code::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 impl<'a> Reader<'a> {
     /// Also says which rules do not fit the dataset as it is by now: the others go on.
     pub(super) async fn new(
@@ -318,24 +339,19 @@ impl<'a> Reader<'a> {
         self.failed.values()
     }
 
-    async fn added(&self, made: &CommitRecord) -> Result<Option<DataFrame>> {
-        let (ctx, before) = (self.ctx, Version(made.version.0.saturating_sub(1)));
-        let changes =
-            ctx.engine().changes(ctx.principal(), self.dataset, before, made.version).await;
-        match changes {
-            Ok(changes) => Ok(Some(changes.added)),
-            Err(error) if error.code() == Code::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+    /// The rows that the first of some versions added, opened together; each to its end, as one that waits keeps others waiting.
+    pub(super) async fn added(&self, made: impl IntoIterator<Item = &CommitRecord>) -> Opened {
+        let some = made.into_iter().take(TOGETHER);
+        join_all(some.map(|made| opened(self.ctx, self.dataset, made))).await.into()
     }
 
-    /// What a version added, as the rules see it, and for how many of them it was too much; `None` where its files are gone.
+    /// What a version added, as the rules see it, and for how many of them it was too much.
     pub(super) async fn commit(
         &mut self,
         made: &CommitRecord,
-    ) -> Result<Option<(Vec<Commit>, u64)>> {
+        added: DataFrame,
+    ) -> Result<(Vec<Commit>, u64)> {
         let (version, at_us) = (made.version.0, made.at.timestamp_micros());
-        let Some(added) = self.added(made).await? else { return Ok(None) };
         let every: Vec<usize> = (0..self.fitting.read.len()).collect();
         let mut left_out = 0;
         let found = match self.samples(added.clone(), &every, at_us).await {
@@ -356,13 +372,13 @@ impl<'a> Reader<'a> {
             found => found?,
         };
         let commits = found.into_iter().map(|rows| Commit { version, at_us, rows });
-        Ok(Some((commits.collect(), left_out)))
+        Ok((commits.collect(), left_out))
     }
 
     /// The same as one rule sees it.
     pub(super) async fn one(&mut self, at: usize, made: &CommitRecord) -> Result<Commit> {
         let (version, at_us) = (made.version.0, made.at.timestamp_micros());
-        let mut found = match self.added(made).await? {
+        let mut found = match opened(self.ctx, self.dataset, made).await? {
             Some(added) => self.samples(added, &[at], at_us).await?,
             None => Vec::new(),
         };
