@@ -331,14 +331,18 @@ __device__ NEVER_INLINED Real pass(const Series& series, const Scratch& scratch,
         }
     }
     double ss[STRETCH];
-    samples -= STRETCH;
-    load(samples, ys);
-    if (SEASON != NONE) {
-        seasons -= to_next_seasons;
-        load(seasons, ss);
-    }
-    states -= to_next_states;
-    double2 before = *(const double2*)states;
+    double2 before;
+    const auto load_earlier = [&] {
+        samples -= STRETCH;
+        load(samples, ys);
+        if (SEASON != NONE) {
+            seasons -= to_next_seasons;
+            load(seasons, ss);
+        }
+        states -= to_next_states;
+        before = *(const double2*)states;
+    };
+    load_earlier();
     const int odd = steps % STRETCH;
 #pragma unroll 1
     for (int here = odd == 0 ? STRETCH : odd, left = steps; left > 0; left -= here, here = STRETCH) {
@@ -349,14 +353,7 @@ __device__ NEVER_INLINED Real pass(const Series& series, const Scratch& scratch,
         level = Real(before.x);
         trend = Real(before.y);
         if (left > here) {
-            samples -= STRETCH;
-            load(samples, ys);
-            if (SEASON != NONE) {
-                seasons -= to_next_seasons;
-                load(seasons, ss);
-            }
-            states -= to_next_states;
-            before = *(const double2*)states;
+            load_earlier();
         }
         u32 seen = 0;
 #pragma unroll 1
