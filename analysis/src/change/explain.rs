@@ -16,9 +16,8 @@ pub const DEPTH_LIMIT: usize = 4;
 /// Most findings that can be asked for.
 const FINDINGS_LIMIT: usize = 100;
 
-/// Cells times subsets of dimensions that one search looks at, at most; with more, groups have fewer pairs. A second or three on
-/// two cores.
-const WORK_MAX: u64 = 1 << 27;
+/// Cells times subsets of dimensions that one search looks at, at most; with more, groups have fewer pairs.
+const WORK_MAX: u64 = 1 << 29;
 
 /// Groups that are taken, however few are told: so many stand out that they are what moved, or the rest is.
 const TAKEN_MIN: usize = 10;

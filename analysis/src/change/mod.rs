@@ -1,6 +1,6 @@
 //! Why a measure changed between two periods: which values of which dimensions carry the change.
 //!
-//! 1. [`cells`]: sums of both periods for each combination of values.
+//! 1. [`gather`], [`cells`]: sums of both periods for each combination of values.
 //! 2. [`excess`]: what a group moved by beyond the rest, and whether noise would.
 //! 3. [`search`]: the group of up to three pairs of dimension and value that stands out most.
 //! 4. [`explain`]: again without its cells, until nothing stands out; then the findings with their numbers.
@@ -38,6 +38,7 @@ mod contribution;
 mod edges;
 mod excess;
 mod explain;
+mod gather;
 mod search;
 mod tally;
 #[cfg(test)]
@@ -49,6 +50,7 @@ pub use cells::{BadCells, Cells, DIMENSIONS_MAX, Dimension, Measure, Period, VAL
 pub use contribution::{Parts, quantile_factor};
 pub use excess::Background;
 pub use explain::{DEPTH_LIMIT, Explanation, Finding, Options, Outcome, explain};
+pub use gather::{Gather, Rows, TooManyCells};
 
 /// A value of a dimension, both by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -439,13 +439,13 @@ fn without_rows_or_denominators_there_is_nothing_to_compare() {
 
 #[test]
 fn groups_have_fewer_pairs_where_there_would_be_too_many() {
-    assert_eq!([depth(1_000_000, 6, 3), depth(1_000_000, 10, 3), depth(10, 2, 3)], [3, 2, 2]);
+    assert_eq!([depth(1_000_000, 6, 3), depth(5_000_000, 10, 3), depth(10, 2, 3)], [3, 2, 2]);
     assert_eq!([depth(10, 9, 0), depth(10, 9, 1), depth(10, 9, 9), depth(10, 0, 3)], [1, 1, 4, 1]);
     // 3 + 3 + 1 subsets.
-    let most = (1 << 27) / 7;
+    let most = (1 << 29) / 7;
     assert_eq!([depth(most, 3, 3), depth(most + 1, 3, 3)], [3, 2]);
     // 5 + 10 + 10 + 5.
-    let most = (1 << 27) / 30;
+    let most = (1 << 29) / 30;
     assert_eq!([depth(most, 5, 4), depth(most + 1, 5, 4)], [4, 3]);
 }
 

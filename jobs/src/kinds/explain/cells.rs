@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use analysis::change::{Cells, Dimension, Measure as Of, Period};
-use arrow::array::{AsArray, RecordBatch};
+use analysis::change::{Cells, Gather, Measure as Of, Rows as RowsOf, TooManyCells};
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit};
 use datafusion::functions::core::expr_fn::coalesce;
 use datafusion::functions_aggregate::expr_fn::{approx_distinct, count, sum};
@@ -55,7 +55,7 @@ pub(super) async fn check(session: &Session, params: &Params) -> Result<Measure>
         })?;
     }
     if let Some(condition) = &params.condition {
-        let read = session.condition(&params.dataset, condition).await;
+        let read = session.safe_condition(&params.dataset, condition).await;
         read.map_err(|error| bad(NAME, "where", error.to_string()))?;
     }
     let measure = read_measure(session, NAME, &params.dataset, &params.measure)?;
@@ -89,7 +89,7 @@ impl Rows {
         let [earlier, later] = params.periods()?.map(|period| within(&at, period));
         let mut frame = table.frame.filter(earlier.or(later.clone()))?;
         if let Some(condition) = &params.condition {
-            frame = frame.filter(session.condition(&params.dataset, condition).await?)?;
+            frame = frame.filter(session.safe_condition(&params.dataset, condition).await?)?;
         }
         Ok(Self { frame, is_later: later })
     }
@@ -215,25 +215,19 @@ pub(super) async fn read(
         }
         None => return Err(Error::internal(format!("{NAME}: the measure was not checked"))),
     };
-    let (later, over_name, under_name) = ("is_later", "over", "under");
     let texts = names.iter().enumerate().map(|(at, name)| {
         let text = cast(ident(name), DataType::Utf8);
         coalesce(vec![text, lit(NONE)]).alias(format!("of_{at}"))
     });
-    let is_later = when(rows.is_later.clone(), lit(1i64)).otherwise(lit(0i64))?;
-    let selected =
-        texts.chain([is_later.alias(later), over.alias(over_name), under.alias(under_name)]);
+    let float = |of: Expr, name: &str| cast(of, DataType::Float64).alias(name);
+    let selected = texts.chain([
+        rows.is_later.clone().alias("is_later"),
+        float(over, "over"),
+        float(under, "under"),
+    ]);
     let selected = rows.frame.clone().select(selected.collect::<Vec<Expr>>())?;
-    let groups = (0..names.len()).map(|at| ident(format!("of_{at}"))).chain([ident(later)]);
-    let sums = vec![
-        sum(ident(over_name)).alias("sum_over"),
-        sum(ident(under_name)).alias("sum_under"),
-        sum(ident(over_name) * ident(over_name)).alias("squares"),
-        count(lit(1i64)).alias("rows"),
-    ];
-    let grouped = selected.aggregate(groups.collect(), sums)?;
     let mut gathered = Gathered::new(names.len(), budget_bytes);
-    let mut stream = session.stream(grouped).await?;
+    let mut stream = session.stream(selected).await?;
     while let Some(batch) = stream.next().await.transpose()? {
         gathered.add(&batch)?;
         check_stopped()?;
@@ -245,11 +239,9 @@ pub(super) async fn read(
 struct Gathered {
     /// By dimension, the codes of its values.
     codes: Vec<HashMap<String, u32>>,
-    /// By combination of codes, which cell.
-    places: HashMap<Box<[u32]>, usize>,
-    earlier: Period,
-    later: Period,
+    cells: Gather,
     cells_max: usize,
+    rows: u64,
     /// Bytes of texts that there is room for.
     text_bytes: usize,
 }
@@ -258,112 +250,84 @@ impl Gathered {
     fn new(dimensions: usize, budget_bytes: usize) -> Self {
         let text_bytes = budget_bytes / 4;
         let cells_max = (budget_bytes - text_bytes) / (CELL_BYTES + CODE_BYTES * dimensions);
-        let period = || Period { squares: Some(Vec::new()), ..Period::default() };
         Self {
             codes: vec![HashMap::new(); dimensions],
-            places: HashMap::new(),
-            earlier: period(),
-            later: period(),
+            cells: Gather::new(dimensions, cells_max),
             cells_max,
+            rows: 0,
             text_bytes,
         }
     }
 
     fn add(&mut self, batch: &RecordBatch) -> Result<()> {
         let width = self.codes.len();
-        let texts: Vec<_> = (0..width)
-            .map(|at| arrow::compute::cast(batch.column(at), &DataType::Utf8))
-            .collect::<Result<_, _>>()?;
-        let is_later = batch.column(width).as_primitive::<Int64Type>();
-        let float = |at: usize| batch.column(width + at).as_primitive::<Float64Type>();
-        let (over, under, squares) = (float(1), float(2), float(3));
-        let rows = batch.column(width + 4).as_primitive::<Int64Type>();
-        for row in 0..batch.num_rows() {
-            let mut key = Vec::with_capacity(width);
-            for (codes, texts) in self.codes.iter_mut().zip(&texts) {
-                let text = texts.as_string::<i32>().value(row);
-                let next = codes.len() as u32;
-                let code = match codes.get(text) {
-                    Some(code) => *code,
-                    None => {
-                        let bytes = text.len() + TEXT_BYTES;
-                        let Some(left) = self.text_bytes.checked_sub(bytes) else {
-                            let says = "the values of the dimensions are longer together than a quarter of the memory budget";
-                            let hint = "name others as `dimensions`, or take a larger budget";
-                            let says = format!("{NAME}: {says}: {hint}");
-                            return Err(Error::user(Code::ResourcesExhausted, says));
-                        };
-                        self.text_bytes = left;
-                        *codes.entry(text.to_owned()).or_insert(next)
-                    }
-                };
-                key.push(code);
-            }
-            let next = self.places.len();
-            let at = *self.places.entry(key.into_boxed_slice()).or_insert(next);
-            if at == next {
-                if next >= self.cells_max {
-                    return Err(Error::user(
-                        Code::ResourcesExhausted,
-                        format!(
-                            "{NAME}: the dimensions have more than {} combinations of values, which is what the memory budget \
-                             holds: name fewer `dimensions`, or those with fewer values, or take a larger budget",
-                            self.cells_max
-                        ),
-                    ));
-                }
-                for period in [&mut self.earlier, &mut self.later] {
-                    period.numerators.push(0.0);
-                    period.denominators.push(0.0);
-                    period.rows.push(0);
-                    period.squares.iter_mut().for_each(|squares| squares.push(0.0));
-                }
-            }
-            let period = match is_later.value(row) {
-                0 => &mut self.earlier,
-                _ => &mut self.later,
-            };
-            period.numerators[at] = over.value(row);
-            period.denominators[at] = under.value(row);
-            period.rows[at] = rows.value(row).unsigned_abs();
-            if let Some(of) = &mut period.squares {
-                of[at] = squares.value(row);
-            }
-        }
-        Ok(())
+        let codes = (0..width)
+            .map(|at| self.codes_of(at, batch.column(at)))
+            .collect::<Result<Vec<Vec<u32>>>>()?;
+        let float = |at: usize| -> Vec<f64> {
+            let values = batch.column(width + at).as_primitive::<Float64Type>();
+            values.iter().map(|value| value.unwrap_or(0.0)).collect()
+        };
+        let is_later = batch.column(width).as_boolean();
+        let rows = RowsOf {
+            codes: &codes,
+            is_later: &is_later.iter().map(|is_later| is_later == Some(true)).collect::<Vec<_>>(),
+            numerators: &float(1),
+            denominators: &float(2),
+        };
+        self.rows += batch.num_rows() as u64;
+        self.cells.add(&rows).map_err(|TooManyCells| {
+            Error::user(
+                Code::ResourcesExhausted,
+                format!(
+                    "{NAME}: the dimensions have more than {} combinations of values, which is what the memory budget \
+                     holds: name fewer `dimensions`, or those with fewer values, or take a larger budget",
+                    self.cells_max
+                ),
+            )
+        })
     }
 
-    fn finish(
-        mut self,
-        of: Of,
-        names: Vec<String>,
-        quantiles: Option<[f64; 2]>,
-    ) -> Result<Compared> {
-        let mut by_cell: Vec<Box<[u32]>> = vec![Box::default(); self.places.len()];
-        for (key, at) in self.places {
-            by_cell[at] = key;
+    /// The codes of some rows' values. Of each batch every value is looked up once.
+    fn codes_of(&mut self, dimension: usize, texts: &ArrayRef) -> Result<Vec<u32>> {
+        let kind = DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8));
+        let coded = arrow::compute::cast(texts, &kind)?;
+        let coded = coded.as_any_dictionary();
+        let mut known = Vec::with_capacity(coded.values().len());
+        for text in coded.values().as_string::<i32>().iter() {
+            let text = text.unwrap_or(NONE);
+            let codes = &mut self.codes[dimension];
+            let next = codes.len() as u32;
+            let code = match codes.get(text) {
+                Some(code) => *code,
+                None => {
+                    let bytes = text.len() + TEXT_BYTES;
+                    let Some(left) = self.text_bytes.checked_sub(bytes) else {
+                        let says = "the values of the dimensions are longer together than a quarter of the memory budget";
+                        let hint = "name others as `dimensions`, or take a larger budget";
+                        let says = format!("{NAME}: {says}: {hint}");
+                        return Err(Error::user(Code::ResourcesExhausted, says));
+                    };
+                    self.text_bytes = left;
+                    *codes.entry(text.to_owned()).or_insert(next)
+                }
+            };
+            known.push(code);
         }
+        Ok(coded.normalized_keys().into_iter().map(|key| known[key]).collect())
+    }
+
+    fn finish(self, of: Of, names: Vec<String>, quantiles: Option<[f64; 2]>) -> Result<Compared> {
         let mut labels = Vec::with_capacity(names.len());
-        let mut dimensions = Vec::with_capacity(names.len());
-        for (at, (name, codes)) in names.into_iter().zip(self.codes).enumerate() {
+        for codes in self.codes {
             let mut own = vec![String::new(); codes.len()];
             codes.into_iter().for_each(|(text, code)| own[code as usize] = text);
-            dimensions.push(Dimension {
-                name,
-                values: own.len() as u32,
-                codes: by_cell.iter().map(|key| key[at]).collect(),
-            });
             labels.push(own);
         }
-        if of == Of::Sum {
-            self.earlier.denominators.clear();
-            self.later.denominators.clear();
-        }
-        let rows = self.earlier.rows.iter().chain(&self.later.rows).sum();
-        let cells = Cells::new(of, dimensions, self.earlier, self.later);
-        let cells = cells.map_err(|error| {
+        let sizes = labels.iter().map(|own| own.len() as u32);
+        let cells = self.cells.finish(of, names.into_iter().zip(sizes)).map_err(|error| {
             Error::user(Code::BadInput, format!("{NAME}: parameter \"measure\": {error}"))
         })?;
-        Ok(Compared { cells, labels, quantiles, rows })
+        Ok(Compared { cells, labels, quantiles, rows: self.rows })
     }
 }

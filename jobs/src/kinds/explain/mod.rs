@@ -56,7 +56,7 @@ impl Job for Explain {
     }
 
     fn revision(&self) -> u32 {
-        2
+        3
     }
 
     fn parameters_schema(&self) -> Value {
