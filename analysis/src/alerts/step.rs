@@ -113,7 +113,7 @@ fn hear(
     let RuleState { rule, began_us, alerts, late, too_many, .. } = own;
     let reading = Reading { version: commit.version, known_us: commit.at_us };
     let mut pass = Pass::new((rule, *began_us), silences, Some(reading));
-    let mut others = state.alerts_held();
+    let mut others = Others::of(state);
     let mut turned_away: Option<(i64, BTreeSet<Key>)> = None;
     // After how many resolved alerts room was last made.
     let mut swept = None;
@@ -133,13 +133,13 @@ fn hear(
         if !voice.holds {
             continue;
         }
-        if others + alerts.len() >= state.room && swept != Some(pass.resolved) {
+        if !others.leave_room(alerts.len()) && swept != Some(pass.resolved) {
             swept = Some(pass.resolved);
             alerts.retain(|_, alert| !alert.is_resolved());
             state.rules.values_mut().for_each(|other| other.forget(i64::MAX));
-            others = state.alerts_held();
+            others = Others::of(state);
         }
-        if others + alerts.len() >= state.room {
+        if !others.leave_room(alerts.len()) {
             let (_, groups) = turned_away.get_or_insert_with(|| (voice.at_us, BTreeSet::default()));
             groups.insert(key);
             continue;
@@ -148,7 +148,7 @@ fn hear(
         pass.hear(Name::Group(&key), &mut alert, &voice, reading);
         alerts.insert(key, alert);
     }
-    let has_room = others + alerts.len() < state.room;
+    let has_room = others.leave_room(alerts.len());
     match (turned_away, too_many) {
         (Some((at_us, groups)), too_many) => {
             let firing = too_many.take().filter(|alert| alert.firing().is_some());
@@ -169,6 +169,33 @@ fn hear(
         (None, _) => {}
     }
     pass.events
+}
+
+/// What the other rules need of the room: half of it is divided among all of them, so that one with many groups takes it from none.
+#[derive(Clone, Copy)]
+struct Others {
+    room: usize,
+    /// What is each rule's.
+    own: usize,
+    /// What the others hold, and what is theirs, held or not.
+    held: usize,
+    theirs: usize,
+}
+
+impl Others {
+    /// Those that are in `state` while one is taken out of it.
+    fn of(state: &State) -> Self {
+        let own = state.room / (2 * (state.rules.len() + 1));
+        let held = state.rules.values().map(|other| other.alerts.len());
+        let theirs = held.clone().map(|held| held.max(own)).sum();
+        Self { room: state.room, own, held: held.sum(), theirs }
+    }
+
+    /// Whether there is room for one alert beside `alerts` of the rule.
+    fn leave_room(&self, alerts: usize) -> bool {
+        let is_free = self.theirs + alerts < self.room;
+        self.held + alerts < self.room && (alerts < self.own || is_free)
+    }
 }
 
 /// What the rows say, in order of time; those of one instant and group speak with one voice. It holds where it holds on all of them,

@@ -170,6 +170,27 @@ fn all_rules_of_a_tenant_share_the_room() {
 }
 
 #[test]
+fn a_rule_of_many_groups_leaves_the_others_their_share() {
+    let mut desk = Desk::with_room(rule(json!({})), 8);
+    let other = rule(json!({"name": "mem"}));
+    desk.adopt(&[rule(json!({})), other.clone()], 1);
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
+    let of = |count: usize, at: i64| -> Vec<Sample> {
+        names[..count].iter().map(|name| row(name, at, true)).collect()
+    };
+    // Half of the room is the rules' own, two alerts of each.
+    desk.commit(5, &of(9, 5));
+    assert_eq!(desk.state.alerts_held(), 6);
+    let mut take = |version, at_us, count| {
+        let commit = super::Commit { version, at_us, rows: of(count, at_us) };
+        super::shown(&super::step(&mut desk.state, &other, &[], &[commit]).unwrap())
+    };
+    assert_eq!(take(2, 6, 2), ["firing a @6", "firing b @6"]);
+    assert_eq!(take(3, 7, 3), ["firing too many @7"]);
+    assert_eq!(desk.state.alerts_held(), 8);
+}
+
+#[test]
 fn a_hundred_thousand_alerts_are_held_and_no_more() {
     let mut desk = Desk::of(rule(json!({"by": ["n"]})));
     let of = |n: i64| Sample { group: vec![Some(n.to_string())], ..row("", 5, true) };
