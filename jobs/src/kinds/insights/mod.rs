@@ -65,6 +65,10 @@ impl Job for Insights {
         "ranks what all jobs found, and says what is new and matters, once each"
     }
 
+    fn revision(&self) -> u32 {
+        2
+    }
+
     fn parameters_schema(&self) -> Value {
         parameters::schema::<Params>()
     }

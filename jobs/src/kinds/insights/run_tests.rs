@@ -1,5 +1,5 @@
 //! From results of other jobs to what is said of them.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::sync::Arc;
 
@@ -182,6 +182,28 @@ async fn a_forecast_is_missed_far_out_or_several_times_in_a_row() {
             "4 values in a row from 2026-01-01T20:00:00Z to 2026-01-01T23:00:00Z are outside"
         ),
         "{found:?}"
+    );
+}
+
+/// Of two series of which one is the other some time later nothing is sure at one instant, and everything at the lag.
+#[tokio::test]
+async fn series_that_move_together_with_a_lag_are_sure_of_it() {
+    let engine = engine().await;
+    let mut noise = Noise::new(5);
+    let values: Vec<f64> = (0..1_005).map(|_| noise.normal()).collect();
+    let series = [("a", 5), ("b", 0)].map(|(name, from)| {
+        let own = values[from..from + 1_000].iter().map(|value| value + 0.3 * noise.normal());
+        sampled(name, 300, own.collect())
+    });
+    append(&engine, "metrics", &series).await;
+    summary_of(&engine, "correlate", json!({})).await;
+    summary_of(&engine, NAME, json!({ "day": "2026-01-05" })).await;
+    let found = rows(&engine, "SELECT kind, confidence, headline FROM insights").await;
+    let [one] = found.as_slice() else { panic!("{found:?}") };
+    let says = "correlation 1.0 a and b of metrics move together: r = 0.9";
+    assert!(
+        one.starts_with(says) && one.ends_with("over 1000 intervals, b 1500 s after a"),
+        "{one}"
     );
 }
 

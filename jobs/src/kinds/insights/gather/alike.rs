@@ -28,10 +28,13 @@ impl From<'_> {
     pub(super) async fn correlations(&self) -> Result<Vec<Finding>> {
         // Rows of an older form are all of one dataset.
         let table = self.gather.ctx.session().table(self.name).await?;
-        let has_across = table.schema().has_column_with_unqualified_name("across");
+        let has = |column| table.schema().has_column_with_unqualified_name(column);
+        let has_across = has("across");
         let across = if has_across { "CAST(coalesce(across, false) AS BIGINT)" } else { "0" };
+        // How sure it is that they move together with that lag, which is another thing than without.
+        let lag_q = if has("lag_q_value") { "coalesce(lag_q_value, q_value)" } else { "q_value" };
         let sql = format!(
-            "SELECT * FROM (SELECT source, {across} AS across, series_a, series_b, coefficient, n, q_value, lag_seconds, lag_coefficient, started_at, \
+            "SELECT * FROM (SELECT source, {across} AS across, series_a, series_b, coefficient, n, q_value, {lag_q} AS lag_q, lag_seconds, lag_coefficient, started_at, \
              ended_at, greatest(abs(coefficient), abs(coalesce(lag_coefficient, 0.0))) AS strength FROM {} WHERE {}) \
              WHERE strength >= {COEFFICIENT_MIN} ORDER BY strength DESC, series_a, series_b LIMIT {ROWS_MAX}",
             self.table(),
@@ -76,7 +79,8 @@ impl From<'_> {
                     number(r)
                 ),
                 severity,
-                confidence: 1.0 - row.number("q_value")?.unwrap_or(1.0),
+                confidence: 1.0
+                    - row.number(if is_lagged { "lag_q" } else { "q_value" })?.unwrap_or(1.0),
                 reach: n,
                 evidence: vec![self.evidence(condition)],
                 // No one dataset has both.
