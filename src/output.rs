@@ -150,7 +150,7 @@ fn is_figure(cell: &str) -> bool {
 pub fn one_line(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
     let shown: String =
-        line.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+        line.chars().map(|letter| if is_unseen(letter) { ' ' } else { letter }).collect();
     match text.lines().nth(1) {
         Some(_) => format!("{shown} …"),
         None => shown,
@@ -159,8 +159,16 @@ pub fn one_line(text: &str) -> String {
 
 /// The same of several lines.
 pub fn plain(text: &str) -> String {
-    let is_shown = |letter: &char| !letter.is_control() || *letter == '\n';
+    let is_shown = |letter: &char| !is_unseen(*letter) || *letter == '\n';
     text.chars().filter(is_shown).collect()
+}
+
+/// Whether a letter tells a terminal what to do, in the place of being shown: one that turns the direction of what stands behind it, too.
+fn is_unseen(letter: char) -> bool {
+    let turns = matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}')
+        || ('\u{202a}'..='\u{202e}').contains(&letter)
+        || ('\u{2066}'..='\u{2069}').contains(&letter);
+    letter.is_control() || turns
 }
 
 #[cfg(test)]
@@ -174,6 +182,13 @@ mod tests {
             columns(&["name", "rows"], &rows),
             "name       rows\na     1,234,567\nbb            9"
         );
+    }
+
+    #[test]
+    fn what_tells_a_terminal_what_to_do_is_not_shown() {
+        let text = "a\u{1b}[2Jb\u{202e}c\u{2066}d\ne\tf\u{e9}";
+        assert_eq!(plain(text), "a[2Jbcd\nef\u{e9}");
+        assert_eq!(one_line(text), "a [2Jb c d …");
     }
 
     #[test]

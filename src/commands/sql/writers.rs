@@ -8,7 +8,7 @@ use arrow::datatypes::SchemaRef;
 use engine::{Encoder, ExportOptions, Form, Result};
 
 use crate::cli::SqlFormat;
-use crate::output::{Output, count};
+use crate::output::{Output, count, plain};
 
 /// Rows that the table form holds back to align its columns; beyond them it starts a new table.
 const TABLE_ROWS: usize = 10_000;
@@ -88,7 +88,7 @@ impl TableWriter<'_> {
         self.held.clear();
         self.held_rows = 0;
         self.printed = true;
-        self.output.line(&table.to_string())
+        self.output.line(&plain(&table.to_string()))
     }
 
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
