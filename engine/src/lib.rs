@@ -67,7 +67,8 @@ pub use places::{Places, Taken};
 pub use revise::{Coming, Going, Reshape, Reshaped, Revised, Revision};
 pub use session::{
     AsOf, CATALOG as SQL_CATALOG, Changes, Described, Dimension, Measure, NamedValues, Planned,
-    RowsRead, SCHEMA as SQL_SCHEMA, Semantics, Session, Shape, SqlQuery, SqlStatements, rows_bytes,
+    RowsRead, SCHEMA as SQL_SCHEMA, Semantics, Session, Shape, SqlQuery, SqlStatements, Uncomputed,
+    evaluate_or_null, rows_bytes,
 };
 pub use stop::stopped_by;
 pub use storage::WorkMark;

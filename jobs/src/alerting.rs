@@ -221,7 +221,10 @@ impl Runner {
         for dataset in schedules {
             self.upsert_schedule(who, schedule(dataset)?, &[]).await?;
         }
-        let runs = self.look_at(who, looked_at).await?;
+        let runs = self.look_at(who, looked_at.clone()).await?;
+        for left in looked_at.iter().filter(|left| asked.iter().all(|one| one.dataset != **left)) {
+            self.remove_idle_schedule(who, left).await?;
+        }
         Ok(AlertsDefined { applied, runs })
     }
 
@@ -334,19 +337,28 @@ impl Runner {
         self.revise_rules(who, revision, "remove alert").await?;
         let dataset = DatasetName::new(&*last.rule.dataset)?;
         let runs = self.look_at(who, BTreeSet::from([dataset.clone()])).await?;
-        let session = self.engine().session(who, &[]).await?;
-        if defined(&session, Some(&dataset)).await?.is_empty() {
-            match self.remove_schedule(who, &format!("{SCHEDULE}{dataset}")).await {
-                Err(error) if error.code() == Code::NotFound => {}
-                removed => drop(removed?),
-            }
-            // Another was defined meanwhile.
-            let session = self.engine().session(who, &[]).await?;
-            if !defined(&session, Some(&dataset)).await?.is_empty() {
-                self.upsert_schedule(who, schedule(&dataset)?, &[]).await?;
-            }
-        }
+        self.remove_idle_schedule(who, &dataset).await?;
         Ok((last, runs))
+    }
+
+    /// Removes what looks after the rules of a dataset, if it has none any more.
+    async fn remove_idle_schedule(&self, who: &Principal, dataset: &DatasetName) -> Result<()> {
+        let is_idle = async || {
+            let session = self.engine().session(who, &[]).await?;
+            Ok::<_, Error>(defined(&session, Some(dataset)).await?.is_empty())
+        };
+        if !is_idle().await? {
+            return Ok(());
+        }
+        match self.remove_schedule(who, &format!("{SCHEDULE}{dataset}")).await {
+            Err(error) if error.code() == Code::NotFound => {}
+            removed => drop(removed?),
+        }
+        // Another was defined meanwhile.
+        if !is_idle().await? {
+            self.upsert_schedule(who, schedule(dataset)?, &[]).await?;
+        }
+        Ok(())
     }
 
     /// Says that whoever asks has an alert that fires: it is neither told again nor does it escalate. NOT_FOUND where there is no such

@@ -10,14 +10,14 @@ use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
     DataType, Decimal128Type, DecimalType, Field, FieldRef, Int64Type, UInt64Type,
 };
-use datafusion::common::ScalarValue;
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::{AggregateOrderSensitivity, format_state_name};
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, EmitTo, Expr, GroupsAccumulator,
-    ReversedUDAF, SetMonotonicity, Signature, cast,
+    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, EmitTo, Expr, ExprSchemable,
+    GroupsAccumulator, ReversedUDAF, SetMonotonicity, Signature, cast,
 };
 
 use crate::error::{Code, Error};
@@ -33,6 +33,9 @@ pub(crate) struct ExactSum {
     is_wide: bool,
 }
 
+/// What is widened.
+const WIDE_SUM_OF: &str = "sum";
+
 static WIDE_SUM: LazyLock<AggregateUDF> = LazyLock::new(|| {
     AggregateUDF::new_from_impl(ExactSum { is_wide: true, ..ExactSum::new(sum_udaf()) })
 });
@@ -40,6 +43,25 @@ static WIDE_SUM: LazyLock<AggregateUDF> = LazyLock::new(|| {
 /// The sum of whole numbers, as a decimal of 38 digits.
 pub fn wide_sum(of: Expr) -> Expr {
     WIDE_SUM.call(vec![cast(of, DataType::Int64)])
+}
+
+/// `aggregate`, if it is a sum of whole numbers, as the sum that has room for all of them.
+pub(crate) fn widened(aggregate: Expr, schema: &DFSchema) -> Expr {
+    match aggregate {
+        Expr::AggregateFunction(mut call)
+            if call.func.name() == WIDE_SUM_OF && !call.params.distinct =>
+        {
+            let is_whole = |of: &Expr| of.get_type(schema).is_ok_and(|kind| kind.is_integer());
+            if let [of] = &mut call.params.args[..]
+                && is_whole(of)
+            {
+                *of = cast(std::mem::take(of), DataType::Int64);
+                call.func = Arc::new(WIDE_SUM.clone());
+            }
+            Expr::AggregateFunction(call)
+        }
+        other => other,
+    }
 }
 
 impl ExactSum {

@@ -85,6 +85,7 @@ use corr_matrix::CorrMatrix;
 pub(crate) use divide::SAFE_DIVIDE;
 pub(crate) use exact_sum::ExactSum;
 pub use exact_sum::wide_sum;
+pub(crate) use exact_sum::widened;
 use explain_change::ExplainChange;
 use forecast::Forecast;
 use gather::Gather;

@@ -12,12 +12,41 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::prelude::SessionContext;
 
 use super::arrows::bind_arrows_in;
+use super::semantics::with_safe_quotients;
 use super::sql::{check_text, has_query};
 use super::whole::exact;
 use crate::error::{Code, Error, Result};
 
+/// What `/` and `%` are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Quotients {
+    /// As in SQL: of whole numbers whole, and an error where there is nothing to divide by.
+    OfSql,
+    /// As in measures: a float, null where there is nothing to divide by.
+    Safe,
+}
+
 /// An expression of the columns of `schema`. What it says of the present is said of one instant, however often it is asked.
-pub(super) fn expression(context: &SessionContext, schema: &DFSchema, text: &str) -> Result<Expr> {
+pub(super) fn expression(
+    context: &SessionContext,
+    schema: &DFSchema,
+    text: &str,
+    quotients: Quotients,
+) -> Result<Expr> {
+    match quotients {
+        Quotients::OfSql => planned(context, schema, text, quotients),
+        // What is no number is divided as SQL does.
+        Quotients::Safe => planned(context, schema, text, quotients)
+            .or_else(|_| planned(context, schema, text, Quotients::OfSql)),
+    }
+}
+
+fn planned(
+    context: &SessionContext,
+    schema: &DFSchema,
+    text: &str,
+    quotients: Quotients,
+) -> Result<Expr> {
     let fail =
         |problem: String| Error::user(Code::BadInput, format!("expression {text:?}: {problem}"));
     check_text(text)?;
@@ -30,6 +59,9 @@ pub(super) fn expression(context: &SessionContext, schema: &DFSchema, text: &str
     let dialect = state.config().options().sql_parser.dialect;
     let read = state.sql_to_expr_with_alias(text, &dialect).and_then(|mut read| {
         bind_arrows_in(&mut read.expr);
+        if quotients == Quotients::Safe {
+            with_safe_quotients(&mut read.expr);
+        }
         state.create_logical_expr_from_sql_expr(read, schema)
     });
     let expression = read.map_err(|e| fail(Error::from(e).to_string()))?;
@@ -60,8 +92,13 @@ pub(super) fn expression(context: &SessionContext, schema: &DFSchema, text: &str
 }
 
 /// The same, which must be true or false.
-pub(super) fn condition(context: &SessionContext, schema: &DFSchema, text: &str) -> Result<Expr> {
-    let expression = expression(context, schema, text)?;
+pub(super) fn condition(
+    context: &SessionContext,
+    schema: &DFSchema,
+    text: &str,
+    quotients: Quotients,
+) -> Result<Expr> {
+    let expression = expression(context, schema, text, quotients)?;
     let found = expression.get_type(schema)?;
     if found == DataType::Boolean {
         return Ok(expression);

@@ -36,7 +36,7 @@ use datasets::DatasetName;
 use sha2::{Digest as _, Sha256};
 
 use super::carry::carried_or_null;
-use super::expression;
+use super::expression::{self, Quotients};
 use super::quiet::{Quiet, unfit};
 use super::sql::joined_behind;
 use super::wall::Wall;
@@ -130,7 +130,7 @@ fn row_filter(
     let claims = values.iter().map(|(name, value)| Field::new(name, value.data_type(), true));
     let fields: Vec<FieldRef> = spec.fields().iter().cloned().chain(claims.map(Arc::new)).collect();
     let schema = DFSchema::try_from(Schema::new(fields))?;
-    let condition = expression::condition(planner, &schema, &text)?;
+    let condition = expression::condition(planner, &schema, &text, Quotients::OfSql)?;
     for column in condition.column_refs() {
         if let Some(renamed) = now.column_ids.renamed_from(column.name(), &now.spec) {
             let name = column.name();

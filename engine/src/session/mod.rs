@@ -18,6 +18,7 @@ mod fit;
 mod guard;
 mod nan;
 mod opaque;
+mod or_null;
 mod parts;
 mod prepared;
 mod provider;
@@ -59,6 +60,8 @@ pub(crate) use carry::{carried, carried_or_null, fits, has_way};
 pub use changes::Changes;
 pub(crate) use constants::for_constants_of;
 pub use constants::rows_bytes;
+use expression::Quotients;
+pub use or_null::{Uncomputed, evaluate_or_null};
 pub(crate) use parts::Part;
 pub use prepared::{Described, NamedValues};
 pub use query::SqlQuery;
@@ -357,7 +360,8 @@ impl Session {
         text: &'a str,
     ) -> BoxFuture<'a, Result<Expr>> {
         Box::pin(async move {
-            expression::condition(&self.context, &self.columns(dataset).await?, text)
+            let columns = self.columns(dataset).await?;
+            expression::condition(&self.context, &columns, text, Quotients::OfSql)
         })
     }
 
@@ -368,8 +372,54 @@ impl Session {
         text: &'a str,
     ) -> BoxFuture<'a, Result<Expr>> {
         Box::pin(async move {
-            expression::expression(&self.context, &self.columns(dataset).await?, text)
+            let columns = self.columns(dataset).await?;
+            expression::expression(&self.context, &columns, text, Quotients::OfSql)
         })
+    }
+
+    /// A condition whose quotients are those of measures: floats, and null where there is nothing to divide by.
+    pub fn safe_condition<'a>(
+        &'a self,
+        dataset: &'a DatasetName,
+        text: &'a str,
+    ) -> BoxFuture<'a, Result<Expr>> {
+        Box::pin(async move {
+            let columns = self.columns(dataset).await?;
+            expression::condition(&self.context, &columns, text, Quotients::Safe)
+        })
+    }
+
+    /// A value whose quotients are those of measures.
+    pub fn safe_expression<'a>(
+        &'a self,
+        dataset: &'a DatasetName,
+        text: &'a str,
+    ) -> BoxFuture<'a, Result<Expr>> {
+        Box::pin(async move {
+            let columns = self.columns(dataset).await?;
+            expression::expression(&self.context, &columns, text, Quotients::Safe)
+        })
+    }
+
+    /// `expression` of columns of `schema`, null of rows that it can't be computed of; these are counted.
+    pub fn or_null(
+        &self,
+        expression: Expr,
+        schema: &DFSchema,
+        uncomputed: &Arc<Uncomputed>,
+    ) -> Result<Expr> {
+        or_null::or_null(&self.context.state(), expression, schema, uncomputed)
+    }
+
+    /// The same of an aggregate: rows that what it takes can't be computed of are none to it, and sums of whole numbers are decimals,
+    /// which all of them fit.
+    pub fn aggregate_or_null(
+        &self,
+        aggregate: Expr,
+        schema: &DFSchema,
+        uncomputed: &Arc<Uncomputed>,
+    ) -> Result<Expr> {
+        or_null::aggregate_or_null(&self.context.state(), aggregate, schema, uncomputed)
     }
 
     /// The columns of a dataset by their names alone, so that what is said of them holds for each view of them.

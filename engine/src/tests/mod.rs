@@ -21,6 +21,7 @@ mod ingest;
 mod load;
 mod measure;
 mod numbers;
+mod or_null;
 mod publication;
 mod reshape;
 mod revise;

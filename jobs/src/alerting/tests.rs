@@ -139,6 +139,27 @@ async fn an_alert_is_defined_looked_after_acknowledged_silenced_and_removed() {
     runner.shutdown().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_moves_leaves_no_schedule_behind() {
+    let (engine, who) = (engine().await, Principal::local());
+    append(&engine, "metrics", &[later(1.0, 0)]).await;
+    append(&engine, "others", &[later(1.0, 0)]).await;
+    let runner = started(&engine).await;
+    let on = |name: &str, dataset: &str| {
+        of(name, &json!({ "dataset": dataset, "condition": "value > 5", "time": "at" }))
+    };
+    let schedules = async || {
+        let all = runner.schedules(&who).await.unwrap();
+        all.into_iter().map(|state| state.schedule.name).collect::<Vec<_>>()
+    };
+    define(&runner, &[on("a", "metrics"), on("b", "metrics")]).await.unwrap();
+    define(&runner, &[on("a", "others")]).await.unwrap();
+    assert_eq!(schedules().await, ["alerts-metrics", "alerts-others"]);
+    define(&runner, &[on("b", "others")]).await.unwrap();
+    assert_eq!(schedules().await, ["alerts-others"]);
+    runner.shutdown().await;
+}
+
 #[tokio::test]
 async fn what_is_wrong_is_told_and_nothing_is_made() {
     let options = engine::EngineOptions {
@@ -154,9 +175,17 @@ async fn what_is_wrong_is_told_and_nothing_is_made() {
     // One that Colonnade makes may be yet to come.
     let early = of("early", &json!({ "dataset": "insights", "condition": "severity > 5" }));
     let never = of("never", &json!({ "dataset": "other", "condition": "x > 5" }));
-    for asked in
-        [vec![good.clone(), bad], vec![good.clone(), good.clone()], vec![good.clone(), never]]
-    {
+    // One that no row that is there can be held against.
+    let none = of("none", &json!({ "dataset": "metrics", "condition": "CAST(series AS INT) > 5" }));
+    let refused = runner.check_alerts(&who, std::slice::from_ref(&none)).await.unwrap_err();
+    let says = refused.to_string();
+    assert!(says.contains("alert none: it can't be computed of 1 row, of none it can: "), "{says}");
+    for asked in [
+        vec![good.clone(), bad],
+        vec![good.clone(), none],
+        vec![good.clone(), good.clone()],
+        vec![good.clone(), never],
+    ] {
         assert!(runner.check_alerts(&who, &asked).await.is_err());
         assert!(define(&runner, &asked).await.is_err());
     }

@@ -15,18 +15,19 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datasets::{DatasetName, DatasetSpec};
 use engine::{
     Batches, Code, Coming, Commit, CommitLabel, CommitRecord, Engine, Error, ExportPlace, Going,
-    Prepared, Principal, Result, Revised, Revision, RunId, Session, Version, WriteMode,
+    Prepared, Principal, Result, Revised, Revision, RunId, Session, Uncomputed, Version, WriteMode,
 };
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use kernels::{Budget, Control, Execution, GpuPolicy, Pool};
 use models::Sha256Hash;
 use parking_lot::Mutex;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::job::Outcome;
 use crate::kinds::export::Exports;
 use crate::registry::embedders::Embedders;
 use crate::run::clock::Clock;
@@ -68,6 +69,8 @@ pub struct RunContext {
     pub(crate) scratch: OnceCell<tempfile::TempDir>,
     /// What there is beside its inputs, and how it was where a run is done again as it was.
     pub(crate) beside: Beside,
+    /// Rows that what is asked for could not be computed of.
+    pub(crate) uncomputed: Arc<Uncomputed>,
     /// What it committed, by dataset.
     pub(crate) contents: Arc<Mutex<BTreeMap<DatasetName, Content>>>,
     pub(crate) pins:
@@ -235,6 +238,25 @@ impl RunContext {
         if let Err(error) = std::fs::remove_dir_all(folder) {
             tracing::warn!(run = %self.run_id, %error, "checkpoints of a finished run can't be removed");
         }
+    }
+
+    /// Counts rows that what is asked for can't be computed of; the summary tells of them.
+    pub(crate) fn uncomputed(&self) -> &Arc<Uncomputed> {
+        &self.uncomputed
+    }
+
+    /// `outcome`, which tells of rows that something could not be computed of.
+    pub(crate) fn told(&self, mut outcome: Outcome) -> Outcome {
+        let of = |(of, rows, because): (String, u64, String)| json!({ "of": of, "rows": rows, "because": because });
+        let told = self.uncomputed.told();
+        for (of, rows, because) in &told {
+            self.log.warning(format!("{of} can't be computed of {rows} rows: {because}"));
+        }
+        let told: Vec<Value> = told.into_iter().map(of).collect();
+        if let (false, Value::Object(summary)) = (told.is_empty(), &mut outcome.summary) {
+            summary.insert("rows_not_computed".to_owned(), told.into());
+        }
+        outcome
     }
 
     /// Now, by the clock of whoever works at the run.

@@ -129,9 +129,18 @@ pub(crate) struct RunLog(Arc<Said>);
 
 impl RunLog {
     pub(crate) fn info(&self, message: impl Into<String>) {
+        self.say(Level::Info, message);
+    }
+
+    /// Says what whoever looks after the job should know of a run that went well.
+    pub(crate) fn warning(&self, message: impl Into<String>) {
+        self.say(Level::Warning, message);
+    }
+
+    fn say(&self, level: Level, message: impl Into<String>) {
         let said = &self.0;
         match said.lines.fetch_add(1, Ordering::Relaxed) + 1 {
-            number if number < LINES_MAX => said.add(number, Level::Info, message.into()),
+            number if number < LINES_MAX => said.add(number, level, message.into()),
             LINES_MAX => {
                 let says = format!(
                     "later lines of this try are not kept, but for its last; {LINES_MAX} are"

@@ -485,6 +485,10 @@ async fn what_a_schedule_needs_is_not_taken_from_it_in_silence() {
     );
     assert_eq!(refused(Some("valu")).await, None);
     assert!(refused(None).await.is_some());
+    // What it makes is looked after as well.
+    let tops = DatasetName::new("tops").unwrap();
+    let says = runner.require_unused(&who, &tops, None).await.unwrap_err().to_string();
+    assert!(says.starts_with("dataset tops is used by the schedule tops (job sql)"), "{says}");
     let other = DatasetName::new("tickets").unwrap();
     runner.require_unused(&who, &other, None).await.unwrap();
     for name in ["odd", "tops"] {

@@ -85,6 +85,14 @@ fn uses(
             Ok(inputs) => inputs.contains(dataset),
             Err(_) => says(&params, dataset.as_str()),
         };
+        let writes = || match kind.outputs(&params) {
+            Ok(outputs) => outputs.iter().any(|output| output.name == *dataset),
+            Err(_) => false,
+        };
+        // Its results are none of a client's to take away while it goes on.
+        if column.is_none() && writes() {
+            return true;
+        }
         reads && column.is_none_or(|column| says(&params, column))
     };
     let steps = schedule.steps.iter().filter(|step| needs(&step.job, &step.params));

@@ -1,7 +1,9 @@
 //! Series that are computed of rows: a measure of those of each interval, for each group.
 
+use std::sync::Arc;
+
 use analysis::series::Span;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field};
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::{Expr, cast, ident, lit};
 use datafusion::prelude::DataFrame;
@@ -10,6 +12,7 @@ use engine::{Measure, Result, Semantics, Session};
 
 use super::{AT, ROWS, VALUE, microseconds};
 use crate::parameters::bad;
+use crate::run::context::RunContext;
 
 /// Intervals are counted from here: 1970-01-05, a Monday.
 pub(crate) const ORIGIN_US: i64 = 4 * 86_400_000_000;
@@ -78,24 +81,14 @@ impl MeasureOf<'_> {
     /// A row for each group and interval that has rows: the groups, then [`AT`], [`VALUE`] and [`ROWS`].
     pub(crate) fn of_intervals(
         &self,
+        ctx: &RunContext,
         rows: DataFrame,
         measure: &Measure,
-        groups: Vec<Expr>,
+        mut groups: Vec<Expr>,
         at: Expr,
     ) -> Result<DataFrame> {
-        let mut parts: Vec<Expr> = vec![count(lit(1)).alias(ROWS)];
-        let value = measure.value(None, |aggregate| {
-            let name = format!("part_{}", parts.len());
-            parts.push(aggregate.alias(&name));
-            name
-        })?;
-        let names = groups.iter().map(|group| group.schema_name().to_string());
-        let mut wanted: Vec<Expr> = names.map(ident).collect();
-        let value = cast(value, DataType::Float64).alias(VALUE);
-        wanted.extend([ident(AT), value, cast(ident(ROWS), DataType::Int64).alias(ROWS)]);
-        let mut groups = groups;
         groups.push(self.begin_of(at).alias(AT));
-        Ok(rows.aggregate(groups, parts)?.select(wanted)?)
+        of_groups(ctx, rows, &[(VALUE.to_owned(), measure)], groups)
     }
 
     /// The beginning of the interval that an instant lies in. Not by `date_bin`, which counts in nanoseconds, and knows no instant
@@ -106,4 +99,45 @@ impl MeasureOf<'_> {
         let begin = at - (after + width.clone()) % width;
         cast(begin, microseconds())
     }
+}
+
+/// A row for each group: its keys, the measures under their names as floats, and [`ROWS`]. One row must not stop the groups of all others:
+/// what can't be computed of it counts for nothing, and is told.
+pub(crate) fn of_groups(
+    ctx: &RunContext,
+    rows: DataFrame,
+    measures: &[(String, &Measure)],
+    keys: Vec<Expr>,
+) -> Result<DataFrame> {
+    let (session, uncomputed) = (ctx.session(), ctx.uncomputed());
+    let (mut aggregates, mut values) = (Vec::new(), Vec::new());
+    for (name, measure) in measures {
+        let value = measure.value(None, |aggregate| {
+            aggregates.push(aggregate);
+            format!("part_{}", aggregates.len())
+        })?;
+        values.push((name, cast(value, DataType::Float64)));
+    }
+    let mut parts: Vec<Expr> = vec![count(lit(1)).alias(ROWS)];
+    for (at, aggregate) in aggregates.into_iter().enumerate() {
+        let part = session.aggregate_or_null(aggregate, rows.schema(), uncomputed)?;
+        parts.push(part.alias(format!("part_{}", at + 1)));
+    }
+    let names = keys.iter().map(|key| ident(key.schema_name().to_string()));
+    let mut wanted: Vec<Expr> = names.collect();
+    let computed = rows.aggregate(keys, parts)?;
+    // As floats sums of sums have room, too.
+    let as_float = |field: &Arc<Field>| match field.data_type() {
+        DataType::Decimal128(_, _) => {
+            cast(ident(field.name()), DataType::Float64).alias(field.name())
+        }
+        _ => ident(field.name()),
+    };
+    let floats: Vec<Expr> = computed.schema().fields().iter().map(as_float).collect();
+    let computed = computed.select(floats)?;
+    for (name, value) in values {
+        wanted.push(session.or_null(value, computed.schema(), uncomputed)?.alias(name));
+    }
+    wanted.push(cast(ident(ROWS), DataType::Int64).alias(ROWS));
+    Ok(computed.select(wanted)?)
 }

@@ -29,7 +29,7 @@ use engine::{Code, Error, Result, Session, WriteMode, did_you_mean};
 use futures::StreamExt;
 
 pub(crate) use look::{Skipped, Tally, check_cancelled};
-pub(crate) use measure::{MeasureOf, ORIGIN_US, read_measure};
+pub(crate) use measure::{MeasureOf, ORIGIN_US, of_groups, read_measure};
 pub use params::EmptyAs;
 pub(crate) use params::{check_count, check_grid, check_measure, series_params};
 pub(crate) use regular::{BUCKETS_MIN, Empty, Regular, is_about};
@@ -88,7 +88,7 @@ impl<'a> SeriesSource<'a> {
         table.check("time_column", self.time_column, "a timestamp or date", |t| t.is_temporal())?;
         if let Some(condition) = self.condition {
             session
-                .condition(self.dataset, condition)
+                .safe_condition(self.dataset, condition)
                 .await
                 .map_err(|error| bad(self.job, "where", error.to_string()))?;
         }
@@ -122,7 +122,9 @@ impl<'a> SeriesSource<'a> {
         conditions.extend(self.from.map(|from| at.clone().gt_eq(instant(from))));
         conditions.extend(self.to.map(|to| at.clone().lt(instant(to))));
         if let Some(condition) = self.condition {
-            conditions.push(ctx.session().condition(self.dataset, condition).await?);
+            let condition = ctx.session().safe_condition(self.dataset, condition).await?;
+            let schema = frame.schema();
+            conditions.push(ctx.session().or_null(condition, schema, ctx.uncomputed())?);
         }
         for condition in conditions {
             frame = frame.filter(condition)?;
@@ -147,7 +149,8 @@ impl<'a> SeriesSource<'a> {
             ])?);
         };
         let read = measure.read(ctx.session(), self.job, self.dataset)?;
-        let intervals = measure.of_intervals(rows, &read, vec![series.alias(SERIES)], at)?;
+        let groups = vec![series.alias(SERIES)];
+        let intervals = measure.of_intervals(ctx, rows, &read, groups, at)?;
         Ok(intervals.select(vec![ident(SERIES), ident(AT), ident(VALUE)])?)
     }
 

@@ -290,16 +290,34 @@ impl Write for WrittenOut {
                     }
                 }
             }
-            Ast::BinaryOp { left, op, right } if *op == BinaryOperator::Divide => {
-                *expr = called(SAFE_DIVIDE, [taken(left), taken(right)]);
-            }
-            Ast::BinaryOp { op, right, .. } if *op == BinaryOperator::Modulo => {
-                let zero = Ast::Value(Value::Number("0".to_owned(), false).into());
-                **right = called("nullif", [taken(right), zero]);
-            }
-            _ => {}
+            other => make_safe(other),
         }
     }
+}
+
+/// Makes a quotient what it is in measures, and a remainder of nothing null.
+fn make_safe(expr: &mut Ast) {
+    match expr {
+        Ast::BinaryOp { left, op, right } if *op == BinaryOperator::Divide => {
+            *expr = called(SAFE_DIVIDE, [taken(left), taken(right)]);
+        }
+        Ast::BinaryOp { op, right, .. } if *op == BinaryOperator::Modulo => {
+            let zero = Ast::Value(Value::Number("0".to_owned(), false).into());
+            **right = called("nullif", [taken(right), zero]);
+        }
+        _ => {}
+    }
+}
+
+/// The same of all that stands in an expression.
+pub(in crate::session) fn with_safe_quotients(expr: &mut Ast) {
+    struct Safe;
+    impl Write for Safe {
+        fn expr(&mut self, expr: &mut Ast) {
+            make_safe(expr);
+        }
+    }
+    walk::write(expr, &mut Safe);
 }
 
 /// How many parts there are.

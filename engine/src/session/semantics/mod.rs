@@ -32,6 +32,7 @@ use datafusion::sql::sqlparser::ast::ExprWithAlias;
 use datasets::{ColumnType, DatasetName, DatasetSpec, DimensionSpec, MeasureSpec, did_you_mean};
 
 pub(super) use calls::write_out;
+pub(super) use definition::with_safe_quotients;
 use definition::{Definition, Definitions};
 pub use shape::Shape;
 

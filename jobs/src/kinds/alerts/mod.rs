@@ -148,7 +148,8 @@ impl Job for Alerts {
             let asked = read_params(params)?;
             let table = InputTable::open(session, NAME, &asked.dataset).await?;
             for rule in asked.rules.iter().flatten() {
-                Read::of(session, &table, &asked.dataset, rule).await?;
+                let read = Read::of(session, &table, &asked.dataset, rule).await?;
+                read.try_out(session, table.frame.clone()).await?;
             }
             self.outputs(params)
         })
@@ -187,6 +188,9 @@ impl Job for Alerts {
             stage.record.rows_in = work.rows;
             stage.record.rows_out = work.events.len() as u64;
             stage.finish();
+            for says in &work.unfit {
+                ctx.log().warning(says);
+            }
             let told = work.notices();
             let next = next_deadline(&work.kept.state, &rules, &work.silences);
             let summary = json!({
@@ -360,6 +364,13 @@ impl<'a> Work<'a> {
         let began = Instant::now();
         let mut coming: VecDeque<&CommitRecord> =
             made.iter().filter(|commit| !is_still(commit) && commit.changes_rows).collect();
+        // The others look at all that is there, behind these.
+        let known: Vec<usize> = (0..rules.len())
+            .filter(|at| rules.get(*at).is_some_and(|rule| self.mark(rule).is_some()))
+            .collect();
+        if known.is_empty() {
+            coming.clear();
+        }
         let mut left_us = None;
         let mut opened = Opened::new();
         while let Some(&commit) = coming.front() {
@@ -381,14 +392,12 @@ impl<'a> Work<'a> {
                 is_gone = true;
                 break;
             };
-            let (found, left_out) = reader.commit(commit, added).await?;
+            let (found, left_out) = reader.commit(&known, commit, added).await?;
             coming.pop_front();
             self.read += 1;
             self.left_out += left_out;
-            for (rule, commit) in rules.iter().zip(found) {
-                if self.mark(rule).is_some() {
-                    self.take(rule, commit)?;
-                }
+            for (rule, commit) in known.iter().filter_map(|at| rules.get(*at)).zip(found) {
+                self.take(rule, commit)?;
             }
         }
         // What is there stands for all that came.
@@ -408,7 +417,7 @@ impl<'a> Work<'a> {
                 self.take(rule, commit)?;
             }
         }
-        self.unfit.extend(reader.failed().cloned());
+        self.unfit.extend(reader.failed());
         self.words_before(left_us)?;
         // What was said behind commits that are left is the next run's.
         if let (Some(left_us), false) = (left_us, self.words.is_empty()) {

@@ -13,7 +13,7 @@ use datafusion::logical_expr::{Expr, cast as cast_to, ident};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::prelude::DataFrame;
 use datasets::DatasetName;
-use engine::{Code, CommitRecord, Error, Result, Session, Version};
+use engine::{Code, CommitRecord, Error, Result, Session, Version, evaluate_or_null};
 use futures::StreamExt;
 use futures::future::join_all;
 use parking_lot::Mutex;
@@ -28,6 +28,9 @@ use crate::tables::input::{InputTable, is_text};
 const FIRST_ROWS_MAX: usize = 1_000_000;
 /// Memory of a sample: its group, and as much again while it is sorted.
 const SAMPLE_BYTES: usize = 256;
+
+/// Rows that a new rule is tried out on.
+const TRIED_ROWS: usize = 1_000;
 
 /// Commits that are opened together.
 const TOGETHER: usize = 4;
@@ -44,6 +47,24 @@ pub(super) struct Read {
     value: Option<Expr>,
     at: Option<Expr>,
     by: Vec<Expr>,
+}
+
+/// The columns of some rows that rules need.
+fn needed_of<'a>(frame: DataFrame, rules: impl IntoIterator<Item = &'a Read>) -> Result<DataFrame> {
+    let needed: BTreeSet<String> = rules
+        .into_iter()
+        .flat_map(Read::expressions)
+        .flat_map(Expr::column_refs)
+        .map(|column| column.name.clone())
+        .collect();
+    let names: Vec<String> =
+        frame.schema().fields().iter().map(|field| field.name().clone()).collect();
+    // Rows are counted where nothing of them is needed.
+    let mut kept: Vec<Expr> = names.iter().filter(|n| needed.contains(*n)).map(ident).collect();
+    if kept.is_empty() {
+        kept.extend(names.first().map(ident));
+    }
+    Ok(frame.select(kept)?)
 }
 
 /// The same, ready for rows of one schema.
@@ -68,7 +89,7 @@ impl Read {
         };
         let condition = async |field: &str, text: &Option<String>| match text {
             Some(text) => {
-                session.condition(dataset, text).await.map(Some).map_err(|e| wrong(field, e))
+                session.safe_condition(dataset, text).await.map(Some).map_err(|e| wrong(field, e))
             }
             None => Ok(None),
         };
@@ -89,7 +110,7 @@ impl Read {
         let value = match &rule.value {
             Some(text) => {
                 let value =
-                    session.expression(dataset, text).await.map_err(|e| wrong("value", e))?;
+                    session.safe_expression(dataset, text).await.map_err(|e| wrong("value", e))?;
                 let kind = table.frame.clone().select(vec![value.clone()])?;
                 let kind = kind.schema().field(0).data_type().clone();
                 if !kind.is_numeric() && kind != DataType::Null {
@@ -112,6 +133,25 @@ impl Read {
         })
     }
 
+    /// BAD_INPUT where it can be computed of none of some rows that are there: whoever defines it should hear of that.
+    pub(super) async fn try_out(&self, session: &Session, frame: DataFrame) -> Result<()> {
+        let frame = needed_of(frame, [self])?.limit(0, Some(TRIED_ROWS))?;
+        let (state, _) = frame.clone().into_parts();
+        let (mut samples, mut failed) = (Vec::new(), Failed::default());
+        for batch in session.collect(frame).await? {
+            let columns = DFSchema::try_from(batch.schema().as_ref().clone())?;
+            self.compiled(&state, &columns)?.samples(&batch, 0, &mut samples, &mut failed)?;
+        }
+        match samples.is_empty() && failed.rows > 0 {
+            true => {
+                let (name, rows) = (&self.name, failed.in_words());
+                let says = format!("alert {name}: {rows}, of none it can: {}", failed.because);
+                Err(bad(NAME, "rules", says))
+            }
+            false => Ok(()),
+        }
+    }
+
     fn expressions(&self) -> impl Iterator<Item = &Expr> {
         [&self.only, &self.holds, &self.value, &self.at].into_iter().flatten().chain(&self.by)
     }
@@ -130,12 +170,19 @@ impl Read {
 }
 
 impl Compiled {
-    /// What the rule says of the rows of a batch. `at_us` is the instant of those of a rule without a column of time.
-    fn samples(&self, batch: &RecordBatch, at_us: i64, samples: &mut Vec<Sample>) -> Result<()> {
+    /// What the rule says of the rows of a batch. `at_us` is the instant of those of a rule without a column of time. Of a row that `where`
+    /// or the condition can't be computed of it says nothing, and one without a value has none.
+    fn samples(
+        &self,
+        batch: &RecordBatch,
+        at_us: i64,
+        samples: &mut Vec<Sample>,
+        failed: &mut Failed,
+    ) -> Result<()> {
         // Of rows that are left out nothing else is computed, which might fail.
         let only = match &self.only {
             Some(only) => {
-                let only = only.evaluate(batch)?.into_array(batch.num_rows())?;
+                let only = failed.values(only, batch, &mut BTreeSet::new())?;
                 let only = only.as_boolean_opt().ok_or_else(|| {
                     Error::internal(format!("{NAME}: `where` gives no truth values"))
                 })?;
@@ -148,24 +195,27 @@ impl Compiled {
         if rows == 0 {
             return Ok(());
         }
-        let of = |expr: &Arc<dyn PhysicalExpr>| {
-            Ok::<ArrayRef, Error>(expr.evaluate(batch)?.into_array(rows)?)
+        let (mut without, mut silent) = (BTreeSet::new(), BTreeSet::new());
+        let mut some = |expr: &Option<Arc<dyn PhysicalExpr>>, rows: &mut BTreeSet<usize>| {
+            expr.as_ref().map(|expr| failed.values(expr, batch, rows)).transpose()
         };
-        let some = |expr: &Option<Arc<dyn PhysicalExpr>>| expr.as_ref().map(of).transpose();
-        let truth = |array: &Option<ArrayRef>| -> Option<BooleanArray> {
-            array.as_ref().and_then(|array| array.as_boolean_opt().cloned())
-        };
-        let (holds, at) = (truth(&some(&self.holds)?), some(&self.at)?);
+        let holds = some(&self.holds, &mut silent)?;
+        let holds = holds.as_ref().and_then(|holds| holds.as_boolean_opt());
+        let at = some(&self.at, &mut without)?;
         let at = at.as_ref().and_then(|at| at.as_primitive_opt::<TimestampMicrosecondType>());
-        let value = some(&self.value)?.map(|value| cast(&value, &DataType::Float64)).transpose()?;
+        let value = some(&self.value, &mut without)?;
+        let value = value.map(|value| cast(&value, &DataType::Float64)).transpose()?;
         let value = value.as_ref().and_then(|value| value.as_primitive_opt::<Float64Type>());
-        let texts = |expr| Ok(cast(&of(expr)?, &DataType::Utf8)?.as_string::<i32>().clone());
+        let texts = |expr: &Arc<dyn PhysicalExpr>| {
+            let texts = expr.evaluate(batch)?.into_array(rows)?;
+            Ok(cast(&texts, &DataType::Utf8)?.as_string::<i32>().clone())
+        };
         let by = self.by.iter().map(texts).collect::<Result<Vec<_>>>()?;
         let is_true = |array: &BooleanArray, row| array.is_valid(row) && array.value(row);
         for row in 0..rows {
             // A row without an instant says nothing of any time.
             let is_timeless = self.at.is_some() && at.is_none_or(|at| !at.is_valid(row));
-            if is_timeless {
+            if is_timeless || silent.contains(&row) {
                 continue;
             }
             samples.push(Sample {
@@ -174,11 +224,43 @@ impl Compiled {
                     .map(|by| by.is_valid(row).then(|| by.value(row).to_owned()))
                     .collect(),
                 at_us: at.map_or(at_us, |at| at.value(row)),
-                holds: holds.as_ref().is_some_and(|holds| is_true(holds, row)),
+                holds: holds.is_some_and(|holds| is_true(holds, row)),
                 value: value.and_then(|value| value.is_valid(row).then(|| value.value(row))),
             });
         }
         Ok(())
+    }
+}
+
+/// Rows that a rule can't be computed of.
+#[derive(Default)]
+struct Failed {
+    rows: u64,
+    /// Why not of the first.
+    because: String,
+}
+
+impl Failed {
+    fn in_words(&self) -> String {
+        let rows = if self.rows == 1 { "row" } else { "rows" };
+        format!("it can't be computed of {} {rows}", self.rows)
+    }
+
+    /// The values of `expr`, null of the rows that it can't be computed of, which go to `rows`.
+    fn values(
+        &mut self,
+        expr: &Arc<dyn PhysicalExpr>,
+        batch: &RecordBatch,
+        rows: &mut BTreeSet<usize>,
+    ) -> Result<ArrayRef> {
+        evaluate_or_null(expr.as_ref(), batch, &mut |row, error| {
+            if rows.insert(row) {
+                self.rows += 1;
+            }
+            if self.because.is_empty() {
+                self.because = error.to_string();
+            }
+        })
     }
 }
 
@@ -269,8 +351,8 @@ pub(super) struct Reader<'a> {
     dataset: &'a DatasetName,
     rules: Vec<&'a Rule>,
     fitting: Arc<Fitting>,
-    /// Of rules that could not be computed of some rows, why.
-    failed: BTreeMap<usize, String>,
+    /// Rules that could not be computed of some rows.
+    failed: BTreeMap<usize, Failed>,
 }
 
 /// Rows of versions that were opened, in order; none of one whose files are gone.
@@ -334,9 +416,13 @@ impl<'a> Reader<'a> {
         self.rules.clone()
     }
 
-    /// What can't be computed of rows that were read, by rule.
-    pub(super) fn failed(&self) -> impl Iterator<Item = &String> {
-        self.failed.values()
+    /// Rules that can't be computed of some of the rows that were read, in words.
+    pub(super) fn failed(&self) -> impl Iterator<Item = String> {
+        self.failed.iter().filter_map(|(at, failed)| {
+            let name = &self.fitting.read.get(*at)?.name;
+            let says = format!("alert {name}: {}: {}", failed.in_words(), failed.because);
+            (failed.rows > 0).then_some(says)
+        })
     }
 
     /// The rows that the first of some versions added, opened together; each to its end, as one that waits keeps others waiting.
@@ -345,19 +431,19 @@ impl<'a> Reader<'a> {
         join_all(some.map(|made| opened(self.ctx, self.dataset, made))).await.into()
     }
 
-    /// What a version added, as the rules see it, and for how many of them it was too much.
+    /// What a version added, as some of the rules see it, and for how many of them it was too much.
     pub(super) async fn commit(
         &mut self,
+        of: &[usize],
         made: &CommitRecord,
         added: DataFrame,
     ) -> Result<(Vec<Commit>, u64)> {
         let (version, at_us) = (made.version.0, made.at.timestamp_micros());
-        let every: Vec<usize> = (0..self.fitting.read.len()).collect();
         let mut left_out = 0;
-        let found = match self.samples(added.clone(), &every, at_us).await {
+        let found = match self.samples(added.clone(), of, at_us).await {
             Err(error) if error.code() == Code::ResourcesExhausted => {
-                let mut found = Vec::with_capacity(every.len());
-                for at in every {
+                let mut found = Vec::with_capacity(of.len());
+                for &at in of {
                     // One that is too much for a rule alone must not hold up those that come.
                     match self.samples(added.clone(), &[at], at_us).await {
                         Err(error) if error.code() == Code::ResourcesExhausted => {
@@ -390,7 +476,12 @@ impl<'a> Reader<'a> {
         let mut frame = self.ctx.present().await?.table(self.dataset).await?;
         if let Some(read) = self.fitting.read.get(at) {
             if let Some(only) = &read.only {
-                frame = frame.filter(only.clone())?;
+                let (session, uncomputed) = (self.ctx.session(), self.ctx.uncomputed());
+                frame = frame.clone().filter(session.or_null(
+                    only.clone(),
+                    frame.schema(),
+                    uncomputed,
+                )?)?;
             }
             if let Some(time) = &read.time {
                 frame = frame.sort(vec![ident(time).sort(false, false)])?;
@@ -414,19 +505,7 @@ impl<'a> Reader<'a> {
         at_us: i64,
     ) -> Result<Vec<Vec<Sample>>> {
         let rules = of.iter().filter_map(|at| self.fitting.read.get(*at));
-        let needed: BTreeSet<String> = rules
-            .flat_map(Read::expressions)
-            .flat_map(Expr::column_refs)
-            .map(|column| column.name.clone())
-            .collect();
-        let names: Vec<String> =
-            frame.schema().fields().iter().map(|field| field.name().clone()).collect();
-        // Rows are counted where nothing of them is needed.
-        let mut kept: Vec<Expr> = names.iter().filter(|n| needed.contains(*n)).map(ident).collect();
-        if kept.is_empty() {
-            kept.extend(names.first().map(ident));
-        }
-        let frame = frame.select(kept)?;
+        let frame = needed_of(frame, rules)?;
         let (state, _) = frame.clone().into_parts();
         let mut batches = self.ctx.session().stream(frame).await?;
         let mut found: Vec<Vec<Sample>> = of.iter().map(|_| Vec::new()).collect();
@@ -441,15 +520,7 @@ impl<'a> Reader<'a> {
                         format!("{NAME}: columns of {dataset} went while it was read; try again");
                     Error::user(Code::StorageUnavailable, says)
                 })?;
-                // Rows that one rule can't be computed of must not hold up the others.
-                let before = samples.len();
-                if let (Err(error), Some(read)) =
-                    (rule.samples(&batch, at_us, samples), self.fitting.read.get(*at))
-                {
-                    samples.truncate(before);
-                    let says = format!("alert {}: {error}", read.name);
-                    self.failed.entry(*at).or_insert(says);
-                }
+                rule.samples(&batch, at_us, samples, self.failed.entry(*at).or_default())?;
             }
             if found.iter().map(Vec::len).sum::<usize>() > most {
                 let says = format!(

@@ -165,9 +165,33 @@ async fn a_rule_that_can_not_be_computed_holds_up_no_other() {
     let guarded = of("guarded", json!({ "condition": number, "where": "host <> 'a'" }));
     let summary = summary_of(&engine, NAME, asked(&[bad, guarded, of("good", json!({}))])).await;
     let unfit = summary["rules_that_do_not_fit"].to_string();
-    assert!(unfit.starts_with("[\"alert bad: ") && unfit.contains("'a'"), "{unfit}");
+    let says = "[\"alert bad: it can't be computed of 2 rows: ";
+    assert!(unfit.starts_with(says) && unfit.contains("'a'"), "{unfit}");
+    // Rows of the same commit that it can be computed of are what they are.
     let fire = "SELECT rule, \"group\" FROM alerts WHERE state = 'firing' ORDER BY 1, 2";
-    assert_eq!(rows(&engine, fire).await, ["good host=7", "good host=a", "guarded host=7"]);
+    let all = ["bad host=7", "good host=7", "good host=a", "guarded host=7"];
+    assert_eq!(rows(&engine, fire).await, all);
+}
+
+#[tokio::test]
+async fn a_row_without_a_value_alerts_and_one_that_says_nothing_ends_no_alert() {
+    let engine = engine().await;
+    load(&engine, &[(0, "7", 9.0)]).await;
+    let rule = json!({ "name": "r", "condition": "CASE WHEN host = 'x' THEN CAST(host AS INT) > 1 ELSE load > 5 END",
+        "value": "CAST(host AS INT) / 2", "time": "at" });
+    summary_of(&engine, NAME, asked(std::slice::from_ref(&rule))).await;
+    let alert = "SELECT state, value FROM alerts";
+    assert_eq!(rows(&engine, alert).await, ["firing 3.5"]);
+    load(&engine, &[(60, "x", 0.0)]).await;
+    let summary = summary_of(&engine, NAME, asked(std::slice::from_ref(&rule))).await;
+    assert!(summary["rules_that_do_not_fit"].to_string().contains("of 2 rows"), "{summary}");
+    assert_eq!(rows(&engine, alert).await, ["firing 3.5"]);
+    load(&engine, &[(120, "y", 9.0)]).await;
+    summary_of(&engine, NAME, asked(std::slice::from_ref(&rule))).await;
+    assert_eq!(rows(&engine, alert).await, ["firing "]);
+    load(&engine, &[(180, "7", 1.0)]).await;
+    summary_of(&engine, NAME, asked(std::slice::from_ref(&rule))).await;
+    assert_eq!(rows(&engine, "SELECT DISTINCT state FROM alerts").await, ["resolved"]);
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ use super::{NAME, source};
 use crate::run::context::RunContext;
 use crate::run::stage::Stage;
 use crate::series::words::{instant, number, one_in, severity};
-use crate::series::{AT, MeasureOf, SERIES, check_instant, read_measure};
+use crate::series::{AT, MeasureOf, SERIES, check_instant, of_groups, read_measure};
 use crate::tables::columns::texts;
 
 /// Rows of one series, at most.
@@ -108,19 +108,14 @@ async fn frame(ctx: &RunContext, params: &Params) -> Result<DataFrame> {
             [series.alias(SERIES), at.alias(AT)].into_iter().chain(values).collect();
         return Ok(rows.select(wanted)?.sort(order)?);
     };
-    let (mut parts, mut wanted) = (Vec::new(), vec![ident(SERIES), ident(AT)]);
-    for (column, text) in columns {
-        let measure = read_measure(session, NAME, &params.dataset, text)?;
-        let value = measure.value(None, |aggregate| {
-            let part = format!("part_{}", parts.len());
-            parts.push(aggregate.alias(&part));
-            part
-        })?;
-        wanted.push(cast(value, DataType::Float64).alias(name(column)));
-    }
+    let read = |text: &String| read_measure(session, NAME, &params.dataset, text);
+    let measures = params.columns.iter().map(read).collect::<Result<Vec<_>>>()?;
+    let named: Vec<_> = measures.iter().enumerate().map(|(at, of)| (name(at), of)).collect();
     let begin = MeasureOf { text: "", interval }.begin_of(at);
     let groups = vec![series.alias(SERIES), begin.alias(AT)];
-    Ok(rows.aggregate(groups, parts)?.select(wanted)?.sort(order)?)
+    let wanted = [SERIES.to_owned(), AT.to_owned()].into_iter();
+    let wanted: Vec<Expr> = wanted.chain((0..named.len()).map(name)).map(ident).collect();
+    Ok(of_groups(ctx, rows, &named, groups)?.select(wanted)?.sort(order)?)
 }
 
 impl Table {

@@ -87,7 +87,7 @@ impl Job for Anomalies {
     }
 
     fn revision(&self) -> u32 {
-        2
+        3
     }
 
     fn parameters_schema(&self) -> Value {

@@ -85,7 +85,7 @@ impl Job for Correlate {
     }
 
     fn revision(&self) -> u32 {
-        3
+        4
     }
 
     fn parameters_schema(&self) -> Value {

@@ -82,7 +82,7 @@ impl Job for Forecast {
     }
 
     fn revision(&self) -> u32 {
-        2
+        3
     }
 
     fn parameters_schema(&self) -> Value {

@@ -49,7 +49,8 @@ pub(super) async fn values(
         params.dimensions.iter().enumerate().map(|(at, column)| {
             cast(ident(column), DataType::Utf8).alias(format!("dimension_{at}"))
         });
-    let computed = asked.measure.of_intervals(rows, asked.of_rows, groups.collect(), at)?;
+    let (measure, groups) = (asked.measure, groups.collect());
+    let computed = measure.of_intervals(ctx, rows, asked.of_rows, groups, at)?;
     let mut points = Points::new();
     let (mut count, mut read) = (0, 0u64);
     let mut batches = ctx.session().stream(computed).await?;
@@ -132,52 +133,118 @@ async fn before(ctx: &RunContext, params: &Params) -> Result<BTreeMap<Group, Bef
 
 /// Zeros that are filled in after an interval with rows, at most: one row of another age does not make millions of them.
 const ZEROS_MAX: i64 = 100_000;
+/// Zeros that a run fills in, at most: nor do many such rows.
+const ZEROS_OF_RUN_MAX: usize = 1_000_000;
+
+/// The intervals that are filled.
+#[derive(Clone, Copy)]
+struct Reached<'a> {
+    width: i64,
+    closed_us: i64,
+    stretches: Option<&'a [(i64, i64)]>,
+}
+
+/// Intervals of one series that have no rows, one after the other.
+struct Gap<'a> {
+    group: &'a Group,
+    first: i64,
+    count: usize,
+}
 
 /// Fills intervals without rows with zeros: from each series' first interval on, as far as intervals are over. `before`: the series that
-/// have values already, whose intervals outside of the stretches are there.
+/// have values already, whose intervals outside of the stretches are there. The newest gaps are filled first; says how many intervals
+/// beyond `zeros_max` were left empty.
 fn fill(
     points: &mut Points,
     before: &BTreeMap<Group, Before>,
-    asked: &Asked<'_>,
+    reached: Reached<'_>,
+    zeros_max: usize,
     mut require_room: impl FnMut(usize) -> Result<()>,
-) -> Result<()> {
-    let width = asked.measure.interval.micros();
+) -> Result<u64> {
+    let width = reached.width;
     let mut count = points.values().map(BTreeMap::len).sum::<usize>();
-    let groups: Vec<Group> = points.keys().chain(before.keys()).cloned().collect();
-    for group in groups.into_iter().collect::<BTreeSet<_>>() {
-        let known = before.get(&group);
-        let own = points.entry(group).or_default();
-        let with_rows: BTreeSet<i64> =
-            own.keys().copied().chain(known.map(|known| known.last)).collect();
-        let firsts = own.first_key_value().map(|(first, _)| *first);
-        let Some(first) = firsts.into_iter().chain(known.map(|known| known.first)).min() else {
+    let groups: BTreeSet<Group> = points.keys().chain(before.keys()).cloned().collect();
+    let of = |group| gaps(group, points.get(group), before.get(group), reached);
+    let mut gaps: Vec<Gap<'_>> = groups.iter().flat_map(of).collect();
+    gaps.sort_by_key(|gap| std::cmp::Reverse(gap.first));
+    let (mut room, mut left_out) = (zeros_max, 0);
+    for gap in gaps {
+        let taken = gap.count.min(room);
+        room -= taken;
+        left_out += (gap.count - taken) as u64;
+        if taken == 0 {
             continue;
-        };
-        // What is not there yet of a series that began earlier than was known, or is new.
-        let new = (first, known.map_or(asked.closed_us, |known| known.first));
-        let whole = [(first, asked.closed_us)];
-        let stretches = asked.stretches.unwrap_or(&whole);
-        for (from, to) in stretches.iter().copied().chain([new]) {
-            let mut at = from.max(first);
-            while at < to {
-                let last = with_rows.range(..=at).next_back();
-                let is_far = last.is_some_and(|last| (at - last) / width > ZEROS_MAX);
-                if is_far {
-                    let Some(next) = with_rows.range(at..).next() else { break };
-                    at = *next;
-                    continue;
-                }
-                if let std::collections::btree_map::Entry::Vacant(place) = own.entry(at) {
-                    count += 1;
-                    require_room(count)?;
-                    place.insert(Point { value: Some(0.0), rows: 0 });
-                }
-                at += width;
-            }
         }
+        count += taken;
+        require_room(count)?;
+        let own = points.entry(gap.group.clone()).or_default();
+        // Of the last of them the newest, too.
+        let first = gap.first + (gap.count - taken) as i64 * width;
+        let zeros =
+            (0..taken as i64).map(|at| (first + at * width, Point { value: Some(0.0), rows: 0 }));
+        own.extend(zeros);
     }
     points.retain(|_, of| !of.is_empty());
-    Ok(())
+    Ok(left_out)
+}
+
+/// The gaps of one series that are to be filled.
+fn gaps<'a>(
+    group: &'a Group,
+    own: Option<&BTreeMap<i64, Point>>,
+    known: Option<&Before>,
+    Reached { width, closed_us, stretches }: Reached<'_>,
+) -> Vec<Gap<'a>> {
+    let with_rows: BTreeSet<i64> = own
+        .into_iter()
+        .flat_map(BTreeMap::keys)
+        .copied()
+        .chain(known.map(|known| known.last))
+        .collect();
+    let firsts = own.and_then(BTreeMap::first_key_value).map(|(first, _)| *first);
+    let Some(first) = firsts.into_iter().chain(known.map(|known| known.first)).min() else {
+        return Vec::new();
+    };
+    // What is not there yet of a series that began earlier than was known, or is new.
+    let new = (first, known.map_or(closed_us, |known| known.first));
+    let whole = [(first, closed_us)];
+    let stretches = stretches.unwrap_or(&whole).iter().copied().chain([new]);
+    let mut found: Vec<(i64, i64)> = Vec::new();
+    for (from, to) in stretches {
+        // Between two intervals with rows, the part of the stretch that is not too far behind the first of them.
+        let mut at = from.max(first);
+        while at < to {
+            let next = with_rows.range(at..).next().copied().unwrap_or(i64::MAX);
+            if next == at {
+                at += width;
+                continue;
+            }
+            let last = with_rows.range(..at).next_back();
+            let near =
+                last.map_or(i64::MAX, |last| last.saturating_add(ZEROS_MAX.saturating_mul(width)));
+            let end = next.min(to).min(near.saturating_add(width));
+            if at < end {
+                found.push((at, end));
+            }
+            at = next;
+        }
+    }
+    // Stretches may lie over one another.
+    found.sort_unstable();
+    let mut gaps: Vec<Gap<'a>> = Vec::with_capacity(found.len());
+    let mut over = i64::MIN;
+    for (from, to) in found {
+        let first = from.max(over);
+        over = over.max(to);
+        if first < to {
+            gaps.push(Gap {
+                group,
+                first,
+                count: ((to - first) as u64).div_ceil(width as u64) as usize,
+            });
+        }
+    }
+    gaps
 }
 
 impl Asked<'_> {
@@ -190,23 +257,80 @@ impl Asked<'_> {
         }
     }
 
-    /// With intervals without rows as the parameters want them.
+    /// Makes of intervals without rows what the parameters want; says how many were left empty that should be zero.
     pub(super) async fn filled(
         &self,
         ctx: &RunContext,
         params: &Params,
         points: &mut Points,
-    ) -> Result<()> {
+    ) -> Result<u64> {
         if !self.is_zero {
-            return Ok(());
+            return Ok(0);
         }
         let before = match self.stretches {
             Some(_) => before(ctx, params).await?,
             None => BTreeMap::new(),
         };
-        fill(points, &before, self, |count| {
+        let reached = Reached {
+            width: self.measure.interval.micros(),
+            closed_us: self.closed_us,
+            stretches: self.stretches,
+        };
+        fill(points, &before, reached, ZEROS_OF_RUN_MAX, |count| {
             ctx.check()?;
             require_room(ctx, count)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Series by their intervals with rows, filled: the intervals that are zero, of each, and how many were left out.
+    fn filled(rows: &[&[i64]], closed_us: i64, zeros_max: usize) -> (Vec<Vec<i64>>, u64) {
+        let group = |at: usize| vec![Some(at.to_string())];
+        let one = Point { value: Some(1.0), rows: 1 };
+        let of = |(at, rows): (usize, &&[i64])| {
+            (group(at), rows.iter().map(|at| (*at, one.clone())).collect())
+        };
+        let mut points: Points = rows.iter().enumerate().map(of).collect();
+        let reached = Reached { width: 10, closed_us, stretches: None };
+        let filled = fill(&mut points, &BTreeMap::new(), reached, zeros_max, |_| Ok(()));
+        let left_out = filled.unwrap_or_else(|error| unreachable!("{error}"));
+        let zeros = points
+            .values()
+            .map(|of| of.iter().filter(|(_, point)| point.rows == 0).map(|(at, _)| *at).collect());
+        (zeros.collect(), left_out)
+    }
+
+    #[test]
+    fn the_newest_intervals_are_zero_first_and_what_is_beyond_the_bound_is_counted() {
+        let rows: [&[i64]; 2] = [&[0, 30, 50], &[20]];
+        let all = (vec![vec![10, 20, 40, 60], vec![30, 40, 50, 60]], 0);
+        assert_eq!(filled(&rows, 70, 8), all);
+        // A gap counts from its first interval: that of the second series is older than the last of the first.
+        assert_eq!(filled(&rows, 70, 7), (vec![vec![20, 40, 60], vec![30, 40, 50, 60]], 1));
+        assert_eq!(filled(&rows, 70, 3), (vec![vec![40, 60], vec![60]], 5));
+        assert_eq!(filled(&rows, 70, 0), (vec![vec![], vec![]], 8));
+    }
+
+    #[test]
+    fn many_rows_of_other_ages_make_no_more_zeros_than_a_run_may() {
+        let far = 10 * (ZEROS_MAX + 5);
+        let rows: Vec<i64> = (0..30).map(|at| at * far).collect();
+        let (zeros, left_out) = filled(&[&rows], 30 * far, ZEROS_OF_RUN_MAX);
+        let of = |rows: u64| rows * ZEROS_MAX as u64;
+        assert_eq!(
+            (zeros[0].len(), left_out),
+            (ZEROS_OF_RUN_MAX, of(30) - ZEROS_OF_RUN_MAX as u64)
+        );
+        assert!(zeros[0].iter().all(|at| *at > 20 * far));
+        // One alone is filled as far as one row reaches.
+        let (zeros, left_out) = filled(&[&[0]], far, ZEROS_OF_RUN_MAX);
+        assert_eq!(
+            (zeros[0].len() as i64, zeros[0].last(), left_out),
+            (ZEROS_MAX, Some(&(10 * ZEROS_MAX)), 0)
+        );
     }
 }

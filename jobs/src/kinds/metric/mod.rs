@@ -59,6 +59,10 @@ impl Job for Metric {
         "keeps a measure of a dataset's rows as series, one value for each interval"
     }
 
+    fn revision(&self) -> u32 {
+        2
+    }
+
     fn parameters_schema(&self) -> Value {
         parameters::schema::<Params>()
     }
@@ -139,7 +143,7 @@ impl Job for Metric {
                 is_zero,
             };
             let (mut points, rows) = compute::values(ctx, &params, &asked).await?;
-            asked.filled(ctx, &params, &mut points).await?;
+            let left_out = asked.filled(ctx, &params, &mut points).await?;
             stage.record.rows_in = rows;
             stage.record.rows_out = points.values().map(|of| of.len() as u64).sum();
             stage.facts(told.clone());
@@ -150,7 +154,11 @@ impl Job for Metric {
             let marks = Marks::of(&params)?.kept(version, closed_us);
             let place = Place::Of(asked.replaced(&params));
             ctx.commit_rows(spec, place, vec![batch], marks).await?;
-            Ok(Outcome { summary: summary(&params, &points, rows, told) })
+            let mut summary = summary(&params, &points, rows, told);
+            if left_out > 0 {
+                summary["zeros_left_out"] = json!(left_out);
+            }
+            Ok(Outcome { summary })
         })
     }
 }

@@ -128,6 +128,49 @@ async fn a_row_of_another_age_holds_up_no_other() {
 }
 
 #[tokio::test]
+async fn a_row_that_can_not_be_computed_holds_up_no_other_and_is_told() {
+    let engine = engine().await;
+    let most = i64::MAX as f64;
+    let some = [
+        (0, Some("7"), 1.0),
+        (60, Some("x"), 2.0),
+        (HOUR_S, Some("8"), most),
+        (HOUR_S + 60, Some("9"), most),
+        (2 * HOUR_S, Some("0"), 4.0),
+        (3 * HOUR_S, Some("7"), 1.0),
+    ];
+    calls(&engine, WriteMode::Append, &some).await;
+    let told = |summary: &Value| {
+        let told = summary["rows_not_computed"].as_array().unwrap();
+        told.iter().map(|of| of["rows"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    // Of a condition.
+    let number = json!({ "where": "14 / CAST(model AS INT) > 0.5", "output": "some" });
+    let summary = summary_of(&engine, NAME, asked(&number)).await;
+    assert_eq!(values(&engine, "some").await, ["m 0 1.0 1", "m 1 2.0 2", "m 2 0.0 0"]);
+    assert_eq!(told(&summary), [1], "{summary}");
+    let because = summary["rows_not_computed"][0]["because"].as_str().unwrap();
+    assert!(because.contains("'x'"), "{because}");
+    // Of what is summed; and a sum that is no whole number of 64 bits, beside one that is.
+    let sum = json!({ "measure": "sum(CAST(model AS INT))", "output": "sums" });
+    let summary = summary_of(&engine, NAME, asked(&sum)).await;
+    assert_eq!(values(&engine, "sums").await, ["m 0 7.0 2", "m 1 17.0 2", "m 2 0.0 1"]);
+    assert_eq!(told(&summary), [1], "{summary}");
+    let wide = json!({ "measure": "sum(CAST(took AS BIGINT)) + count(*)", "output": "wide" });
+    let summary = summary_of(&engine, NAME, asked(&wide)).await;
+    // What is no whole number of 64 bits counts for nothing, and the others do.
+    let found = values(&engine, "wide").await;
+    assert_eq!((&*found[0], &*found[2]), ("m 0 5.0 2", "m 2 5.0 1"), "{summary}");
+    let more = [(4 * HOUR_S, None, 1.0)];
+    calls(&engine, WriteMode::Append, &more).await;
+    let whole = json!({ "measure": "sum(CAST(took / 2 AS BIGINT)) * 4", "output": "whole" });
+    let summary = summary_of(&engine, NAME, asked(&whole)).await;
+    assert!(summary["rows_not_computed"].is_null(), "{summary}");
+    let found = values(&engine, "whole").await;
+    assert!(found[1].starts_with("m 1 3.6893488147419103e19"), "{found:?}");
+}
+
+#[tokio::test]
 async fn a_run_reads_what_came_and_gives_what_one_over_all_does() {
     for seed in 0..12 {
         let engine = engine().await;

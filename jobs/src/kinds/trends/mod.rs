@@ -60,6 +60,10 @@ impl Job for Trends {
         "finds changes of level, slopes, changes of the season and records in each series"
     }
 
+    fn revision(&self) -> u32 {
+        2
+    }
+
     fn parameters_schema(&self) -> Value {
         parameters::schema::<Params>()
     }

@@ -398,6 +398,7 @@ impl Run {
                     .collect(),
                 ..Beside::default()
             },
+            uncomputed: Arc::default(),
             contents: Arc::default(),
             pins: {
                 let (asked, tenant) = (shared.clone(), self.who.tenant.clone());
@@ -424,7 +425,7 @@ impl Run {
             biased;
             () = self.live.cancellation.cancelled() => Err(cancelled()),
             error = deadline(shared.options.run_timeout, record.deadline_at, shared.now()) => Err(error),
-            ended = work => ended.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))),
+            ended = work => ended.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))).map(|it| context.told(it)),
         }
     }
 
