@@ -28,6 +28,9 @@ use super::whole::exact;
 use crate::error::{Code, Error, Result};
 use crate::functions::{SAFE_DIVIDE, widened};
 
+/// Rows of which each is looked at by itself where one of them can't be computed.
+const ALONE_MAX: usize = 32;
+
 /// Rows that something could not be computed of, by what it is.
 #[derive(Debug, Default)]
 pub struct Uncomputed(Mutex<BTreeMap<String, (u64, String)>>);
@@ -225,12 +228,18 @@ impl ScalarUDFImpl for OrNull {
         let columns = columns.collect::<OfQuery<Vec<ArrayRef>>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = RecordBatch::try_new_with_options(Arc::clone(&self.fields), columns, &options)?;
+        let mut because = None;
+        let mut rows = 0;
         let mut failed = |_, error: &Error| {
-            let rows = self.failed.fetch_add(1, Ordering::Relaxed) + 1;
-            self.uncomputed.note(&self.expression, rows, error);
+            rows += 1;
+            because.get_or_insert_with(|| error.clone());
         };
         let values = evaluate_or_null(self.computed.as_ref(), &batch, &mut failed)
             .map_err(|error| DataFusionError::External(Box::new(error)))?;
+        if let Some(because) = because {
+            let all = self.failed.fetch_add(rows, Ordering::Relaxed) + rows;
+            self.uncomputed.note(&self.expression, all, &because);
+        }
         Ok(ColumnarValue::Array(values))
     }
 }
@@ -273,7 +282,13 @@ fn halves(
         found.push(new_null_array(&expression.data_type(&batch.schema())?, rows));
         return Ok(());
     }
-    let half = rows / 2;
-    halves(expression, &batch.slice(0, half), first, found, failed)?;
-    halves(expression, &batch.slice(half, rows - half), first + half, found, failed)
+    // Of few rows each by itself: where many fail, halves of halves do as well.
+    let size = if rows <= ALONE_MAX { 1 } else { rows / 2 };
+    let mut at = 0;
+    while at < rows {
+        let count = size.min(rows - at);
+        halves(expression, &batch.slice(at, count), first + at, found, failed)?;
+        at += count;
+    }
+    Ok(())
 }

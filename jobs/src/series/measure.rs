@@ -1,11 +1,12 @@
 //! Series that are computed of rows: a measure of those of each interval, for each group.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use analysis::series::Span;
 use arrow::datatypes::{DataType, Field};
 use datafusion::functions_aggregate::expr_fn::count;
-use datafusion::logical_expr::{Expr, cast, ident, lit};
+use datafusion::logical_expr::{Expr, ExprSchemable, cast, ident, lit};
 use datafusion::prelude::DataFrame;
 use datasets::{DatasetName, MeasureFormat, MeasureSpec};
 use engine::{Measure, Result, Semantics, Session};
@@ -119,19 +120,23 @@ pub(crate) fn of_groups(
         values.push((name, cast(value, DataType::Float64)));
     }
     let mut parts: Vec<Expr> = vec![count(lit(1)).alias(ROWS)];
+    let mut wide = BTreeSet::new();
     for (at, aggregate) in aggregates.into_iter().enumerate() {
-        let part = session.aggregate_or_null(aggregate, rows.schema(), uncomputed)?;
-        parts.push(part.alias(format!("part_{}", at + 1)));
+        let name = format!("part_{}", at + 1);
+        let part = session.aggregate_or_null(aggregate.clone(), rows.schema(), uncomputed)?;
+        let kind = |of: &Expr| of.get_type(rows.schema());
+        if kind(&part)? != kind(&aggregate)? {
+            wide.insert(name.clone());
+        }
+        parts.push(part.alias(name));
     }
     let names = keys.iter().map(|key| ident(key.schema_name().to_string()));
     let mut wanted: Vec<Expr> = names.collect();
     let computed = rows.aggregate(keys, parts)?;
-    // As floats sums of sums have room, too.
-    let as_float = |field: &Arc<Field>| match field.data_type() {
-        DataType::Decimal128(_, _) => {
-            cast(ident(field.name()), DataType::Float64).alias(field.name())
-        }
-        _ => ident(field.name()),
+    // As floats sums of sums have room, too; other decimals stay exact.
+    let as_float = |field: &Arc<Field>| match wide.contains(field.name()) {
+        true => cast(ident(field.name()), DataType::Float64).alias(field.name()),
+        false => ident(field.name()),
     };
     let floats: Vec<Expr> = computed.schema().fields().iter().map(as_float).collect();
     let computed = computed.select(floats)?;

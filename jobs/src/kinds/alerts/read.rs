@@ -182,7 +182,9 @@ impl Compiled {
         // Of rows that are left out nothing else is computed, which might fail.
         let only = match &self.only {
             Some(only) => {
-                let only = failed.values(only, batch, &mut BTreeSet::new())?;
+                let mut silent = BTreeSet::new();
+                let only = failed.values(only, batch, &mut silent)?;
+                failed.rows += silent.len() as u64;
                 let only = only.as_boolean_opt().ok_or_else(|| {
                     Error::internal(format!("{NAME}: `where` gives no truth values"))
                 })?;
@@ -204,6 +206,7 @@ impl Compiled {
         let at = some(&self.at, &mut without)?;
         let at = at.as_ref().and_then(|at| at.as_primitive_opt::<TimestampMicrosecondType>());
         let value = some(&self.value, &mut without)?;
+        failed.rows += silent.union(&without).count() as u64;
         let value = value.map(|value| cast(&value, &DataType::Float64)).transpose()?;
         let value = value.as_ref().and_then(|value| value.as_primitive_opt::<Float64Type>());
         let texts = |expr: &Arc<dyn PhysicalExpr>| {
@@ -254,9 +257,7 @@ impl Failed {
         rows: &mut BTreeSet<usize>,
     ) -> Result<ArrayRef> {
         evaluate_or_null(expr.as_ref(), batch, &mut |row, error| {
-            if rows.insert(row) {
-                self.rows += 1;
-            }
+            rows.insert(row);
             if self.because.is_empty() {
                 self.because = error.to_string();
             }

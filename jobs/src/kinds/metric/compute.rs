@@ -211,22 +211,23 @@ fn gaps<'a>(
     let stretches = stretches.unwrap_or(&whole).iter().copied().chain([new]);
     let mut found: Vec<(i64, i64)> = Vec::new();
     for (from, to) in stretches {
-        // Between two intervals with rows, the part of the stretch that is not too far behind the first of them.
+        // From one interval with rows to the next, the part of the stretch that is not too far behind the first of them.
         let mut at = from.max(first);
         while at < to {
-            let next = with_rows.range(at..).next().copied().unwrap_or(i64::MAX);
-            if next == at {
+            if own.is_some_and(|own| own.contains_key(&at)) {
                 at += width;
                 continue;
             }
-            let last = with_rows.range(..at).next_back();
-            let near =
-                last.map_or(i64::MAX, |last| last.saturating_add(ZEROS_MAX.saturating_mul(width)));
-            let end = next.min(to).min(near.saturating_add(width));
+            let next = with_rows.range(at.saturating_add(1)..).next().copied();
+            let last = with_rows.range(..=at).next_back();
+            let near = last.map_or(i64::MAX, |last| {
+                last.saturating_add(ZEROS_MAX.saturating_mul(width)).saturating_add(width)
+            });
+            let end = next.unwrap_or(i64::MAX).min(to).min(near);
             if at < end {
                 found.push((at, end));
             }
-            at = next;
+            at = next.unwrap_or(to);
         }
     }
     // Stretches may lie over one another.
@@ -313,6 +314,18 @@ mod tests {
         assert_eq!(filled(&rows, 70, 7), (vec![vec![20, 40, 60], vec![30, 40, 50, 60]], 1));
         assert_eq!(filled(&rows, 70, 3), (vec![vec![40, 60], vec![60]], 5));
         assert_eq!(filled(&rows, 70, 0), (vec![vec![], vec![]], 8));
+    }
+
+    /// What is known of a series says how far zeros reach, and is no row.
+    #[test]
+    fn an_interval_that_is_known_and_has_no_row_is_zero() {
+        let one = Point { value: Some(1.0), rows: 1 };
+        let mut points: Points = [(vec![], [(10, one.clone()), (30, one)].into())].into();
+        let before = [(vec![], Before { first: 20, last: 20 })].into();
+        let reached = Reached { width: 10, closed_us: 50, stretches: Some(&[(0, 50)]) };
+        assert!(matches!(fill(&mut points, &before, reached, 9, |_| Ok(())), Ok(0)));
+        let zeros = points[&vec![]].iter().filter(|(_, point)| point.rows == 0);
+        assert_eq!(zeros.map(|(at, _)| *at).collect::<Vec<_>>(), [20, 40]);
     }
 
     #[test]
