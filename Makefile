@@ -134,6 +134,10 @@ test-flight: build ## Flight SQL by the ADBC driver as it is installed: queries,
 bench-flight: ## 10 million rows to pandas by Flight SQL, beside pyarrow reading the same files (a quiet machine)
 	benches/flight.sh
 
+.PHONY: test-processes
+test-processes: build ## the job `processes` on real event logs, beside pm4py
+	tests/peers/run-processes.sh
+
 .PHONY: test-recipes
 test-recipes: build ## the recipes of docs/without-us.md, run by the libraries that they are for
 	tests/peers/run-recipes.sh

@@ -8,6 +8,7 @@
 //! - [`change`]: why a measure changed between two periods.
 //! - [`linkage`]: whether two records describe the same thing.
 //! - [`outlying`]: which rows of a table are unlike all others.
+//! - [`process`]: what event logs say of the processes behind them.
 //! - [`series`]: what is usual in a series, and what is not.
 //! - [`significance`]: whether a correlation means anything.
 //! - [`tail`]: whether the largest of many values are larger than the others make plausible.
@@ -25,6 +26,7 @@ mod hash;
 pub mod linkage;
 mod noise;
 pub mod outlying;
+pub mod process;
 pub mod series;
 pub mod significance;
 pub mod tail;

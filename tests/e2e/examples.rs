@@ -434,6 +434,19 @@ async fn a_file_becomes_metrics_and_an_insight_that_says_what_was_wrong() {
 }
 
 #[tokio::test]
+async fn the_examples_of_the_page_on_processes_answer() {
+    let mut reader = Reader::new(&[], &[]);
+    std::fs::write(reader.file("orders.csv"), made::orders()).unwrap();
+    reader.types("setup", "colonnade ingest workflow_steps orders.csv").await;
+    reader.read("docs/processes.md").await;
+    let query = "{ processCases(where: {cost: {gt: 0}}) { nodes { caseId deviations } } processModels { nodes { casesThatFit cases } } }";
+    let found = reader.served().await.data(query).await;
+    let odd = json!([{ "caseId": "o7", "deviations": ["missing: check"] }]);
+    assert_eq!(found["processCases"]["nodes"], odd, "{found}");
+    assert_eq!(found["processModels"]["nodes"], json!([{ "casesThatFit": "9", "cases": "10" }]));
+}
+
+#[tokio::test]
 async fn the_examples_of_the_page_on_alerts_answer() {
     let mut reader = Reader::new(&[], &[]);
     std::fs::write(reader.file("checkouts.csv"), made::checkouts()).unwrap();
@@ -556,6 +569,7 @@ fn no_page_has_examples_that_nobody_tries() {
         "docs/duplicates.md",
         "docs/forecast.md",
         "docs/trends.md",
+        "docs/processes.md",
         "docs/anomalies.md",
         "docs/correlate.md",
         "docs/explain.md",

@@ -52,6 +52,26 @@ pub fn tickets() -> String {
     rows
 }
 
+/// The steps of ten orders, one of which nobody checks: `case_id,activity,started_at,ended_at,resource`.
+pub fn orders() -> String {
+    let mut rows = String::from("case_id,activity,started_at,ended_at,resource\n");
+    for order in 0..10 {
+        let steps = [("take", "ann"), ("check", "bob"), ("ship", "ann")];
+        for (at, (activity, who)) in steps.into_iter().enumerate() {
+            if order == 7 && activity == "check" {
+                continue;
+            }
+            let hour = 8 + at;
+            rows.push_str(&format!(
+                "o{order},{activity},2026-01-{:02}T{hour:02}:00:00Z,2026-01-{:02}T{hour:02}:20:00Z,{who}\n",
+                order + 1,
+                order + 1
+            ));
+        }
+    }
+    rows
+}
+
 /// Forty days of checkouts in two regions, `at,region,status,seconds`, of which one has errors on one evening.
 pub fn checkouts() -> String {
     let mut rows = String::from("at,region,status,seconds\n");

@@ -16,6 +16,7 @@ mod generated;
 pub mod insights;
 pub mod maintain;
 pub mod metric;
+pub mod processes;
 pub mod promote;
 pub mod report;
 pub mod sql;
@@ -53,6 +54,7 @@ static KINDS: LazyLock<Jobs> = LazyLock::new(|| {
         Arc::new(insights::Insights),
         Arc::new(maintain::Maintain),
         Arc::new(metric::Metric),
+        Arc::new(processes::Processes),
         Arc::new(promote::Promote),
         Arc::new(report::Report),
         Arc::new(sql::Sql),

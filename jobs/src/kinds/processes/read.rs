@@ -1,0 +1,193 @@
+//! Rows of a dataset as an event log.
+
+use analysis::process::{Builder, Log};
+use arrow::array::{Array, AsArray, BooleanArray, PrimitiveArray, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, TimestampMicrosecondType};
+use datafusion::functions::core::expr_fn::coalesce;
+use datafusion::logical_expr::{Expr, cast, ident, lit};
+use datafusion::prelude::DataFrame;
+use datafusion::scalar::ScalarValue;
+use engine::{Code, Error, Result, Session};
+use futures::StreamExt;
+
+use super::NAME;
+use super::params::Params;
+use crate::parameters::bad;
+use crate::run::context::RunContext;
+use crate::run::stage::Stage;
+use crate::series::{check_instant, microseconds};
+use crate::tables::columns::texts;
+use crate::tables::input::{InputTable, is_text};
+
+/// Memory of an event in all steps together, beside the names that come for the first time.
+const EVENT_BYTES: usize = 200;
+/// Bytes of the name of a case, an activity or who did it, at most.
+const NAME_MAX: usize = 1_000;
+
+/// What was read.
+pub(super) struct Read {
+    pub(super) log: Log,
+    /// Rows without a case, an activity or an instant, or with one that is too long or too far from today.
+    pub(super) left_out: u64,
+    /// Events that began after they ended.
+    pub(super) turned: u64,
+    /// Events without an end, where others have one.
+    pub(super) without_end: u64,
+}
+
+/// Checks what is asked against the columns of the dataset.
+pub(super) async fn check<'a>(session: &Session, params: &'a Params) -> Result<InputTable<'a>> {
+    let table = InputTable::open(session, NAME, &params.dataset).await?;
+    let is_name = |t: &DataType| t.is_integer() || is_text(t) || *t == DataType::Boolean;
+    let names = [
+        ("case_column", Some(&params.case_column)),
+        ("activity_column", Some(&params.activity_column)),
+        ("resource_column", params.resource_column.as_ref()),
+    ];
+    for (parameter, column) in names {
+        if let Some(column) = column {
+            table.check(parameter, column, "a text, truth value or whole number", is_name)?;
+        }
+    }
+    let times = [("start_column", &params.start_column), ("end_column", &params.end_column)];
+    for (parameter, column) in times {
+        if let Some(column) = column {
+            table.check(parameter, column, "a timestamp or date", |t| t.is_temporal())?;
+        }
+    }
+    if let Some(condition) = &params.condition {
+        let read = session.safe_condition(&params.dataset, condition).await;
+        read.map_err(|error| bad(NAME, "where", error.to_string()))?;
+    }
+    Ok(table)
+}
+
+/// Rows as (case, activity, resource, start, end), each case's events in their order: by their ends, those of one instant by their
+/// starts, and then by what was done.
+async fn frame(ctx: &RunContext, params: &Params) -> Result<DataFrame> {
+    let session = ctx.session();
+    let mut frame = check(session, params).await?.frame;
+    if let Some(condition) = &params.condition {
+        let condition = session.safe_condition(&params.dataset, condition).await?;
+        let schema = frame.schema();
+        let condition = session.or_null(condition, schema, ctx.uncomputed())?;
+        frame = frame.filter(condition)?;
+    }
+    let text = |column: &String| cast(ident(column), DataType::Utf8);
+    let time = |column: &String| cast(ident(column), microseconds());
+    let none = || lit(ScalarValue::TimestampMicrosecond(None, Some("UTC".into())));
+    let start = params.start_column.as_ref().map(time);
+    let end = match (&params.end_column, &start) {
+        (Some(end), Some(start)) => coalesce(vec![time(end), start.clone()]),
+        (Some(end), None) => time(end),
+        (None, start) => start.clone().unwrap_or_else(none),
+    };
+    let resource = params.resource_column.as_ref().map(text);
+    let has_end = match &params.end_column {
+        Some(end) => time(end).is_not_null(),
+        None => lit(true),
+    };
+    let wanted: Vec<Expr> = vec![
+        text(&params.case_column).alias("case"),
+        text(&params.activity_column).alias("activity"),
+        resource.unwrap_or_else(|| lit(ScalarValue::Utf8(None))).alias("resource"),
+        start.unwrap_or_else(none).alias("start"),
+        end.alias("end"),
+        has_end.alias("has_end"),
+    ];
+    let order = ["case", "end", "start", "activity", "resource"];
+    let order = order.iter().map(|name| ident(*name).sort(true, false)).collect();
+    Ok(frame.select(wanted)?.sort(order)?)
+}
+
+/// Reads all of it.
+pub(super) async fn read(ctx: &RunContext, params: &Params, stage: &mut Stage) -> Result<Read> {
+    let mut rows = ctx.session().stream(frame(ctx, params).await?).await?;
+    let mut builder = Builder::default();
+    let (mut left_out, mut without_end, mut events) = (0, 0, 0usize);
+    let bytes_max = ctx.memory_budget_bytes();
+    while let Some(batch) = rows.next().await.transpose()? {
+        ctx.check()?;
+        stage.record.rows_in += batch.num_rows() as u64;
+        stage.record.bytes_read += batch.get_array_memory_size() as u64;
+        let of = Columns::of(&batch)?;
+        for row in 0..batch.num_rows() {
+            let Some(event) = of.event(row) else {
+                left_out += 1;
+                continue;
+            };
+            events += 1;
+            without_end += u64::from(!event.has_end);
+            let Event { case, activity, resource, start, end, .. } = event;
+            builder.push(case, activity, resource, start, end);
+        }
+        if events * EVENT_BYTES + builder.names_bytes() > bytes_max {
+            let says = format!(
+                "{NAME}: expected a log that fits the memory budget, about {} events; take a narrower `where`, or a larger budget",
+                bytes_max / EVENT_BYTES
+            );
+            return Err(Error::user(Code::ResourcesExhausted, says));
+        }
+    }
+    let turned = builder.turned;
+    Ok(Read { log: builder.finish(), left_out, turned, without_end })
+}
+
+/// The columns of some rows.
+struct Columns {
+    case: StringArray,
+    activity: StringArray,
+    resource: StringArray,
+    start: PrimitiveArray<TimestampMicrosecondType>,
+    end: PrimitiveArray<TimestampMicrosecondType>,
+    has_end: BooleanArray,
+}
+
+struct Event<'a> {
+    case: &'a str,
+    activity: &'a str,
+    resource: Option<&'a str>,
+    start: Option<i64>,
+    end: i64,
+    has_end: bool,
+}
+
+impl Columns {
+    fn of(batch: &RecordBatch) -> Result<Self> {
+        let broken = || Error::internal(format!("{NAME}: other columns than were asked for"));
+        let time = |at: usize| {
+            let column = batch.column(at).as_primitive_opt::<TimestampMicrosecondType>();
+            column.cloned().ok_or_else(broken)
+        };
+        Ok(Self {
+            case: texts(batch, 0)?,
+            activity: texts(batch, 1)?,
+            resource: texts(batch, 2)?,
+            start: time(3)?,
+            end: time(4)?,
+            has_end: batch.column(5).as_boolean_opt().cloned().ok_or_else(broken)?,
+        })
+    }
+
+    /// None of a row that says not what was done in which case, or when.
+    fn event(&self, row: usize) -> Option<Event<'_>> {
+        let name = |of: &'_ StringArray| of.is_valid(row).then(|| of.value(row).len());
+        let is_name = |of| name(of).is_some_and(|bytes| (1..=NAME_MAX).contains(&bytes));
+        let is_time = |of: &PrimitiveArray<TimestampMicrosecondType>| {
+            of.is_valid(row) && check_instant(NAME, "", of.value(row)).is_ok()
+        };
+        let is_whole = is_name(&self.case)
+            && is_name(&self.activity)
+            && name(&self.resource).is_none_or(|bytes| bytes <= NAME_MAX)
+            && is_time(&self.end)
+            && (self.start.is_null(row) || is_time(&self.start));
+        is_whole.then(|| Event {
+            case: self.case.value(row),
+            activity: self.activity.value(row),
+            resource: self.resource.is_valid(row).then(|| self.resource.value(row)),
+            start: self.start.is_valid(row).then(|| self.start.value(row)),
+            end: self.end.value(row),
+            has_end: self.has_end.value(row),
+        })
+    }
+}
