@@ -358,7 +358,7 @@ pub(super) fn rows(
             .float(|of| of.tree.is_some().then_some(of.from_share))
             .whole(|of| u64::from(of.net.places))
             .whole(|of| of.net.transitions.len() as u64)
-            .float(|of| (log.cases.len() > 0).then(|| of.tokens.fitness()))
+            .float(|of| (!log.cases.is_empty()).then(|| of.tokens.fitness()))
             .whole(|_| log.cases.len() as u64)
             .whole(|_| fit)
             .finish(models_spec(params.models_output.clone()))?,
