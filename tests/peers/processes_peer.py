@@ -8,24 +8,28 @@ case's alignment and the tokens of its replay. Events of one instant are in the 
 """
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
 import time
 import warnings
 
+os.environ["TQDM_DISABLE"] = "1"
 warnings.filterwarnings("ignore")
 import pandas as pd
 import pm4py
 
 BINARY, SCRATCH, LOGS = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
-ROOT = SCRATCH / "data"
 CASE, ACTIVITY, END, START = "case:concept:name", "concept:name", "time:timestamp", "start_timestamp"
 FILES = ["running-example.csv", "roadtraffic100traces.csv", "reviewing.xes.gz", "interval_event_log.csv.gz", "receipt.parquet"]
 
 
+root = SCRATCH
+
+
 def colonnade(*arguments):
-    command = [BINARY, "--data", str(ROOT), *arguments, "--log", "error"]
+    command = [BINARY, "--data", str(root), *arguments, "--log", "error"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, (command, done.stderr)
     return done.stdout
@@ -121,6 +125,8 @@ def held(what, name, ours, theirs):
 
 
 def compare(name):
+    global root
+    root = SCRATCH / name.split(".")[0]
     frame = read(name)
     params, seconds = ours(frame, {"model_share": 1.0})
     began = time.perf_counter()
@@ -143,7 +149,7 @@ def compare(name):
     if START not in frame:
         held("starts", name, {a["activity"]: a["starts"] for a in did if a["starts"]}, dict(begins))
         held("ends", name, {a["activity"]: a["ends"] for a in did if a["ends"]}, dict(ends))
-        mine = {tuple(json.loads(way["activities"])): way["cases"] for way in query("SELECT activities, cases FROM process_variants")}
+        mine = {tuple(way["activities"]): way["cases"] for way in query("SELECT activities, cases FROM process_variants")}
         held("variants", name, mine, {tuple(way): count for way, count in ways.items()})
     groups = frame.groupby(CASE)
     first = groups[START if START in frame else END].min()
@@ -182,7 +188,6 @@ def compare(name):
         f"{seconds:.2f} s with all that is beside pm4py's {theirs:.2f} s of graph and variants, and {took:.2f} s of alignments",
         flush=True,
     )
-    colonnade("drop", "log")
 
 
 for file in FILES:
