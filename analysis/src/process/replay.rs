@@ -68,7 +68,9 @@ pub fn replay(net: &Net, way: &[u32]) -> Tokens {
     let is_over = |marking: &[u32]| {
         marking.iter().enumerate().all(|(place, count)| *count == u32::from(place == last))
     };
-    for step in unseen(net, &marking, is_over).unwrap_or_default() {
+    // What is left over elsewhere must not keep it from its end.
+    let ends = || unseen(net, &marking, |marking| marking[last] > 0);
+    for step in unseen(net, &marking, is_over).or_else(ends).unwrap_or_default() {
         tokens.fire(&mut marking, step);
     }
     tokens.consumed += 1;

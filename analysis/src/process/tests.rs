@@ -176,6 +176,11 @@ fn what_was_done_is_allowed_and_what_was_not_costs_what_it_lacks() {
     assert!(found.is_some_and(|of| of.moves.contains(&Move::Log(a)) && of.cost >= 2));
     assert!(replay(&net, &[a, a]).fitness() < 1.0);
     assert_eq!(replay(&net, &[a, 99]).unknown, 1);
+    // What is left over by what is done twice keeps nothing from its end.
+    let log = of_ways(&["abc", "acb"]);
+    let net = Net::of(&discover(&log));
+    let expected = Tokens { produced: 8, consumed: 8, missing: 1, remaining: 1, unknown: 0 };
+    assert_eq!(replay(&net, &[0, 1, 1, 2]), expected);
     assert_eq!(align(&mut States::new(&net, 2), &[a]), Err(TooManyStates));
 }
 
