@@ -11,7 +11,7 @@ fn numbered(of: &[&str]) -> Names {
 
 /// A model of every kind of block, with names that XML must escape.
 fn model() -> (Tree, Names) {
-    let names = numbered(&["a & b", "<c>", "d\"\t\n", "e", "f"]);
+    let names = numbered(&["a & b", "<c>", "d\"\t\nx", "e", "f"]);
     let block = |operator, parts: &[Tree]| Tree::Block(operator, parts.to_vec());
     let of = Tree::Activity;
     let choice = block(Operator::Exclusive, &[of(1), Tree::Silent]);
@@ -130,7 +130,7 @@ fn a_tree_as_bpmn_is_whole() {
         .filter(|node| node.tag_name().name() == "task")
         .map(|node| node.attribute("name").unwrap())
         .collect();
-    assert_eq!(tasks, ["a & b", "<c>", "d\"\t\n", "e", "f"]);
+    assert_eq!(tasks, ["a & b", "<c>", "d\"\t\nx", "e", "f"]);
     let flows: Vec<(&str, &str)> = all
         .iter()
         .filter(|node| node.tag_name().name() == "sequenceFlow")
