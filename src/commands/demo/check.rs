@@ -174,6 +174,7 @@ impl Counted<'_> {
             LooksFor::NumbersTold => self.numbers_told(&session).await,
             LooksFor::RowsKept => self.rows_kept().await,
             LooksFor::RowsMeasured => rows_measured(&session).await,
+            LooksFor::WaysTaken => ways_taken(&session).await,
             LooksFor::BurstsTold => {
                 let sql =
                     "SELECT summary, at, at AS until FROM alert_events WHERE event = 'firing'";
@@ -463,6 +464,20 @@ async fn rows_measured(session: &Session) -> Result<Findings> {
     let [calls, counted, series] = numbers(&session.collect(session.sql(sql).await?).await?)?;
     let note = format!("by the hour, as {series} series");
     Ok(Findings::new(calls, counted.min(calls), counted.saturating_sub(calls), vec![note]))
+}
+
+/// Cases, and those that are told to take the way that a query finds.
+async fn ways_taken(session: &Session) -> Result<Findings> {
+    let sql = r#"WITH ways AS (SELECT case_id, '["' || string_agg(activity, '","' ORDER BY ended_at) || '"]' AS way FROM workflow_steps
+               GROUP BY case_id),
+               told AS (SELECT c.case_id, v.activities AS way FROM process_cases c JOIN process_variants v ON v.source = c.source AND
+               v.variant = c.variant WHERE c.source = 'workflow_steps')
+               SELECT (SELECT count(*) FROM ways) AS cases, (SELECT count(*) FROM told) AS told, (SELECT count(*) FROM ways JOIN told ON
+               told.case_id = ways.case_id AND told.way = ways.way) AS same, (SELECT count(*) FROM process_variants WHERE
+               source = 'workflow_steps') AS ways"#;
+    let [cases, told, same, ways] = numbers(&session.collect(session.sql(sql).await?).await?)?;
+    let note = format!("{ways} ways through the process");
+    Ok(Findings::new(cases, same, told.saturating_sub(same), vec![note]))
 }
 
 /// What `explain` is asked: of each hour that stands out, why it does.

@@ -72,6 +72,8 @@ pub enum LooksFor {
     RowsKept,
     /// Rows in the intervals of a metric.
     RowsMeasured,
+    /// Cases whose way is told as it was.
+    WaysTaken,
     /// All that stands out of what was planted, in one list.
     WhatMatters,
     /// Hours in which a provider fails, by a rule.
@@ -103,6 +105,7 @@ impl LooksFor {
             Self::NumbersTold => "numbers told",
             Self::RowsKept => "rows kept",
             Self::RowsMeasured => "rows measured",
+            Self::WaysTaken => "ways taken",
             Self::WhatMatters => "what matters",
             Self::BurstsTold => "bursts told",
         }
@@ -187,6 +190,7 @@ pub fn steps(embedder: &str) -> Vec<Step> {
             &[],
             json!({ "metric": "calls", "dimensions": ["provider", "model"] }),
         ),
+        step("processes", LooksFor::WaysTaken, "workflow_steps", &[], json!({})),
         step(
             "insights",
             LooksFor::WhatMatters,
