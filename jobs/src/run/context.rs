@@ -247,12 +247,11 @@ impl RunContext {
 
     /// `outcome`, which tells of rows that something could not be computed of.
     pub(crate) fn told(&self, mut outcome: Outcome) -> Outcome {
-        let of = |(of, rows, because): (String, u64, String)| json!({ "of": of, "rows": rows, "because": because });
-        let told = self.uncomputed.told();
-        for (of, rows, because) in &told {
+        let mut told = Vec::new();
+        for (of, rows, because) in self.uncomputed.told() {
             self.log.warning(format!("{of} can't be computed of {rows} rows: {because}"));
+            told.push(json!({ "of": of, "rows": rows, "because": because }));
         }
-        let told: Vec<Value> = told.into_iter().map(of).collect();
         if let (false, Value::Object(summary)) = (told.is_empty(), &mut outcome.summary) {
             summary.insert("rows_not_computed".to_owned(), told.into());
         }
