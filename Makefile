@@ -138,6 +138,18 @@ bench-flight: ## 10 million rows to pandas by Flight SQL, beside pyarrow reading
 test-processes: build ## the job `processes` on real event logs, beside pm4py
 	tests/peers/run-processes.sh
 
+.PHONY: test-costs
+test-costs: build ## the job `costs` on real traces and every model of LiteLLM's list, beside litellm and pandas
+	tests/peers/run-costs.sh
+
+.PHONY: test-reconcile
+test-reconcile: build ## the job `reconcile` on two tables of a million rows with planted differences, beside pandas
+	tests/peers/run-reconcile.sh
+
+.PHONY: test-agents
+test-agents: ## 1,000 made worlds of agents: who is not better is called so in at most one of twenty
+	COLONNADE_WORLDS=$${COLONNADE_WORLDS:-1000} cargo test --locked -p jobs --lib who_is_not_better_is_not_called_so -- --nocapture
+
 .PHONY: test-recipes
 test-recipes: build ## the recipes of docs/without-us.md, run by the libraries that they are for
 	tests/peers/run-recipes.sh

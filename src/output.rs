@@ -56,10 +56,10 @@ impl Output {
         }
     }
 
-    /// Writes a line for people to stderr.
+    /// Writes lines for people to stderr, without what a terminal would act on: errors have texts of others in them.
     pub fn note(&self, text: &str) {
         // Nothing can be done, or said, when stderr is gone.
-        let _ = writeln!(io::stderr().lock(), "{text}");
+        let _ = writeln!(io::stderr().lock(), "{}", plain(text));
     }
 
     /// Says what went wrong: for people on stderr, and as the JSON document when one was asked for and none was

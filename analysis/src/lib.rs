@@ -7,11 +7,13 @@
 //! - [`association`]: what lies behind a pair of series that move together.
 //! - [`change`]: why a measure changed between two periods.
 //! - [`linkage`]: whether two records describe the same thing.
+//! - [`money`]: what calls of models cost by lists of prices.
 //! - [`outlying`]: which rows of a table are unlike all others.
 //! - [`process`]: what event logs say of the processes behind them.
 //! - [`series`]: what is usual in a series, and what is not.
 //! - [`significance`]: whether a correlation means anything.
 //! - [`tail`]: whether the largest of many values are larger than the others make plausible.
+//! - [`trial`]: how well someone does at tasks, and who does better.
 //! - [`curve`]: precision and recall, where labels say what is right.
 //! - [`append_alike`], [`fnv`], [`Noise`]: texts made alike, a hash, random numbers that are the same in every run.
 //! - [`Cholesky`]: linear equations.
@@ -24,6 +26,7 @@ mod cholesky;
 pub mod curve;
 mod hash;
 pub mod linkage;
+pub mod money;
 mod noise;
 pub mod outlying;
 pub mod process;
@@ -31,6 +34,7 @@ pub mod series;
 pub mod significance;
 pub mod tail;
 mod text;
+pub mod trial;
 mod vectors;
 
 pub use cholesky::Cholesky;

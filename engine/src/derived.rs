@@ -10,6 +10,9 @@ pub const AUDIT: &str = "audit";
 
 /// Names of such datasets where no other is asked for, kept for them also before they are there.
 pub const DERIVED_NAMES: &[&str] = &[
+    "agent_comparisons",
+    "agent_measures",
+    "agent_results",
     "alert_events",
     "alert_outbox",
     "alert_rules",
@@ -20,6 +23,7 @@ pub const DERIVED_NAMES: &[&str] = &[
     "anomaly_labels",
     "anomaly_state",
     AUDIT,
+    "call_costs",
     "correlations",
     "duplicate_clusters",
     "duplicate_index",
@@ -36,6 +40,7 @@ pub const DERIVED_NAMES: &[&str] = &[
     "labels_by_hand",
     "lead_lag",
     "metric_values",
+    "model_costs",
     "model_evaluations",
     "model_stages",
     "models",
@@ -46,12 +51,17 @@ pub const DERIVED_NAMES: &[&str] = &[
     "process_hand_overs",
     "process_models",
     "process_variants",
+    "reconciliation_columns",
+    "reconciliation_totals",
+    "reconciliations",
     "run_logs",
     "run_stages",
     "runs",
+    "ticket_costs",
     "training_rows",
     "trends",
     "triage",
+    "unpriced_calls",
     "vector_index",
 ];
 

@@ -80,6 +80,23 @@ pub(crate) fn bad(job: &str, name: &str, problem: impl std::fmt::Display) -> Err
     Error::user(Code::BadInput, format!("{job}: parameter {name:?}: {problem}"))
 }
 
+/// Fails where two outputs have one name, or one is what is read.
+pub(crate) fn check_outputs(
+    job: &str,
+    outputs: &[(&str, &DatasetName)],
+    inputs: &[DatasetName],
+) -> Result<()> {
+    for (at, (name, output)) in outputs.iter().enumerate() {
+        if outputs[..at].iter().any(|(_, other)| other == output) {
+            return Err(bad(job, name, format!("{output} is the name of another output")));
+        }
+        if inputs.contains(output) {
+            return Err(bad(job, name, format!("{output} is what is read")));
+        }
+    }
+    Ok(())
+}
+
 /// Fails where there is no time between `from` and `to`.
 pub(crate) fn check_times(
     job: &str,

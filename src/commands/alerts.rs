@@ -176,7 +176,7 @@ async fn apply(
     for run in &runs {
         let unfit = run.summary["rules_that_do_not_fit"].as_array();
         for says in unfit.into_iter().flatten().filter_map(Value::as_str) {
-            output.note(&format!("left out: {says}"));
+            output.note(&format!("left out, or in part: {says}"));
         }
     }
     succeeded(&runs)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
 use parquet::arrow::ArrowWriter;
+use serde_json::json;
 
 /// Ten days of hours: `at,value`.
 pub fn hours() -> String {
@@ -70,6 +71,43 @@ pub fn orders() -> String {
         }
     }
     rows
+}
+
+/// Two days of calls of models, one in an hour, of which one a day is of a model that is not listed.
+pub fn calls() -> String {
+    let mut rows =
+        String::from("id,at,provider,model,status,input_tokens,output_tokens,cached_tokens\n");
+    for hour in 0..48 {
+        let (day, of_day) = (hour / 24 + 1, hour % 24);
+        let model = if of_day == 5 { "borealis" } else { "aurora" };
+        rows.push_str(&format!(
+            "c{hour},2026-01-{day:02}T{of_day:02}:00:00Z,acme,{model},ok,1000,100,400\n"
+        ));
+    }
+    rows
+}
+
+/// Two tries of each of 40 tasks by two agents, of which the new one always solves them and the old one at its first try.
+pub fn trials() -> String {
+    let mut rows = String::from("agent,task,kind,solved,seconds\n");
+    for task in 0..40 {
+        let kind = if task % 4 == 0 { "refund" } else { "order" };
+        for attempt in 0..2 {
+            let seconds = 3 + task % 7;
+            rows.push_str(&format!("old,t{task},{kind},{},{seconds}\n", attempt == 0));
+            rows.push_str(&format!("new,t{task},{kind},true,{seconds}\n"));
+        }
+    }
+    rows
+}
+
+/// A list of prices as LiteLLM publishes it.
+pub fn prices() -> String {
+    json!({
+        "sample_spec": { "input_cost_per_token": "in words" },
+        "gpt-4o": { "input_cost_per_token": 2.5e-06, "output_cost_per_token": 1e-05, "litellm_provider": "openai", "mode": "chat" },
+    })
+    .to_string()
 }
 
 /// Forty days of checkouts in two regions, `at,region,status,seconds`, of which one has errors on one evening.

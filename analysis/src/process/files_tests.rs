@@ -36,7 +36,14 @@ fn a_net_that_is_written_and_read_is_the_same() {
         net.transitions.iter().map(|it| it.activity.map(of)).collect()
     };
     assert_eq!(named(&other, &others), named(&net, &names));
-    // White space around a name is none of it.
+    // White space around a name is none of it, unless the log has such a name.
+    let spaced_of = |name: &str| {
+        let mut names = numbered(&["a & b", "<c>", "d\"\t\nx", "e", "f", name]);
+        let spaced = text.replace("<text>e</text>", &format!("<text>{name}</text>"));
+        from_pnml(&spaced, &mut names).unwrap() == net
+    };
+    assert!(spaced_of("g") != spaced_of("e"));
+    assert!(!spaced_of(" e "));
     let spaced = text.replace("<text>f</text>", "<text>\n  f\n </text>");
     assert_eq!(from_pnml(&spaced, &mut read).unwrap(), net);
     // Without its end it is where nothing leaves.

@@ -26,6 +26,11 @@ impl Names {
         number
     }
 
+    /// Whether a text has a number.
+    pub fn has(&self, text: &str) -> bool {
+        self.numbers.contains_key(text)
+    }
+
     /// The text of a number; empty for one that there is not.
     pub fn text(&self, number: u32) -> &str {
         self.texts.get(number as usize).map_or("", AsRef::as_ref)

@@ -153,7 +153,10 @@ pub fn from_pnml(text: &str, names: &mut Names) -> Result<Net, BadModel> {
             node.tag_name().name() == "toolspecific"
                 && node.attribute("activity").is_some_and(|of| of.contains("invisible"))
         });
-        let name = text_of(&transition, "name").filter(|name| !name.is_empty() && !is_unseen);
+        // White space around a name is the file's, unless the log has it, too.
+        let name = text_of(&transition, "name").filter(|_| !is_unseen);
+        let name = name.map(|name| if names.has(name) { name } else { name.trim() });
+        let name = name.filter(|name| !name.is_empty());
         transitions.push(Transition {
             activity: name.map(|name| names.number(name)),
             ..Transition::default()
@@ -242,7 +245,7 @@ fn id_of<'a>(node: &Node<'a, '_>) -> Result<&'a str, BadModel> {
 fn text_of<'a>(node: &Node<'a, '_>, name: &str) -> Option<&'a str> {
     let inside = node.children().find(|child| child.tag_name().name() == name)?;
     let text = inside.descendants().find(|child| child.tag_name().name() == "text")?;
-    Some(text.text().unwrap_or_default().trim())
+    Some(text.text().unwrap_or_default())
 }
 
 fn tokens(node: &Node<'_, '_>, name: &str) -> Result<u64, BadModel> {
@@ -250,7 +253,7 @@ fn tokens(node: &Node<'_, '_>, name: &str) -> Result<u64, BadModel> {
 }
 
 fn tokens_of(node: &Node<'_, '_>, name: &str) -> Result<Option<u64>, BadModel> {
-    let Some(text) = text_of(node, name) else { return Ok(None) };
+    let Some(text) = text_of(node, name).map(str::trim) else { return Ok(None) };
     let says = || BadModel(format!("{name}: expected a whole number, found {text:?}"));
     text.parse().map(Some).map_err(|_| says())
 }

@@ -1,8 +1,10 @@
 //! The job kinds. To add one: a file here, and a line in `KINDS`.
 
+pub mod agents;
 pub mod alerts;
 pub mod anomalies;
 pub mod correlate;
+pub mod costs;
 pub mod duplicates;
 pub mod embed;
 pub mod embedder_train;
@@ -18,6 +20,7 @@ pub mod maintain;
 pub mod metric;
 pub mod processes;
 pub mod promote;
+pub mod reconcile;
 pub mod report;
 pub mod sql;
 pub mod trends;
@@ -42,9 +45,11 @@ pub struct Jobs(Arc<BTreeMap<&'static str, Arc<dyn Job>>>);
 /// Every kind there is.
 static KINDS: LazyLock<Jobs> = LazyLock::new(|| {
     let kinds = [
-        Arc::new(alerts::Alerts::default()) as Arc<dyn Job>,
+        Arc::new(agents::Agents) as Arc<dyn Job>,
+        Arc::new(alerts::Alerts::default()),
         Arc::new(anomalies::Anomalies),
         Arc::new(correlate::Correlate),
+        Arc::new(costs::Costs),
         Arc::new(duplicates::Duplicates),
         Arc::new(embed::Embed),
         Arc::new(embedder_train::EmbedderTrain),
@@ -56,6 +61,7 @@ static KINDS: LazyLock<Jobs> = LazyLock::new(|| {
         Arc::new(metric::Metric),
         Arc::new(processes::Processes),
         Arc::new(promote::Promote),
+        Arc::new(reconcile::Reconcile),
         Arc::new(report::Report),
         Arc::new(sql::Sql),
         Arc::new(trends::Trends),

@@ -30,6 +30,36 @@ pub(crate) fn with_unit(column: ColumnSpec, unit: &str) -> ColumnSpec {
     ColumnSpec { unit: Some(unit.into()), ..column }
 }
 
+/// A text that is always there.
+pub(crate) fn text(name: &str, about: &str) -> ColumnSpec {
+    column(name, ColumnType::Text, false, about)
+}
+
+/// A whole number that is always there.
+pub(crate) fn whole(name: &str, about: &str) -> ColumnSpec {
+    column(name, ColumnType::Int64, false, about)
+}
+
+/// A number, where there is one.
+pub(crate) fn float(name: &str, about: &str) -> ColumnSpec {
+    column(name, ColumnType::Float64, true, about)
+}
+
+/// The same in seconds.
+pub(crate) fn seconds(name: &str, about: &str) -> ColumnSpec {
+    with_unit(float(name, about), "s")
+}
+
+/// The dataset that a row is about: the first column of [`of_sources`].
+pub(crate) fn source() -> ColumnSpec {
+    text("source", "The dataset that was looked at")
+}
+
+/// At which version: the last one.
+pub(crate) fn version() -> ColumnSpec {
+    with_unit(whole("source_version", "Version of the dataset that was read"), "version")
+}
+
 /// The spec of rows that a job makes of other datasets, one partition for each `source`.
 pub(crate) fn of_sources<const N: usize>(
     name: DatasetName,

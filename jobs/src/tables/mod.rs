@@ -1,4 +1,5 @@
-//! Rows of datasets in a job's hands: an input whose columns are checked, and columns of results.
+//! Rows of datasets in a job's hands: an input whose columns are checked, and columns and rows of results.
 
 pub(crate) mod columns;
 pub(crate) mod input;
+pub(crate) mod rows;

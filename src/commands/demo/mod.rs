@@ -7,6 +7,7 @@
 mod check;
 mod fill;
 mod matters;
+mod money;
 mod program;
 mod steps;
 mod summary;

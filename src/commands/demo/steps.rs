@@ -74,6 +74,12 @@ pub enum LooksFor {
     RowsMeasured,
     /// Cases whose way is told as it was.
     WaysTaken,
+    /// Calls that cost by the list what they did.
+    CallsPriced,
+    /// Models of which each is faster than the next.
+    FasterModels,
+    /// Rows of two datasets that differ, or are in one of them alone.
+    RowsApart,
     /// All that stands out of what was planted, in one list.
     WhatMatters,
     /// Hours in which a provider fails, by a rule.
@@ -106,6 +112,9 @@ impl LooksFor {
             Self::RowsKept => "rows kept",
             Self::RowsMeasured => "rows measured",
             Self::WaysTaken => "ways taken",
+            Self::CallsPriced => "calls priced",
+            Self::FasterModels => "faster models",
+            Self::RowsApart => "rows apart",
             Self::WhatMatters => "what matters",
             Self::BurstsTold => "bursts told",
         }
@@ -192,6 +201,29 @@ pub fn steps(embedder: &str) -> Vec<Step> {
         ),
         step("processes", LooksFor::WaysTaken, "workflow_steps", &[], json!({})),
         step(
+            "costs",
+            LooksFor::CallsPriced,
+            "model_calls",
+            &[PRICES],
+            json!({ "prices": [PRICES.0] }),
+        ),
+        step(
+            "agents",
+            LooksFor::FasterModels,
+            "model_calls",
+            &[],
+            json!({ "agent_column": "model", "measures": { "latency_ms": "lower" } }),
+        ),
+        step(
+            "reconcile",
+            LooksFor::RowsApart,
+            "model_calls",
+            &[BOOKED],
+            json!({
+                "left": "model_calls", "right": BOOKED.0, "key": ["id"], "left_where": "operation = 'embedding'",
+            }),
+        ),
+        step(
             "insights",
             LooksFor::WhatMatters,
             "metrics",
@@ -224,6 +256,8 @@ const SLOW_STEPS: Query = ("slow_steps", include_str!("queries/slow_steps.sql"))
 const HOURLY_ERRORS: Query = ("hourly_errors", include_str!("queries/hourly_errors.sql"));
 const HOURLY_LATENCY: Query = ("hourly_latency", include_str!("queries/hourly_latency.sql"));
 const HOURLY_EVENTS: Query = ("hourly_events", include_str!("queries/hourly_events.sql"));
+const PRICES: Query = ("demo_prices", include_str!("queries/demo_prices.sql"));
+const BOOKED: Query = ("booked_calls", include_str!("queries/booked_calls.sql"));
 const TRAINING_PAIRS: Query = ("training_pairs", include_str!("queries/training_pairs.sql"));
 const TRAINING_TEXTS: Query = ("training_texts", include_str!("queries/training_texts.sql"));
 

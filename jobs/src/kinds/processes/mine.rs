@@ -17,6 +17,9 @@ const ACTIVITIES_MAX: usize = 1_000;
 /// States of a model that alignments look at, at most.
 const STATES_MAX: usize = 50_000;
 
+/// Ways that are aligned together, and after how many that could not be none is tried any more: each of these takes seconds.
+const CHUNK: usize = 32;
+const NOT_ALIGNED_MAX: usize = 16;
 /// Deviations of a case that are named.
 const DEVIATIONS_MAX: usize = 20;
 
@@ -117,28 +120,51 @@ fn model(
     Ok(Ok(of(Some(tree), net, names, from)))
 }
 
-/// Plays all ways through the model, and aligns them.
-fn fits<'a>(
-    net: &'a Net,
+/// Plays all ways through the model, and aligns them, the most frequent first, until too many could not be.
+fn fits(
+    net: &Net,
     variants: &[Variant],
     check: &(dyn Fn() -> Result<()> + Sync),
 ) -> Result<Vec<Fit>> {
-    let states = || States::new(net, STATES_MAX);
-    let one = |states: &mut States<'a>, variant: &Variant| {
-        check()?;
-        let way = &variant.activities;
-        let alignment = align(states, way).or_else(|TooManyStates| {
+    let mut fits = Vec::with_capacity(variants.len());
+    let mut not_aligned = 0;
+    for some in variants.chunks(CHUNK) {
+        let is_given_up = not_aligned >= NOT_ALIGNED_MAX;
+        let begin = || Aligner { net, states: States::new(net, STATES_MAX), is_fresh: true };
+        let one = |aligner: &mut Aligner<'_>, variant: &Variant| {
+            check()?;
+            let way = &variant.activities;
+            let alignment = if is_given_up { None } else { aligner.align(way) };
+            Ok(Fit { tokens: replay(net, way), alignment })
+        };
+        let found: Vec<Fit> = some.par_iter().map_init(begin, one).collect::<Result<_, Error>>()?;
+        not_aligned += found.iter().filter(|fit| fit.alignment.is_none()).count();
+        fits.extend(found);
+    }
+    Ok(fits)
+}
+
+/// Aligns one way after the other, with what was seen of the model's states before.
+struct Aligner<'a> {
+    net: &'a Net,
+    states: States<'a>,
+    is_fresh: bool,
+}
+
+impl Aligner<'_> {
+    fn align(&mut self, way: &[u32]) -> Option<Alignment> {
+        let mut found = align(&mut self.states, way);
+        if found.is_err() && !self.is_fresh {
             // Of those that others were looked at in there may be too many: what is told of a way must not depend on these.
-            *states = States::new(net, STATES_MAX);
-            align(states, way)
-        });
-        let alignment = alignment.unwrap_or_else(|TooManyStates| {
-            *states = States::new(net, STATES_MAX);
-            None
-        });
-        Ok(Fit { tokens: replay(net, way), alignment })
-    };
-    variants.par_iter().map_init(states, one).collect::<Result<Vec<Fit>, Error>>()
+            self.states = States::new(self.net, STATES_MAX);
+            found = align(&mut self.states, way);
+        }
+        self.is_fresh = found.is_err();
+        if self.is_fresh {
+            self.states = States::new(self.net, STATES_MAX);
+        }
+        found.unwrap_or_else(|TooManyStates| None)
+    }
 }
 
 impl Fit {

@@ -1,10 +1,8 @@
 //! The rows that `processes` commits.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use analysis::process::{Spans, Variant, to_bpmn, to_pnml};
-use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use datasets::{ColumnSpec, ColumnType, DatasetName, DatasetSpec};
 use engine::{Code, Error, Result};
 use serde_json::json;
@@ -12,26 +10,8 @@ use serde_json::json;
 use super::NAME;
 use super::mine::{Fit, Mined};
 use super::params::Params;
-use crate::tables::columns::{column, of_sources, timestamps, with_unit};
-
-/// An output and its rows.
-pub(super) type Rows = (DatasetSpec, Vec<RecordBatch>);
-
-fn text(name: &str, about: &str) -> ColumnSpec {
-    column(name, ColumnType::Text, false, about)
-}
-
-fn whole(name: &str, about: &str) -> ColumnSpec {
-    column(name, ColumnType::Int64, false, about)
-}
-
-fn float(name: &str, about: &str) -> ColumnSpec {
-    column(name, ColumnType::Float64, true, about)
-}
-
-fn seconds(name: &str, about: &str) -> ColumnSpec {
-    with_unit(float(name, about), "s")
-}
+use crate::tables::columns::{column, float, of_sources, seconds, source, text, version, whole};
+use crate::tables::rows::{Rows, Table};
 
 /// How long something takes: the mean, the middle, the 95th percentile, and all of it together.
 fn spans(prefix: &str, what: &str) -> [ColumnSpec; 4] {
@@ -42,14 +22,6 @@ fn spans(prefix: &str, what: &str) -> [ColumnSpec; 4] {
         of("p95", &format!("{what}: the 95th percentile")),
         of("total", &format!("{what}: all of them together")),
     ]
-}
-
-fn source() -> ColumnSpec {
-    text("source", "The dataset that was looked at")
-}
-
-fn version() -> ColumnSpec {
-    with_unit(whole("source_version", "Version of the dataset that was read"), "version")
 }
 
 pub(super) fn activities_spec(name: DatasetName) -> DatasetSpec {
@@ -182,55 +154,8 @@ pub(super) fn models_spec(name: DatasetName) -> DatasetSpec {
     of_sources(name, "Models of the processes behind event logs", ["source"], None, columns)
 }
 
-/// A row after the other, as columns in the order of a spec.
-struct Table<'a, T> {
-    of: &'a [T],
-    version: i64,
-    columns: Vec<ArrayRef>,
-}
-
-impl<'a, T> Table<'a, T> {
-    fn new(of: &'a [T], source: &str, version: i64) -> Self {
-        let named = StringArray::from_iter_values(of.iter().map(|_| source));
-        Self { of, version, columns: vec![Arc::new(named)] }
-    }
-
-    fn text(mut self, get: impl Fn(&T) -> String) -> Self {
-        self.columns.push(Arc::new(StringArray::from_iter_values(self.of.iter().map(get))));
-        self
-    }
-
-    fn some_text(mut self, get: impl Fn(&T) -> Option<String>) -> Self {
-        self.columns.push(Arc::new(StringArray::from_iter(self.of.iter().map(get))));
-        self
-    }
-
-    fn whole(mut self, get: impl Fn(&T) -> u64) -> Self {
-        let numbers = self.of.iter().map(|of| i64::try_from(get(of)).unwrap_or(i64::MAX));
-        self.columns.push(Arc::new(Int64Array::from_iter_values(numbers)));
-        self
-    }
-
-    fn some_whole(mut self, get: impl Fn(&T) -> Option<u64>) -> Self {
-        let numbers = self.of.iter().map(|of| get(of).and_then(|of| i64::try_from(of).ok()));
-        self.columns.push(Arc::new(Int64Array::from_iter(numbers)));
-        self
-    }
-
-    fn float(mut self, get: impl Fn(&T) -> Option<f64>) -> Self {
-        self.columns.push(Arc::new(Float64Array::from_iter(self.of.iter().map(get))));
-        self
-    }
-
-    fn seconds(self, get: impl Fn(&T) -> i128) -> Self {
-        self.float(|of| Some(get(of) as f64 / 1e6))
-    }
-
-    fn time(mut self, get: impl Fn(&T) -> i64) -> Self {
-        self.columns.push(timestamps(self.of.iter().map(get)));
-        self
-    }
-
+impl<T> Table<'_, T> {
+    /// Columns of how long something takes.
     fn spans(self, get: impl Fn(&T) -> Spans) -> Self {
         let known = |of: &T| Some(get(of)).filter(|spans| spans.count > 0);
         self.float(|of| known(of).map(|spans| spans.mean_us() / 1e6))
@@ -239,12 +164,8 @@ impl<'a, T> Table<'a, T> {
             .float(|of| known(of).map(|spans| spans.sum_us as f64 / 1e6))
     }
 
-    fn finish(self, spec: DatasetSpec) -> Result<Rows> {
-        let version = self.version;
-        let mut columns = self.columns;
-        columns.push(Arc::new(Int64Array::from_iter_values(self.of.iter().map(|_| version))));
-        let batch = RecordBatch::try_new(spec.arrow_schema(), columns)?;
-        Ok((spec, vec![batch]))
+    fn seconds(self, get: impl Fn(&T) -> i128) -> Self {
+        self.float(|of| Some(get(of) as f64 / 1e6))
     }
 }
 

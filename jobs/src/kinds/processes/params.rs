@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::NAME;
-use crate::parameters::{bad, dataset_name};
+use crate::parameters::{bad, check_outputs, dataset_name};
 
 /// Bytes of a model that is given, at most.
 const MODEL_MAX: usize = 1 << 20;
@@ -103,14 +103,6 @@ impl Params {
             ("cases_output", &self.cases_output),
             ("models_output", &self.models_output),
         ];
-        for (at, (name, output)) in outputs.iter().enumerate() {
-            if outputs[..at].iter().any(|(_, other)| other == output) {
-                return Err(bad(NAME, name, format!("{output} is the name of another output")));
-            }
-            if **output == self.dataset {
-                return Err(bad(NAME, name, format!("{output} is what is read")));
-            }
-        }
-        Ok(())
+        check_outputs(NAME, &outputs, std::slice::from_ref(&self.dataset))
     }
 }

@@ -1,0 +1,358 @@
+//! Lists of prices, and what a call costs by them.
+//!
+//! Prices are by token, under the names that LiteLLM's list has for them: a base name, then perhaps a length of the input above which it
+//! holds (`_above_200k_tokens`), then perhaps a tier of service (`_batches`, `_priority`). Of the prices whose length a call's input
+//! passes the one of the greatest length holds, in it that of the call's tier, and where the tier has none the one without a tier.
+//! It holds for all tokens of the call. Tokens that were read from the provider's cache or put into it, and those of reasoning, cost what
+//! tokens of input and output do where nothing else is listed.
+
+use std::collections::HashMap;
+
+use super::amount::Amount;
+
+/// Tokens of one kind in one call, at most: what has more was no call.
+pub const TOKENS_MAX: i64 = 1_000_000_000;
+/// Prices of one model at one time, at most.
+const PRICES_MAX: usize = 200;
+/// The largest price of one token that is believed, in 10^-18: a thousand.
+const PRICE_MAX: i128 = 1_000 * 10i128.pow(18);
+
+/// What a price is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Input,
+    CacheRead,
+    CacheWrite,
+    Output,
+    Reasoning,
+}
+
+const BASES: [(&str, What); 5] = [
+    ("input_cost_per_token", What::Input),
+    ("cache_read_input_token_cost", What::CacheRead),
+    ("cache_creation_input_token_cost", What::CacheWrite),
+    ("output_cost_per_token", What::Output),
+    ("output_cost_per_reasoning_token", What::Reasoning),
+];
+
+/// The name of a price: what it is for, and of which calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PriceKey {
+    what: What,
+    /// Tokens of input that a call must have more than.
+    above: i64,
+    /// Empty without one.
+    tier: String,
+}
+
+impl PriceKey {
+    /// Reads a name; none where it is not that of a price by token.
+    pub fn parse(name: &str) -> Option<Self> {
+        let (rest, what) =
+            BASES.iter().find_map(|(base, what)| Some((name.strip_prefix(base)?, *what)))?;
+        let (above, rest) = match rest.strip_prefix("_above_") {
+            Some(rest) => {
+                let (thousands, rest) = rest.split_once("k_tokens")?;
+                (thousands.parse::<u32>().ok()?, rest)
+            }
+            None => (0, rest),
+        };
+        let tier = match rest.strip_prefix('_') {
+            Some(tier) if !tier.is_empty() => tier,
+            Some(_) => return None,
+            None if rest.is_empty() => "",
+            None => return None,
+        };
+        let is_word = tier.bytes().all(|byte| byte.is_ascii_lowercase());
+        is_word.then(|| Self { what, above: i64::from(above) * 1_000, tier: tier.to_owned() })
+    }
+}
+
+/// The prices of a model.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rates(Vec<(PriceKey, Amount)>);
+
+impl Rates {
+    /// Adds a price, or replaces the one of its name; `false` where it is none: below zero, or beyond what is believed, or one too many.
+    pub fn set(&mut self, key: PriceKey, price: Amount) -> bool {
+        if !(0..=PRICE_MAX).contains(&price.atto()) {
+            return false;
+        }
+        if let Some((_, own)) = self.0.iter_mut().find(|(own, _)| *own == key) {
+            *own = price;
+            return true;
+        }
+        let has_room = self.0.len() < PRICES_MAX;
+        if has_room {
+            self.0.push((key, price));
+        }
+        has_room
+    }
+
+    /// Whether there is no price.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The price of a token of this kind in a call, and whether it is of the call's tier.
+    fn of(&self, what: What, tokens: &Tokens<'_>) -> Option<(Amount, bool)> {
+        let holds = self.0.iter().filter(|(key, _)| {
+            let is_passed = key.above == 0 || tokens.input > key.above;
+            key.what == what && is_passed && (key.tier.is_empty() || key.tier == tokens.tier)
+        });
+        let best = holds.max_by_key(|(key, _)| (key.above, !key.tier.is_empty()));
+        best.map(|(key, price)| (*price, !key.tier.is_empty()))
+    }
+
+    /// What a call costs.
+    pub fn charge(&self, tokens: &Tokens<'_>) -> Result<Amount, Unpriced> {
+        let read = tokens.cache_read;
+        let plain = tokens.input.saturating_sub(read).saturating_sub(tokens.cache_write);
+        let said = tokens.output.saturating_sub(tokens.reasoning);
+        let all = [tokens.input, read, tokens.cache_write, tokens.output, tokens.reasoning];
+        if all.iter().any(|count| *count < 0) {
+            return Err(Unpriced::NegativeTokens);
+        }
+        if all.iter().any(|count| *count > TOKENS_MAX) {
+            return Err(Unpriced::TooManyTokens);
+        }
+        if plain < 0 || said < 0 {
+            return Err(Unpriced::PartsExceedWhole);
+        }
+        let mut cost = Amount::default();
+        for (count, what, instead) in [
+            (plain, What::Input, What::Input),
+            (read, What::CacheRead, What::Input),
+            (tokens.cache_write, What::CacheWrite, What::Input),
+            (said, What::Output, What::Output),
+            (tokens.reasoning, What::Reasoning, What::Output),
+        ] {
+            if count > 0 {
+                let price = self.of(what, tokens).map(|(own, is_of_tier)| {
+                    // Reasoning is output: at a tier that has a price of output and none of reasoning it costs that.
+                    let of_output =
+                        self.of(What::Output, tokens).filter(|(_, is_of_tier)| *is_of_tier);
+                    let is_older = what == What::Reasoning && !is_of_tier;
+                    of_output.filter(|_| is_older).map_or(own, |(price, _)| price)
+                });
+                let price = price.or_else(|| self.of(instead, tokens).map(|(price, _)| price));
+                let price = price.ok_or(Unpriced::NoTokenPrice)?;
+                cost += price.times(count).ok_or(Unpriced::TooManyTokens)?;
+            }
+        }
+        Ok(cost)
+    }
+}
+
+/// The tokens of a call.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tokens<'a> {
+    /// All that were sent, those of the cache included.
+    pub input: i64,
+    /// Those that the provider had in its cache.
+    pub cache_read: i64,
+    /// Those that were put there.
+    pub cache_write: i64,
+    /// All that were received, those of reasoning included.
+    pub output: i64,
+    /// Those of reasoning.
+    pub reasoning: i64,
+    /// How it was served: empty, `batches`, `priority`, or what else the list knows.
+    pub tier: &'a str,
+}
+
+/// Why a call has no price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Unpriced {
+    /// It names no model.
+    NoModel,
+    /// Its model is in no list.
+    NotListed,
+    /// Its model is listed, but not at its instant.
+    NotThen,
+    /// Several prices are listed at its instant, and it does not say which holds.
+    SeveralPrices,
+    /// Its model is listed in another currency.
+    OtherCurrency,
+    /// Its model is listed without a price for the tokens that it has.
+    NoTokenPrice,
+    /// It has no instant, or one too far from today.
+    NoInstant,
+    /// It says nothing of its tokens.
+    NoTokens,
+    /// It has fewer than none.
+    NegativeTokens,
+    /// It has more than a call can have.
+    TooManyTokens,
+    /// More of its tokens were cached than sent, or of reasoning than received.
+    PartsExceedWhole,
+}
+
+impl Unpriced {
+    /// In words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoModel => "it names no model",
+            Self::NotListed => "its model is not listed",
+            Self::NotThen => "its model is not listed at its instant",
+            Self::SeveralPrices => "several prices are listed for its instant",
+            Self::OtherCurrency => "its model is listed in another currency",
+            Self::NoTokenPrice => "its model is listed without a price of such tokens",
+            Self::NoInstant => "it has no instant",
+            Self::NoTokens => "it does not say its tokens",
+            Self::NegativeTokens => "it has a negative number of tokens",
+            Self::TooManyTokens => "it has more than 1,000,000,000 tokens",
+            Self::PartsExceedWhole => {
+                "more tokens were cached than sent, or reasoned than received"
+            }
+        }
+    }
+}
+
+/// A row of a list: the prices of a model for a while.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listed {
+    /// Who runs the model, where the list says it.
+    pub provider: Option<String>,
+    /// The first instant, in microseconds; none from ever on.
+    pub from_us: Option<i64>,
+    /// The first instant at which it holds no longer; none until another holds.
+    pub until_us: Option<i64>,
+    /// Whether it is in another currency than what is asked for.
+    pub is_foreign: bool,
+    /// The prices.
+    pub rates: Rates,
+}
+
+impl Listed {
+    fn holds_at(&self, at_us: i64) -> bool {
+        self.from_us.is_none_or(|from| from <= at_us)
+            && self.until_us.is_none_or(|until| at_us < until)
+    }
+}
+
+/// Lists of prices, of which the first that has one for a call counts.
+#[derive(Clone, Debug, Default)]
+pub struct PriceBook {
+    lists: Vec<HashMap<String, Vec<Listed>>>,
+}
+
+/// What a call costs, and by which row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Charged<'a> {
+    /// What it costs.
+    pub cost: Amount,
+    /// The model's name as the list has it.
+    pub model: &'a str,
+    /// The row.
+    pub listed: &'a Listed,
+}
+
+impl PriceBook {
+    /// Begins a list, which counts where those before it have nothing.
+    pub fn begin_list(&mut self) {
+        self.lists.push(HashMap::new());
+    }
+
+    /// Adds a row to the list that was begun last.
+    pub fn add(&mut self, model: &str, listed: Listed) {
+        if let Some(list) = self.lists.last_mut() {
+            list.entry(model.to_owned()).or_default().push(listed);
+        }
+    }
+
+    /// Models in all lists together.
+    pub fn models(&self) -> usize {
+        self.lists.iter().map(HashMap::len).sum()
+    }
+
+    /// What a call costs. Its model is looked for as `provider/model`, then by its name among those of its provider, then by its name
+    /// alone, in each list before the next.
+    pub fn charge(
+        &self,
+        provider: Option<&str>,
+        model: &str,
+        at_us: i64,
+        tokens: &Tokens<'_>,
+    ) -> Result<Charged<'_>, Unpriced> {
+        let mut why = Unpriced::NotListed;
+        let full = provider.map(|provider| format!("{provider}/{model}"));
+        for list in &self.lists {
+            let found = candidates(list, provider, full.as_deref(), model, at_us);
+            for found in found.into_iter().flatten() {
+                let charged = found.and_then(|(model, listed)| {
+                    let cost = listed.rates.charge(tokens)?;
+                    Ok(Charged { cost, model, listed })
+                });
+                match charged {
+                    Ok(charged) => return Ok(charged),
+                    // What is said of a list that has the model says more than that the others have not.
+                    Err(Unpriced::NotListed) => {}
+                    Err(other) => why = other,
+                }
+            }
+        }
+        Err(why)
+    }
+
+    /// Puts the rows of each model in order, once all are there.
+    pub fn finish(&mut self) {
+        for rows in self.lists.iter_mut().flat_map(HashMap::values_mut) {
+            rows.sort_by_key(|of| of.from_us);
+        }
+    }
+
+    /// The most rows that a model has in one list, and its name.
+    pub fn longest(&self) -> Option<(&str, usize)> {
+        let all = self.lists.iter().flatten();
+        all.map(|(model, rows)| (model.as_str(), rows.len())).max_by_key(|(_, rows)| *rows)
+    }
+}
+
+type Found<'a> = Result<(&'a str, &'a Listed), Unpriced>;
+
+/// The rows by which a call may be charged, the best first.
+fn candidates<'a>(
+    list: &'a HashMap<String, Vec<Listed>>,
+    provider: Option<&str>,
+    full: Option<&str>,
+    model: &str,
+    at_us: i64,
+) -> [Option<Found<'a>>; 3] {
+    let named = full.and_then(|full| list.get_key_value(full));
+    let own = list.get_key_value(model);
+    let is_of_provider = |listed: &Listed| {
+        let own = listed.provider.as_deref();
+        own.zip(provider).is_some_and(|(own, asked)| own.eq_ignore_ascii_case(asked))
+    };
+    let has_provider = own.is_some_and(|(_, rows)| rows.iter().any(is_of_provider));
+    let of_provider = own.filter(|_| has_provider).map(|(name, rows)| {
+        latest(rows, at_us, is_of_provider).map(|listed| (name.as_str(), listed))
+    });
+    let any = |of: (&'a String, &'a Vec<Listed>)| {
+        latest(of.1, at_us, |_| true).map(|listed| (of.0.as_str(), listed))
+    };
+    [named.map(any), of_provider, own.map(any)]
+}
+
+/// The row that holds at an instant: of several that which began last.
+fn latest(
+    rows: &[Listed],
+    at_us: i64,
+    is_meant: impl Fn(&Listed) -> bool,
+) -> Result<&Listed, Unpriced> {
+    let begun = rows.partition_point(|listed| listed.from_us.is_none_or(|from| from <= at_us));
+    let mut holds = rows[..begun].iter().rev().filter(|of| is_meant(of) && of.holds_at(at_us));
+    let Some(one) = holds.by_ref().find(|of| !of.is_foreign) else {
+        let mut of_others = rows[..begun].iter().filter(|of| is_meant(of) && of.holds_at(at_us));
+        return Err(match of_others.next() {
+            Some(_) => Unpriced::OtherCurrency,
+            None => Unpriced::NotThen,
+        });
+    };
+    let mut beside = holds.take_while(|of| of.from_us == one.from_us).filter(|of| !of.is_foreign);
+    match beside.all(|other| other.rates == one.rates) {
+        true => Ok(one),
+        false => Err(Unpriced::SeveralPrices),
+    }
+}

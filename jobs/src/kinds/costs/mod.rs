@@ -1,0 +1,257 @@
+//! Says what calls of models cost by lists of prices: each call, by interval and what it was made for, and which calls no list has a
+//! price for.
+//!
+//! 1. [`prices`]: the lists, as rows of datasets, with the times for which they hold.
+//! 2. [`read`]: rows become calls, and each gets the price of its model at its instant.
+//! 3. [`totals`]: their sums; [`output`]: both as rows, in the place of those that were there of the same dataset.
+//!
+//! Amounts are exact: 10^-18 of a currency's unit.
+//!
+//! Cost: reads every row once. Memory: the lists, and the sums of each group; calls are written as they come.
+
+mod output;
+mod params;
+mod prices;
+mod read;
+#[cfg(test)]
+mod tests;
+mod totals;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, TimestampMicrosecondType};
+use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::{cast, ident};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::scalar::ScalarValue;
+use datasets::{DatasetName, DatasetSpec};
+use engine::{Error, Result, Session, WriteMode};
+use futures::future::BoxFuture;
+use futures::{StreamExt, stream};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+pub use params::Params;
+use prices::Prices;
+use read::Calls;
+use totals::Totals;
+
+use crate::job::{Job, Outcome};
+use crate::parameters;
+use crate::run::context::{Place, RunContext, check};
+use crate::run::stage::{Elsewhere, Stage};
+use crate::series::microseconds;
+use crate::tables::columns::texts;
+
+/// The kind's name.
+const NAME: &str = "costs";
+/// Memory of a call while it is read: a guess for the estimate only.
+const ROW_BYTES: usize = 64;
+/// Part of the run's memory that sums may take.
+const SUMS_SHARE: usize = 2;
+
+/// The job kind.
+pub struct Costs;
+
+impl Costs {
+    fn params(params: &Value) -> Result<Params> {
+        let params: Params = parameters::read(NAME, params)?;
+        params.check()?;
+        Ok(params)
+    }
+}
+
+impl Job for Costs {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn description(&self) -> &'static str {
+        "says what calls of models cost by lists of prices, for whom, and which calls have no price"
+    }
+
+    fn parameters_schema(&self) -> Value {
+        parameters::schema::<Params>()
+    }
+
+    fn canonical(&self, params: &Value) -> Result<Value> {
+        parameters::canonical(&Self::params(params)?)
+    }
+
+    fn inputs(&self, params: &Value) -> Result<Vec<DatasetName>> {
+        Ok(Self::params(params)?.inputs())
+    }
+
+    fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>> {
+        Ok(output::specs(&Self::params(params)?))
+    }
+
+    fn plan<'a>(
+        &'a self,
+        session: &'a Session,
+        params: &'a Value,
+    ) -> BoxFuture<'a, Result<Vec<DatasetSpec>>> {
+        Box::pin(async move {
+            read::check(session, &Self::params(params)?).await?;
+            self.outputs(params)
+        })
+    }
+
+    fn row_bytes(&self) -> usize {
+        ROW_BYTES
+    }
+
+    fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
+        Box::pin(async move {
+            let params = Arc::new(Self::params(params)?);
+            let mut stage = ctx.stage("prices");
+            let prices = Arc::new(prices::read(ctx, &params).await?);
+            stage.record.rows_out = prices.book.models() as u64;
+            stage.finish();
+            let (frame, wanted) = read::frame(ctx, &params).await?;
+            let version = ctx.input(&params.dataset)?.version.0 as i64;
+            let spec = output::calls_spec(&params);
+            let totals = Totals::new(wanted.by.len(), ctx.memory_budget_bytes() / SUMS_SHARE);
+            let stage = ctx.stage("price");
+            let flow = Flow {
+                calls: ctx.session().stream(frame).await?,
+                spec: spec.clone(),
+                params: Arc::clone(&params),
+                prices: Arc::clone(&prices),
+                version,
+                totals: Arc::new(Mutex::new(totals)),
+                elsewhere: stage.elsewhere(),
+                handed_on: Instant::now(),
+                stage,
+                cancellation: ctx.cancellation().clone(),
+            };
+            let totals = Arc::clone(&flow.totals);
+            let source = ScalarValue::from(params.dataset.as_str());
+            let mode = || WriteMode::ReplacePartitions(vec![("source".into(), source.clone())]);
+            ctx.commit_rows(spec, Place::As(mode()), flow.rows(), Vec::new()).await?;
+            ctx.progress(0.8);
+            let mut totals = std::mem::take(&mut *totals.lock());
+            resolve(ctx, &params, &mut totals).await?;
+            for (spec, batches) in output::rows(&params, version, &wanted.by, &totals)? {
+                ctx.commit(spec, mode(), batches).await?;
+            }
+            Ok(Outcome { summary: summary(&params, &prices, &totals) })
+        })
+    }
+}
+
+/// Calls on their way to the commit.
+struct Flow {
+    calls: SendableRecordBatchStream,
+    spec: DatasetSpec,
+    params: Arc<Params>,
+    prices: Arc<Prices>,
+    version: i64,
+    totals: Arc<Mutex<Totals>>,
+    stage: Stage,
+    /// The time in which nobody asks for rows.
+    elsewhere: Elsewhere,
+    handed_on: Instant,
+    cancellation: tokio_util::sync::CancellationToken,
+}
+
+impl Flow {
+    fn rows(self) -> SendableRecordBatchStream {
+        let schema = self.spec.arrow_schema();
+        let rows = stream::try_unfold(self, |mut flow| async move {
+            let next = flow.next().await.map_err(|e| DataFusionError::External(Box::new(e)))?;
+            Ok(next.map(|batch| (batch, flow)))
+        });
+        Box::pin(RecordBatchStreamAdapter::new(schema, rows))
+    }
+
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        self.elsewhere.since(self.handed_on);
+        check(&self.cancellation)?;
+        let batch = self.calls.next().await.transpose()?;
+        let priced = batch.map(|batch| self.priced(&batch)).transpose();
+        self.handed_on = Instant::now();
+        priced
+    }
+
+    fn priced(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let calls = Calls::of(batch)?;
+        let mut totals = self.totals.lock();
+        let rows = (0..calls.len()).map(|row| {
+            let call = calls.call(row, &self.params);
+            let priced = call.priced(&self.prices, &self.params);
+            totals.add(&calls, row, &call, &priced, &self.params);
+            (call, priced)
+        });
+        let rows: Vec<_> = rows.collect();
+        totals.require_room()?;
+        let count = rows.len() as u64;
+        self.stage.record.rows_in += count;
+        self.stage.record.rows_out += count;
+        output::calls(&self.spec, &self.params, self.version, &rows)
+    }
+}
+
+/// Looks up which tickets are resolved.
+async fn resolve(ctx: &RunContext, params: &Params, totals: &mut Totals) -> Result<()> {
+    let Some(tickets) = &params.tickets else { return Ok(()) };
+    let key = cast(ident(&params.ticket_key), DataType::Utf8);
+    let resolved = cast(ident(&params.resolved_column), microseconds());
+    let frame =
+        ctx.session().table(tickets).await?.select(vec![key.alias("key"), resolved.alias("at")])?;
+    let mut batches = ctx.session().stream(frame).await?;
+    while let Some(batch) = batches.next().await.transpose()? {
+        ctx.check()?;
+        let keys = texts(&batch, 0)?;
+        let broken = || Error::internal(format!("{NAME}: other columns than were asked for"));
+        let at = batch.column(1).as_primitive_opt::<TimestampMicrosecondType>();
+        let at = at.ok_or_else(broken)?;
+        for row in (0..keys.len()).filter(|row| keys.is_valid(*row) && at.is_valid(*row)) {
+            if let Some(ticket) = totals.tickets.get_mut(keys.value(row)) {
+                let known = ticket.resolved_us.unwrap_or(i64::MAX);
+                ticket.resolved_us = Some(known.min(at.value(row)));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn summary(params: &Params, prices: &Prices, totals: &Totals) -> Value {
+    let all = &totals.all;
+    let mut whys = serde_json::Map::new();
+    for ((.., why), of) in &totals.reasons {
+        let before = whys.get(why.as_str()).and_then(Value::as_u64).unwrap_or(0);
+        whys.insert(why.as_str().to_owned(), (before + of.sums.calls).into());
+    }
+    let tickets = totals.tickets.len() as u64;
+    let resolved = totals.tickets.values().filter(|of| of.resolved_us.is_some()).count() as u64;
+    let of_tickets =
+        totals.tickets.values().fold(analysis::money::Amount::default(), |mut sum, of| {
+            sum += of.sums.cost;
+            sum
+        });
+    let each = |count: u64| (count > 0).then(|| of_tickets.to_f64() / count as f64);
+    json!({
+        "source": params.dataset,
+        "currency": params.currency.trim(),
+        "models_listed": prices.book.models(),
+        "prices_without_a_model": prices.nameless,
+        "prices_not_believed": prices.unbelievable,
+        "calls": all.calls,
+        "failed": all.failed,
+        "priced": all.calls - all.unpriced,
+        "unpriced": all.unpriced,
+        "unpriced_because": whys,
+        "unpriced_of_further_models": totals.reasons_left_out,
+        "cost": all.known_cost().map(|cost| cost.to_string()),
+        "recorded_cost": (all.recorded_calls > 0).then(|| all.recorded.to_string()),
+        "calls_recorded_otherwise": totals.differing,
+        "tickets": tickets,
+        "cost_per_ticket": each(tickets),
+        "resolved_tickets": params.tickets.as_ref().map(|_| resolved),
+        "cost_per_resolved_ticket": params.tickets.as_ref().and_then(|_| each(resolved)),
+    })
+}

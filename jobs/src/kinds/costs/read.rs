@@ -1,0 +1,292 @@
+//! Rows of a dataset as calls with their prices.
+
+use std::sync::Arc;
+
+use analysis::money::{Amount, Tokens, Unpriced};
+use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
+use datafusion::logical_expr::{Expr, cast, ident, lit, try_cast};
+use datafusion::prelude::DataFrame;
+use datafusion::scalar::ScalarValue;
+use engine::{Error, Result, Session};
+
+use super::NAME;
+use super::params::Params;
+use super::prices::{self, Prices, amount_at, number};
+use crate::parameters::bad;
+use crate::run::context::RunContext;
+use crate::series::{check_instant, microseconds};
+use crate::tables::columns::texts;
+use crate::tables::input::{InputTable, is_text};
+
+/// Bytes of a name in a call that are taken, at most: of longer ones the beginning.
+const NAME_MAX: usize = 1_000;
+/// Columns by which costs are told, as far as they are there.
+const USUAL_BY: [&str; 5] = ["provider", "model", "user_id", "agent_id", "workflow_id"];
+
+/// The columns that are read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Wanted {
+    provider: Option<String>,
+    cached: Option<String>,
+    cache_write: Option<String>,
+    reasoning: Option<String>,
+    tier: Option<String>,
+    status: Option<String>,
+    pub(super) cost: Option<String>,
+    pub(super) ticket: Option<String>,
+    pub(super) by: Vec<String>,
+}
+
+fn is_name(of: &DataType) -> bool {
+    is_text(of) || of.is_integer() || *of == DataType::Boolean
+}
+
+/// Checks what is asked against the columns of the datasets.
+pub(super) async fn check<'a>(
+    session: &Session,
+    params: &'a Params,
+) -> Result<(InputTable<'a>, Wanted)> {
+    let table = InputTable::open(session, NAME, &params.dataset).await?;
+    let has = |name: &str| table.frame.schema().fields().iter().any(|field| field.name() == name);
+    let or_usual = |asked: &Option<String>, usual: &str| match asked {
+        Some(asked) => Some(asked.clone()),
+        None => has(usual).then(|| usual.to_owned()),
+    };
+    let usual_by = || USUAL_BY.into_iter().filter(|name| has(name)).map(str::to_owned).collect();
+    let wanted = Wanted {
+        provider: or_usual(&params.provider_column, "provider"),
+        cached: or_usual(&params.cached_column, "cached_tokens"),
+        cache_write: or_usual(&params.cache_write_column, "cache_write_tokens"),
+        reasoning: or_usual(&params.reasoning_column, "reasoning_tokens"),
+        tier: or_usual(&params.tier_column, "service_tier"),
+        status: or_usual(&params.status_column, "status"),
+        cost: or_usual(&params.cost_column, "cost"),
+        ticket: or_usual(&params.ticket_column, "ticket_id"),
+        by: params.by.clone().unwrap_or_else(usual_by),
+    };
+    let expected = "a text, truth value or whole number";
+    for (parameter, column) in
+        [("id_column", &params.id_column), ("model_column", &params.model_column)]
+    {
+        table.check(parameter, column, expected, is_name)?;
+    }
+    for (parameter, column) in [
+        ("provider_column", &wanted.provider),
+        ("tier_column", &wanted.tier),
+        ("status_column", &wanted.status),
+        ("ticket_column", &wanted.ticket),
+    ] {
+        if let Some(column) = column {
+            table.check(parameter, column, expected, is_name)?;
+        }
+    }
+    for column in &wanted.by {
+        table.check("by", column, expected, is_name)?;
+    }
+    table.check("time_column", &params.time_column, "a timestamp or date", |t| t.is_temporal())?;
+    let tokens = [
+        ("input_column", Some(&params.input_column)),
+        ("output_column", Some(&params.output_column)),
+        ("cached_column", wanted.cached.as_ref()),
+        ("cache_write_column", wanted.cache_write.as_ref()),
+        ("reasoning_column", wanted.reasoning.as_ref()),
+    ];
+    for (parameter, column) in tokens {
+        if let Some(column) = column {
+            table.check(parameter, column, "a whole number", DataType::is_integer)?;
+        }
+    }
+    if let Some(column) = &wanted.cost {
+        table.check("cost_column", column, "a number", DataType::is_numeric)?;
+    }
+    if let Some(condition) = &params.condition {
+        let read = session.safe_condition(&params.dataset, condition).await;
+        read.map_err(|error| bad(NAME, "where", error.to_string()))?;
+    }
+    for dataset in &params.prices {
+        prices::check(session, dataset).await?;
+    }
+    if let Some(tickets) = &params.tickets {
+        if wanted.ticket.is_none() {
+            let says = "expected a column of the calls' tickets: there is no column \"ticket_id\"";
+            return Err(bad(NAME, "ticket_column", says));
+        }
+        let tickets = InputTable::open(session, NAME, tickets).await?;
+        tickets.check("ticket_key", &params.ticket_key, expected, is_name)?;
+        let is_time = DataType::is_temporal;
+        tickets.check(
+            "resolved_column",
+            &params.resolved_column,
+            "a timestamp or date",
+            is_time,
+        )?;
+    }
+    Ok((table, wanted))
+}
+
+/// The calls, with the columns that [`Calls`] takes, by place.
+pub(super) async fn frame(ctx: &RunContext, params: &Params) -> Result<(DataFrame, Wanted)> {
+    let session = ctx.session();
+    let (table, wanted) = check(session, params).await?;
+    let mut frame = table.frame;
+    if let Some(condition) = &params.condition {
+        let condition = session.safe_condition(&params.dataset, condition).await?;
+        let condition = session.or_null(condition, frame.schema(), ctx.uncomputed())?;
+        frame = frame.filter(condition)?;
+    }
+    let fields = frame.schema().clone();
+    let text = |column: Option<&String>| match column {
+        Some(column) => cast(ident(column), DataType::Utf8),
+        None => lit(ScalarValue::Utf8(None)),
+    };
+    let none = || lit(ScalarValue::Int64(None));
+    let count = |column: Option<&String>| match column {
+        Some(column) => try_cast(ident(column), DataType::Int64),
+        None => none(),
+    };
+    let cost = match &wanted.cost {
+        Some(column) => number(column, fields.field_with_unqualified_name(column)?.data_type()),
+        None => none(),
+    };
+    let columns: [Expr; 13] = [
+        text(Some(&params.id_column)),
+        cast(ident(&params.time_column), microseconds()),
+        text(wanted.provider.as_ref()),
+        text(Some(&params.model_column)),
+        text(wanted.tier.as_ref()),
+        text(wanted.status.as_ref()),
+        text(wanted.ticket.as_ref()),
+        count(Some(&params.input_column)),
+        count(Some(&params.output_column)),
+        count(wanted.cached.as_ref()),
+        count(wanted.cache_write.as_ref()),
+        count(wanted.reasoning.as_ref()),
+        cost,
+    ];
+    let by = wanted.by.iter().map(|column| text(Some(column)));
+    let all = columns.into_iter().chain(by).enumerate();
+    let all: Vec<Expr> = all.map(|(at, column)| column.alias(format!("column_{at}"))).collect();
+    Ok((frame.select(all)?, wanted))
+}
+
+/// Some calls.
+pub(super) struct Calls {
+    pub(super) ids: StringArray,
+    at: PrimitiveArray<TimestampMicrosecondType>,
+    providers: StringArray,
+    models: StringArray,
+    tiers: StringArray,
+    statuses: StringArray,
+    tickets: StringArray,
+    /// Input, output, cached, put into the cache, reasoning.
+    tokens: [PrimitiveArray<Int64Type>; 5],
+    recorded: ArrayRef,
+    by: Vec<StringArray>,
+}
+
+/// One of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call<'a> {
+    pub(super) id: Option<&'a str>,
+    /// None where it is not known, or too far from today.
+    pub(super) at_us: Option<i64>,
+    pub(super) provider: Option<&'a str>,
+    /// What it names, or the model of those that name none.
+    pub(super) model: Option<&'a str>,
+    pub(super) ticket: Option<&'a str>,
+    pub(super) is_failed: bool,
+    pub(super) has_tokens: bool,
+    pub(super) tokens: Tokens<'a>,
+    pub(super) recorded: Option<Amount>,
+}
+
+impl Calls {
+    pub(super) fn of(batch: &RecordBatch) -> Result<Self> {
+        let broken = || Error::internal(format!("{NAME}: other columns than were asked for"));
+        let count = |at: usize| {
+            let column = batch.columns().get(at).and_then(|of| of.as_primitive_opt::<Int64Type>());
+            column.cloned().ok_or_else(broken)
+        };
+        let at = batch.columns().get(1).and_then(|of| of.as_primitive_opt());
+        Ok(Self {
+            ids: texts(batch, 0)?,
+            at: at.cloned().ok_or_else(broken)?,
+            providers: texts(batch, 2)?,
+            models: texts(batch, 3)?,
+            tiers: texts(batch, 4)?,
+            statuses: texts(batch, 5)?,
+            tickets: texts(batch, 6)?,
+            tokens: [count(7)?, count(8)?, count(9)?, count(10)?, count(11)?],
+            recorded: Arc::clone(batch.columns().get(12).ok_or_else(broken)?),
+            by: (13..batch.num_columns()).map(|at| texts(batch, at)).collect::<Result<_>>()?,
+        })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// The value by which a call is told, empty where it has none.
+    pub(super) fn by(&self, column: usize, row: usize) -> &str {
+        self.by.get(column).and_then(|of| name(of, row)).unwrap_or_default()
+    }
+
+    pub(super) fn call<'a>(&'a self, row: usize, params: &'a Params) -> Call<'a> {
+        let at_us = self.at.is_valid(row).then(|| self.at.value(row));
+        let counts = self.tokens.each_ref().map(|of| of.is_valid(row).then(|| of.value(row)));
+        let [input, output, cache_read, cache_write, reasoning] =
+            counts.map(Option::unwrap_or_default);
+        let tier = match name(&self.tiers, row).unwrap_or_default() {
+            // The name of what is asked, and that of its price.
+            "batch" => "batches",
+            tier => tier,
+        };
+        let model = name(&self.models, row).or(params.default_model.as_deref());
+        let status = name(&self.statuses, row);
+        Call {
+            id: name(&self.ids, row),
+            at_us: at_us.filter(|at_us| check_instant(NAME, "", *at_us).is_ok()),
+            provider: name(&self.providers, row),
+            model: model.map(|model| params.aliases.get(model).map_or(model, String::as_str)),
+            ticket: name(&self.tickets, row),
+            is_failed: status.is_some_and(|status| !status.eq_ignore_ascii_case("ok")),
+            has_tokens: counts[..2].iter().any(Option::is_some),
+            tokens: Tokens { input, cache_read, cache_write, output, reasoning, tier },
+            recorded: self.recorded.is_valid(row).then(|| amount_at(&self.recorded, row)).flatten(),
+        }
+    }
+}
+
+/// A text that says something.
+fn name(of: &StringArray, row: usize) -> Option<&str> {
+    let text = of.is_valid(row).then(|| of.value(row)).filter(|text| !text.is_empty())?;
+    let mut end = text.len().min(NAME_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end)
+}
+
+/// What a call costs: the amount, the model as it is listed, and from when on that price holds.
+pub(super) type Priced<'a> = (Amount, Option<&'a str>, Option<i64>);
+
+impl Call<'_> {
+    /// What it costs, or why that is not known.
+    pub(super) fn priced<'p>(
+        &self,
+        prices: &'p Prices,
+        params: &Params,
+    ) -> std::result::Result<Priced<'p>, Unpriced> {
+        if self.is_failed && !params.charge_failed {
+            return Ok((Amount::default(), None, None));
+        }
+        let at_us = self.at_us.ok_or(Unpriced::NoInstant)?;
+        let model = self.model.ok_or(Unpriced::NoModel)?;
+        if !self.has_tokens {
+            return Err(Unpriced::NoTokens);
+        }
+        let charged = prices.book.charge(self.provider, model, at_us, &self.tokens)?;
+        Ok((charged.cost, Some(charged.model), charged.listed.from_us))
+    }
+}

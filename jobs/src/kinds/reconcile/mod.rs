@@ -1,0 +1,184 @@
+//! Holds two datasets against each other by key: which rows both have, in which columns they differ, which one is right by the rules, and
+//! what people have to decide.
+//!
+//! 1. [`columns`]: both as rows of the columns that are compared, in the order of their keys, which is sorted on a disk where it has to be.
+//! 2. [`side`]: one key after the other of each; a key that one of them has more than once is counted and named, and not compared.
+//! 3. [`compare`]: what differs, decided by rules or [`answers`]; [`output`]: as rows, in the place of those that were there of the same pair.
+//!
+//! Cost: both are sorted once. Memory: a batch of each, and the answers; rows are written as they come.
+
+mod answers;
+mod columns;
+mod compare;
+mod output;
+mod params;
+mod side;
+#[cfg(test)]
+mod tests;
+mod totals;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use datafusion::scalar::ScalarValue;
+use datasets::{DatasetName, DatasetSpec};
+use engine::{Result, Session, WriteMode};
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use answers::Answers;
+use compare::Flow;
+use output::Differences;
+pub use params::Params;
+use side::Side;
+use totals::{OfColumn, Totals};
+
+use crate::job::{Job, Outcome};
+use crate::parameters;
+use crate::run::context::{Place, RunContext};
+
+/// The kind's name.
+const NAME: &str = "reconcile";
+/// Memory of a row while it is sorted: a guess for the estimate only.
+const ROW_BYTES: usize = 200;
+
+/// The job kind.
+pub struct Reconcile;
+
+impl Reconcile {
+    fn params(params: &Value) -> Result<Params> {
+        let params: Params = parameters::read(NAME, params)?;
+        params.check()?;
+        Ok(params)
+    }
+}
+
+async fn checked<'a>(session: &Session, params: &'a Params) -> Result<columns::Compared<'a>> {
+    if let Some(answers) = &params.answers {
+        answers::check(session, answers).await?;
+    }
+    columns::check(session, params).await
+}
+
+impl Job for Reconcile {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn description(&self) -> &'static str {
+        "holds two datasets against each other by key: what differs, what is missing, which side is right, and what waits for an answer"
+    }
+
+    fn parameters_schema(&self) -> Value {
+        parameters::schema::<Params>()
+    }
+
+    fn canonical(&self, params: &Value) -> Result<Value> {
+        parameters::canonical(&Self::params(params)?)
+    }
+
+    fn inputs(&self, params: &Value) -> Result<Vec<DatasetName>> {
+        Ok(Self::params(params)?.inputs())
+    }
+
+    fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>> {
+        Ok(output::specs(&Self::params(params)?))
+    }
+
+    fn plan<'a>(
+        &'a self,
+        session: &'a Session,
+        params: &'a Value,
+    ) -> BoxFuture<'a, Result<Vec<DatasetSpec>>> {
+        Box::pin(async move {
+            checked(session, &Self::params(params)?).await?;
+            self.outputs(params)
+        })
+    }
+
+    fn row_bytes(&self) -> usize {
+        ROW_BYTES
+    }
+
+    fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
+        Box::pin(async move {
+            let params = Arc::new(Self::params(params)?);
+            let compared = checked(ctx.session(), &params).await?;
+            let answers = Answers::read(ctx, params.answers.as_ref()).await?;
+            let told = (answers.not_understood, answers.contradicting);
+            let [left, right] = compared.frames(ctx, &params).await?;
+            let (keys, count) = (compared.key.len(), compared.columns.len());
+            let version = |of: &DatasetName| Ok(ctx.input(of)?.version.0 as i64);
+            let versions: Result<_> =
+                version(&params.left).and_then(|l| Ok([l, version(&params.right)?]));
+            let versions: [i64; 2] = versions?;
+            let columns = compared.columns.iter().map(|(name, right_name)| OfColumn {
+                name: name.clone(),
+                right_name: right_name.clone(),
+                ..OfColumn::default()
+            });
+            let totals = Totals { columns: columns.collect(), ..Totals::default() };
+            let totals = Arc::new(Mutex::new(totals));
+            let stage = ctx.stage("compare");
+            let side = |rows| Side::new(rows, keys, count, ctx.cancellation().clone());
+            let flow = Flow {
+                left: side(ctx.session().stream(left).await?),
+                right: side(ctx.session().stream(right).await?),
+                next: Default::default(),
+                is_begun: false,
+                differences: Differences::new(&params, versions),
+                answers,
+                params: Arc::clone(&params),
+                totals: Arc::clone(&totals),
+                elsewhere: stage.elsewhere(),
+                handed_on: Instant::now(),
+                stage,
+                cancellation: ctx.cancellation().clone(),
+            };
+            let source = ScalarValue::from(params.source());
+            let mode = || WriteMode::ReplacePartitions(vec![("source".into(), source.clone())]);
+            let spec = output::spec(&params);
+            ctx.commit_rows(spec, Place::As(mode()), flow.rows(), Vec::new()).await?;
+            ctx.progress(0.9);
+            let totals = std::mem::take(&mut *totals.lock());
+            for (spec, batches) in output::rows(&params, versions, &totals)? {
+                ctx.commit(spec, mode(), batches).await?;
+            }
+            Ok(Outcome { summary: summary(&params, &compared, &totals, told) })
+        })
+    }
+}
+
+fn summary(
+    params: &Params,
+    compared: &columns::Compared<'_>,
+    totals: &Totals,
+    (not_understood, contradicting): (u64, u64),
+) -> Value {
+    let differing = totals.columns.iter().filter(|of| of.differing > 0);
+    let differing: serde_json::Map<String, Value> =
+        differing.map(|of| (of.name.clone(), of.differing.into())).collect();
+    json!({
+        "left": params.left,
+        "right": params.right,
+        "key": compared.key,
+        "columns": totals.columns.len(),
+        "columns_not_comparable": compared.not_comparable,
+        "left_rows": totals.left_rows,
+        "right_rows": totals.right_rows,
+        "without_key": totals.left_without_key + totals.right_without_key,
+        "matched": totals.matched,
+        "agreeing": totals.matched - totals.differing,
+        "differing": totals.differing,
+        "differing_by_column": differing,
+        "missing_left": totals.missing_left,
+        "missing_right": totals.missing_right,
+        "repeated": totals.repeated,
+        "open": totals.open,
+        "answered": totals.answered,
+        "answers_not_understood": not_understood,
+        "answers_contradicting": contradicting,
+        "agreement": totals.agreement(),
+    })
+}
