@@ -213,9 +213,12 @@ fn who_is_not_better_is_not_said_to_be() {
         let chances: Vec<f64> =
             (0..worlds).filter_map(|_| world(&mut noise)).map(|of| of.p).collect();
         let below = |p: f64| chances.iter().filter(|of| **of <= p).count();
-        println!("{name}: {} of {} at 5 %, {} at 0.1 %", below(0.05), chances.len(), below(0.001));
         // 20 are expected at most; 34 is three standard deviations above. At 0.1 %, 3 are.
-        assert!(chances.len() == worlds && below(0.05) <= 34 && below(0.001) <= 3, "{name}");
+        assert!(
+            chances.len() == worlds && below(0.05) <= 34 && below(0.001) <= 3,
+            "{name}: {} at 5 %",
+            below(0.05)
+        );
     }
     let better: Vec<f64> =
         (0..200).map(|at| f64::from(at % 5 == 0) - f64::from(at % 20 == 1)).collect();

@@ -47,12 +47,37 @@ impl std::fmt::Display for Digest {
     }
 }
 
+fn digest(bytes: &[u8]) -> u128 {
+    let digest = Sha256::digest(bytes);
+    let mut first = [0; 16];
+    first.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+    u128::from_le_bytes(first)
+}
+
 impl Digest {
-    fn add(&mut self, bytes: &[u8]) {
-        let digest = Sha256::digest(bytes);
-        let mut first = [0; 16];
-        first.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
-        self.0 = self.0.wrapping_add(u128::from_le_bytes(first));
+    fn add(&mut self, digest: u128) {
+        self.0 = self.0.wrapping_add(digest);
+    }
+}
+
+/// Digests of short values that a column has over and over.
+struct Known(Vec<Option<(Box<[u8]>, u128)>>);
+
+/// How many are known at a time, and how long they may be.
+const KNOWN: usize = 256;
+const KNOWN_BYTES_MAX: usize = 64;
+
+impl Known {
+    fn digest(&mut self, value: &[u8]) -> u128 {
+        if value.len() > KNOWN_BYTES_MAX {
+            return digest(value);
+        }
+        let place = (analysis::fnv(value) % KNOWN as u64) as usize;
+        let Some(known) = self.0.get_mut(place) else { return digest(value) };
+        match known {
+            Some((own, digest)) if **own == *value => *digest,
+            _ => known.insert((value.into(), digest(value))).1,
+        }
     }
 }
 
@@ -76,15 +101,16 @@ impl Content {
             let converter = RowConverter::new(vec![sort]).map_err(Error::from)?;
             let encoded = converter.convert_columns(std::slice::from_ref(column))?;
             let digest = self.columns.entry(field.name().clone()).or_default();
+            let mut known = Known(vec![None; KNOWN]);
             for (row, value) in rows.iter_mut().zip(encoded.iter()) {
                 let value = value.as_ref();
-                digest.add(value);
+                digest.add(known.digest(value));
                 row.extend_from_slice(&(value.len() as u64).to_le_bytes());
                 row.extend_from_slice(value);
             }
         }
         for row in rows {
-            self.digest.add(&row);
+            self.digest.add(digest(&row));
         }
         self.rows += batch.num_rows() as u64;
         Ok(())

@@ -325,7 +325,8 @@ pub(super) mod tests_of {
         }
         for (of, value) in done.values.iter_mut().zip([f64::from(success), value]) {
             of.all.push(value);
-            *of.ends.last_mut().unwrap() = of.all.len();
+            of.ends.pop();
+            of.ends.push(of.all.len());
         }
     }
 }

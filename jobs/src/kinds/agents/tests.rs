@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, StringArray};
@@ -176,7 +176,7 @@ fn who_is_not_better_is_not_called_so() {
             found += u64::from(of.better == Some(0));
         }
     }
-    println!(
+    eprintln!(
         "{wrong} of {worlds} worlds with a false finding; {found} of {looked_for} detectable differences found"
     );
     let most = worlds as f64 * 0.05 + 3.0 * (worlds as f64 * 0.05 * 0.95).sqrt();

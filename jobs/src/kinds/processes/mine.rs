@@ -1,8 +1,8 @@
 //! What an event log says of the process behind it.
 
 use analysis::process::{
-    Alignment, Graph, Log, Move, Names, Net, States, Tokens, TooManyStates, Tree, Variant, align,
-    discover_among, from_pnml, replay, variants,
+    Alignment, Graph, Log, Move, Names, Net, States, Tokens, Tree, Variant, align, discover_among,
+    from_pnml, replay, variants,
 };
 use engine::{Error, Result};
 use rayon::prelude::*;
@@ -163,7 +163,8 @@ impl Aligner<'_> {
         if self.is_fresh {
             self.states = States::new(self.net, STATES_MAX);
         }
-        found.unwrap_or_else(|TooManyStates| None)
+        // Too many states.
+        found.unwrap_or(None)
     }
 }
 
