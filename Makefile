@@ -118,6 +118,10 @@ bench-exports: ## exports of 10 million model calls to each format, read back by
 bench-scale: ## forecasts, anomalies and explanations of 10 million values each, beside statsforecast, pandas and stumpy (a quiet machine)
 	benches/scale.sh
 
+.PHONY: bench-processes
+bench-processes: ## the job `processes` on a log of 857,700 events, beside pm4py (a quiet machine)
+	benches/processes.sh
+
 .PHONY: bench-detectors
 bench-detectors: ## how well the job `anomalies` tells NAB's labelled windows, beside isolation forests, discords and a moving z-score
 	benches/detectors.sh

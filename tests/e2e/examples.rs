@@ -10,6 +10,8 @@ use tokio::process::Command;
 use crate::harness::{PATIENCE, Server, Subscriber, binary, colonnade, without_settings};
 use crate::{made, messy};
 
+mod operations;
+
 /// What a terminal shows that listens.
 const EVENTS: &str = "events.txt";
 
@@ -431,82 +433,6 @@ async fn a_file_becomes_metrics_and_an_insight_that_says_what_was_wrong() {
     let of_it = json!({ "rule": "insight", "group": "subject=\"error_rate{region=eu}\"", "state": "firing" });
     let alerts = alerts.as_array().unwrap();
     assert!(alerts.contains(&of_it), "{alerts:?}");
-}
-
-#[tokio::test]
-async fn the_examples_of_the_page_on_processes_answer() {
-    let mut reader = Reader::new(&[], &[]);
-    std::fs::write(reader.file("orders.csv"), made::orders()).unwrap();
-    reader.types("setup", "colonnade ingest workflow_steps orders.csv").await;
-    reader.read("docs/processes.md").await;
-    let query = "{ processCases(where: {cost: {gt: 0}}) { nodes { caseId deviations } } processModels { nodes { casesThatFit cases } } }";
-    let found = reader.served().await.data(query).await;
-    let odd = json!([{ "caseId": "o7", "deviations": ["missing: check"] }]);
-    assert_eq!(found["processCases"]["nodes"], odd, "{found}");
-    assert_eq!(found["processModels"]["nodes"], json!([{ "casesThatFit": "9", "cases": "10" }]));
-}
-
-#[tokio::test]
-async fn the_examples_of_the_page_on_costs_answer() {
-    let mut reader = Reader::new(&[], &[]);
-    std::fs::write(reader.file("calls.csv"), made::calls()).unwrap();
-    std::fs::write(reader.file("prices.json"), made::prices()).unwrap();
-    reader.types("setup", "colonnade ingest model_calls calls.csv").await;
-    reader.read("docs/costs.md").await;
-    // The price changed in the middle of the second day; one model is in no list.
-    let query = "{ modelCosts(where: {dimension: {eq: \"all\"}}, orderBy: [{at: ASC}]) { nodes { calls unpricedCalls cost } } \
-                 unpricedCalls { nodes { model why calls } } }";
-    let found = reader.served().await.data(query).await;
-    let days = json!([
-        { "calls": "24", "unpricedCalls": "1", "cost": "0.069000000000000000" },
-        { "calls": "24", "unpricedCalls": "1", "cost": "0.061800000000000000" },
-    ]);
-    assert_eq!(found["modelCosts"]["nodes"], days, "{found}");
-    let new = json!([{ "model": "borealis", "why": "its model is not listed", "calls": "2" }]);
-    assert_eq!(found["unpricedCalls"]["nodes"], new, "{found}");
-}
-
-#[tokio::test]
-async fn the_examples_of_the_page_on_reconciling_answer() {
-    let mut reader = Reader::new(&[], &[]);
-    std::fs::write(
-        reader.file("orders.csv"),
-        "id,amount,customer\no-1,10.00,Bob\no-2,20.00,A Lee\no-3,5.00,Cid\n",
-    )
-    .unwrap();
-    std::fs::write(
-        reader.file("ledger.csv"),
-        "id,amount,customer\no-2,20.50,Ann L.\no-1,10.009,Bob\no-4,1.00,Dan\n",
-    )
-    .unwrap();
-    reader.types("setup", "colonnade ingest orders orders.csv --create").await;
-    reader.types("setup", "colonnade ingest ledger ledger.csv --create").await;
-    reader.read("docs/reconcile.md").await;
-    let query = "{ reconciliations(where: {kind: {eq: \"differs\"}}, orderBy: [{key: ASC}, {columnName: ASC}]) { nodes { key columnName value decidedBy } } }";
-    let found = reader.served().await.data(query).await;
-    let expected = json!([
-        { "key": "o-1", "columnName": "amount", "value": "10.009", "decidedBy": "rule" },
-        { "key": "o-2", "columnName": "amount", "value": "20.5", "decidedBy": "rule" },
-        { "key": "o-2", "columnName": "customer", "value": "Ann Lee", "decidedBy": "answer" },
-    ]);
-    assert_eq!(found["reconciliations"]["nodes"], expected, "{found}");
-}
-
-#[tokio::test]
-async fn the_examples_of_the_page_on_agents_answer() {
-    let mut reader = Reader::new(&[], &[]);
-    std::fs::write(reader.file("calls.csv"), made::calls()).unwrap();
-    std::fs::write(reader.file("trials.csv"), made::trials()).unwrap();
-    reader.types("setup", "colonnade ingest model_calls calls.csv").await;
-    reader.types("setup", "colonnade ingest trials trials.csv --create").await;
-    reader.read("docs/agents.md").await;
-    let query = "{ agentComparisons(where: {source: {eq: \"trials\"}}, orderBy: [{measure: ASC}]) { nodes { measure way difference better } } }";
-    let found = reader.served().await.data(query).await;
-    let expected = json!([
-        { "measure": "seconds", "way": "paired", "difference": 0.0, "better": null },
-        { "measure": "success", "way": "paired", "difference": -0.5, "better": "a" },
-    ]);
-    assert_eq!(found["agentComparisons"]["nodes"], expected, "{found}");
 }
 
 #[tokio::test]
