@@ -129,7 +129,7 @@ impl Student {
 pub struct Difference {
     /// By how much the second is above the first, on the mean.
     pub difference: f64,
-    /// Where that lies with a confidence of 95 %.
+    /// Where that lies with a confidence of 95 %; no number where nothing spreads.
     pub lower: f64,
     /// The upper end.
     pub upper: f64,
@@ -142,13 +142,15 @@ pub struct Difference {
 impl Difference {
     /// None where it can't be told.
     fn of(difference: f64, error: f64, freedom: f64, p: f64) -> Option<Self> {
-        let edge = Student::of(freedom)?.edge();
+        // Where no task is unlike another nothing is seen of how far they spread.
+        let known = if error > 0.0 { error } else { f64::NAN };
+        let edge = Student::of(freedom)?.edge() * known;
         let found = Self {
             difference,
-            lower: difference - edge * error,
-            upper: difference + edge * error,
+            lower: difference - edge,
+            upper: difference + edge,
             p: p.clamp(0.0, 1.0),
-            detectable: (edge + quantile(POWER)) * error,
+            detectable: edge + quantile(POWER) * known,
         };
         let is_known = difference.is_finite() && error.is_finite() && p.is_finite();
         is_known.then_some(found)

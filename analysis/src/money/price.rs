@@ -266,8 +266,8 @@ impl PriceBook {
         self.lists.iter().map(HashMap::len).sum()
     }
 
-    /// What a call costs. Its model is looked for as `provider/model`, then by its name among those of its provider, then by its name
-    /// alone, in each list before the next.
+    /// What a call costs. Its model is looked for as `provider/model`, then by its name among those of its provider, and where a list has
+    /// neither by its name alone, in each list before the next.
     pub fn charge(
         &self,
         provider: Option<&str>,
@@ -276,9 +276,10 @@ impl PriceBook {
         tokens: &Tokens<'_>,
     ) -> Result<Charged<'_>, Unpriced> {
         let mut why = Unpriced::NotListed;
-        let full = provider.map(|provider| format!("{provider}/{model}"));
+        let full = |provider: String| format!("{provider}/{model}");
+        let full = provider.map(|of| [full(of.to_owned()), full(of.to_lowercase())]);
         for list in &self.lists {
-            let found = candidates(list, provider, full.as_deref(), model, at_us);
+            let found = candidates(list, provider, full.as_ref(), model, at_us);
             for found in found.into_iter().flatten() {
                 let charged = found.and_then(|(model, listed)| {
                     let cost = listed.rates.charge(tokens)?;
@@ -288,6 +289,7 @@ impl PriceBook {
                     Ok(charged) => return Ok(charged),
                     // What is said of a list that has the model says more than that the others have not.
                     Err(Unpriced::NotListed) => {}
+                    Err(Unpriced::SeveralPrices) => return Err(Unpriced::SeveralPrices),
                     Err(other) => why = other,
                 }
             }
@@ -315,11 +317,11 @@ type Found<'a> = Result<(&'a str, &'a Listed), Unpriced>;
 fn candidates<'a>(
     list: &'a HashMap<String, Vec<Listed>>,
     provider: Option<&str>,
-    full: Option<&str>,
+    full: Option<&[String; 2]>,
     model: &str,
     at_us: i64,
 ) -> [Option<Found<'a>>; 3] {
-    let named = full.and_then(|full| list.get_key_value(full));
+    let named = full.and_then(|of| of.iter().find_map(|full| list.get_key_value(full)));
     let own = list.get_key_value(model);
     let is_of_provider = |listed: &Listed| {
         let own = listed.provider.as_deref();
@@ -332,7 +334,9 @@ fn candidates<'a>(
     let any = |of: (&'a String, &'a Vec<Listed>)| {
         latest(of.1, at_us, |_| true).map(|listed| (of.0.as_str(), listed))
     };
-    [named.map(any), of_provider, own.map(any)]
+    // What another provider takes counts only where nothing is said of its own.
+    let of_any = own.filter(|_| named.is_none() && !has_provider).map(any);
+    [named.map(any), of_provider, of_any]
 }
 
 /// The row that holds at an instant: of several that which began last.

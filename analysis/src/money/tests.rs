@@ -235,6 +235,13 @@ fn the_list_before_counts_and_the_provider_is_looked_at_first() {
     let of_other =
         |tokens| book.charge(Some("other"), "n", 0, &tokens).map(|of| (of.cost, of.model));
     assert_eq!(of_other(sent(1)), Ok((amount("7"), "other/n")));
-    assert_eq!(of_other(said), Ok((amount("8"), "n")));
+    assert_eq!(of_other(said), Err(Unpriced::NoTokenPrice));
+    let capitals = book.charge(Some("OTHER"), "n", 0, &sent(1)).map(|of| of.model);
+    assert_eq!(capitals, Ok("other/n"));
+    book.begin_list();
+    book.add("n", listed(None, None, "6"));
+    book.finish();
+    let of_other = |tokens| book.charge(Some("other"), "n", 0, &tokens).map(|of| of.cost);
+    assert_eq!(of_other(said), Ok(amount("12")));
     assert_eq!(book.longest(), Some(("n", 3)));
 }

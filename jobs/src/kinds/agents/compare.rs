@@ -53,7 +53,7 @@ pub(super) fn compare(
     agents.truncate(params.compared);
     let mut agents: Vec<usize> = agents.into_iter().map(|(_, agent)| agent).collect();
     agents.sort_by_key(|agent| &trials.agents[*agent]);
-    let measures = (0..params.measures.len()).map(Of::Measure);
+    let measures = (0..params.measured().len()).map(Of::Measure);
     let ofs: Vec<Of> = std::iter::once(Of::Success).chain(measures).collect();
     let pairs = agents.iter().enumerate();
     let pairs = pairs.flat_map(|(at, a)| agents[at + 1..].iter().map(move |b| (*a, *b)));
@@ -74,7 +74,7 @@ pub(super) fn compare(
     let found: Vec<Option<Comparison>> = asked.par_iter().map(one).collect::<Result<_>>()?;
     let mut found: Vec<Comparison> = found.into_iter().flatten().collect();
     let raised = holm(&found.iter().map(|of| of.found.p).collect::<Vec<f64>>());
-    let directions: Vec<Better> = params.measures.values().copied().collect();
+    let directions: Vec<Better> = params.measured().values().copied().collect();
     for (comparison, p) in found.iter_mut().zip(raised) {
         comparison.p_adjusted = p;
         let is_higher = match comparison.of {

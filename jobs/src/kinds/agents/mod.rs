@@ -76,7 +76,8 @@ impl Job for Agents {
         params: &'a Value,
     ) -> BoxFuture<'a, Result<Vec<DatasetSpec>>> {
         Box::pin(async move {
-            read::check(session, &Self::params(params)?).await?;
+            let asked = read::asked(session, Self::params(params)?).await?;
+            read::check(session, &asked).await?;
             self.outputs(params)
         })
     }
@@ -87,7 +88,7 @@ impl Job for Agents {
 
     fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
         Box::pin(async move {
-            let params = Self::params(params)?;
+            let params = read::asked(ctx.session(), Self::params(params)?).await?;
             let mut stage = ctx.stage("read");
             let trials = read::read(ctx, &params, &mut stage).await?;
             stage.finish();

@@ -71,7 +71,10 @@ pub(super) fn comparisons_spec(params: &Params) -> DatasetSpec {
         whole("tasks_a", "Tasks of the one that were compared"),
         whole("tasks_b", "Tasks of the other one"),
         float("difference", "By how much the other one is above the one, on the mean of the tasks"),
-        float("lower", "Where that lies with a confidence of 95 %, alone"),
+        float(
+            "lower",
+            "Where that lies with a confidence of 95 %, alone; none where nothing spreads",
+        ),
         float("upper", "The upper end"),
         float("p_value", "How often chance alone sets two so far apart"),
         float("p_adjusted", "The same for all comparisons of this run together"),
@@ -176,6 +179,18 @@ impl<T> Table<'_, T> {
     }
 }
 
+fn finite(of: f64) -> Option<f64> {
+    of.is_finite().then_some(of)
+}
+
+/// The least difference that there can be: rates are 0 to 1.
+fn least(of: &Comparison) -> f64 {
+    match of.of {
+        Of::Success => -1.0,
+        Of::Measure(_) => f64::NEG_INFINITY,
+    }
+}
+
 /// The rows of all outputs.
 pub(super) fn rows(
     params: &Params,
@@ -199,7 +214,7 @@ pub(super) fn rows(
             json!(chances.collect::<Vec<f64>>()).to_string()
         })
         .finish(spec(params))?;
-    let names: Vec<(&String, &Better)> = params.measures.iter().collect();
+    let names: Vec<(&String, &Better)> = params.measured().iter().collect();
     let of_parts = parts.iter().flat_map(|part| {
         let names = names.iter().enumerate();
         names.filter_map(move |(number, (name, _))| measured(part, number + 1, name))
@@ -232,11 +247,11 @@ pub(super) fn rows(
         .whole(|of| of.tasks[0])
         .whole(|of| of.tasks[1])
         .float(|of| Some(of.found.difference))
-        .float(|of| Some(of.found.lower))
-        .float(|of| Some(of.found.upper))
+        .float(|of| finite(of.found.lower).map(|lower| lower.max(least(of))))
+        .float(|of| finite(of.found.upper).map(|upper| upper.min(-least(of))))
         .float(|of| Some(of.found.p))
         .float(|of| Some(of.p_adjusted))
-        .float(|of| Some(of.found.detectable))
+        .float(|of| finite(of.found.detectable))
         .some_text(|of| of.better.map(|it| if it == of.a { "a" } else { "b" }.to_owned()))
         .finish(comparisons_spec(params))?;
     Ok(vec![results, measures, compared])

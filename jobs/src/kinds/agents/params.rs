@@ -14,6 +14,8 @@ use crate::parameters::{bad, check_outputs, dataset_name};
 const MEASURES_MAX: usize = 20;
 /// What successes are called among what is compared.
 pub(super) const SUCCESS: &str = "success";
+/// What is measured where nothing is named, as far as it is there.
+pub(super) const USUAL: [&str; 2] = ["latency_ms", "cost"];
 /// Trials of a task that must all succeed, at most.
 const K_MAX: u64 = 100;
 
@@ -36,8 +38,8 @@ pub struct Params {
     /// When a trial succeeded, as it stands in SQL behind WHERE. Default: "status = 'ok'".
     pub success: String,
     /// What else is measured, as it stands in SQL behind SELECT, and which is better, "higher" or "lower", such as
-    /// {"latency_ms": "lower"}. Default: {"latency_ms": "lower", "cost": "lower"}.
-    pub measures: BTreeMap<String, Better>,
+    /// {"latency_ms": "lower"}; null takes `latency_ms` and `cost`, the less the better, where there are such columns. Default: null.
+    pub measures: Option<BTreeMap<String, Better>>,
     /// Only trials of which this is true, as it stands in SQL behind WHERE. Default: null.
     #[serde(rename = "where")]
     pub condition: Option<String>,
@@ -70,7 +72,6 @@ pub enum Better {
 
 impl Default for Params {
     fn default() -> Self {
-        let measures = ["latency_ms", "cost"].map(|name| (name.to_owned(), Better::Lower));
         Self {
             dataset: dataset_name("model_calls"),
             agent_column: "agent_id".into(),
@@ -78,7 +79,7 @@ impl Default for Params {
             task_column: None,
             kind_column: None,
             success: "status = 'ok'".into(),
-            measures: measures.into(),
+            measures: None,
             condition: None,
             k: 8,
             alpha: 0.05,
@@ -91,15 +92,21 @@ impl Default for Params {
 }
 
 impl Params {
+    /// What is measured beside successes, as far as it is named.
+    pub(super) fn measured(&self) -> &BTreeMap<String, Better> {
+        static NONE: BTreeMap<String, Better> = BTreeMap::new();
+        self.measures.as_ref().unwrap_or(&NONE)
+    }
+
     /// Checks what the types can't.
     pub(super) fn check(&self) -> Result<()> {
         let expected =
             |most: &str, found: &dyn std::fmt::Display| format!("expected {most}, found {found}");
-        let found = self.measures.len();
+        let found = self.measured().len();
         if found > MEASURES_MAX {
             return Err(bad(NAME, "measures", expected("at most 20", &found)));
         }
-        if self.measures.contains_key(SUCCESS) {
+        if self.measured().contains_key(SUCCESS) {
             let says = format!(
                 "{SUCCESS:?} is compared anyway, by `success`; expected another expression"
             );

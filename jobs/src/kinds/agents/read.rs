@@ -3,6 +3,7 @@
 use analysis::trial::Tried;
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Float64Type};
+use datafusion::functions::core::expr_fn::nullif;
 use datafusion::logical_expr::{Expr, cast, ident, lit, try_cast};
 use datafusion::prelude::DataFrame;
 use datafusion::scalar::ScalarValue;
@@ -11,7 +12,7 @@ use futures::StreamExt;
 use hashbrown::HashMap;
 
 use super::NAME;
-use super::params::Params;
+use super::params::{Better, Params, USUAL};
 use crate::parameters::bad;
 use crate::run::context::RunContext;
 use crate::run::stage::Stage;
@@ -24,7 +25,7 @@ const TASK_BYTES: usize = 40;
 /// Kinds of tasks, and agents, at most.
 const KINDS_MAX: usize = 1_000;
 const AGENTS_MAX: usize = 10_000;
-/// Bytes of a name that are taken, at most: of longer ones the beginning.
+/// Bytes of a name, at most.
 const NAME_MAX: usize = 500;
 /// The largest value of a measure that is one: sums of many have room.
 const VALUE_MAX: f64 = 1e100;
@@ -110,8 +111,22 @@ pub(super) struct Trials {
     /// By agent and kind.
     pub(super) done: HashMap<(usize, usize), Done>,
     pub(super) count: u64,
-    /// Rows that name no agent, or no task where tasks have names, or do not say how it went.
+    /// Rows that name no agent, or no task where tasks have names, or do not say how it went, or with a name that is too long.
     pub(super) left_out: u64,
+}
+
+/// What is asked, with the measures that there are where none are named.
+pub(super) async fn asked(session: &Session, mut params: Params) -> Result<Params> {
+    if params.measures.is_none() {
+        let table = InputTable::open(session, NAME, &params.dataset).await?;
+        let has = |name: &str| {
+            let fields = table.frame.schema().fields().iter();
+            fields.filter(|field| field.name() == name).any(|field| field.data_type().is_numeric())
+        };
+        let usual = USUAL.into_iter().filter(|name| has(name));
+        params.measures = Some(usual.map(|name| (name.to_owned(), Better::Lower)).collect());
+    }
+    Ok(params)
 }
 
 /// Checks what is asked against the columns of the dataset.
@@ -136,7 +151,7 @@ pub(super) async fn check<'a>(session: &Session, params: &'a Params) -> Result<I
             read.map_err(|error| bad(NAME, parameter, error.to_string()))?;
         }
     }
-    for measure in params.measures.keys() {
+    for measure in params.measured().keys() {
         let read = session.safe_expression(&params.dataset, measure).await;
         let read = read.map_err(|error| bad(NAME, "measures", format!("{measure:?}: {error}")))?;
         let found = table.frame.clone().select(vec![read.alias("measure")])?;
@@ -160,8 +175,9 @@ async fn frame(ctx: &RunContext, params: &Params) -> Result<DataFrame> {
         let condition = safe(condition, &frame).await?;
         frame = frame.filter(condition)?;
     }
+    // What says nothing is one, however it is written, before rows are put in order.
     let text = |column: Option<&String>| match column {
-        Some(column) => cast(ident(column), DataType::Utf8),
+        Some(column) => nullif(cast(ident(column), DataType::Utf8), lit("")),
         None => lit(ScalarValue::Utf8(None)),
     };
     let mut wanted = vec![
@@ -171,13 +187,13 @@ async fn frame(ctx: &RunContext, params: &Params) -> Result<DataFrame> {
         text(params.kind_column.as_ref()).alias("kind"),
         safe(&params.success, &frame).await?.alias("success"),
     ];
-    for (at, measure) in params.measures.keys().enumerate() {
+    for (at, measure) in params.measured().keys().enumerate() {
         let value = session.safe_expression(&params.dataset, measure).await?;
         let value = session.or_null(value, frame.schema(), ctx.uncomputed())?;
         wanted.push(try_cast(value, DataType::Float64).alias(format!("measure_{at}")));
     }
     // In an order of their own: sums and shuffles must not depend on who came first.
-    let measures = (0..params.measures.len()).map(|at| format!("measure_{at}"));
+    let measures = (0..params.measured().len()).map(|at| format!("measure_{at}"));
     let order = ["agent", "version", "kind", "task", "success"].map(str::to_owned);
     let order = order.into_iter().chain(measures).map(|name| ident(name).sort(true, false));
     Ok(frame.select(wanted)?.sort(order.collect())?)
@@ -225,7 +241,11 @@ impl Reading<'_> {
             let agent = name(&agents, row);
             let task = name(&tasks, row);
             let has_task = self.params.task_column.is_none() || task.is_some();
-            let (Some(agent), true, true) = (agent, has_task, success.is_valid(row)) else {
+            let of_all = [&agents, &versions, &tasks, &kinds];
+            let is_short =
+                of_all.iter().all(|of| name(of, row).is_none_or(|of| of.len() <= NAME_MAX));
+            let is_whole = has_task && is_short && success.is_valid(row);
+            let (Some(agent), true) = (agent, is_whole) else {
                 self.trials.left_out += 1;
                 continue;
             };
@@ -278,7 +298,7 @@ impl Reading<'_> {
         task: Option<&str>,
         values: impl Iterator<Item = Option<f64>>,
     ) {
-        let count = self.params.measures.len() + 1;
+        let count = self.params.measured().len() + 1;
         self.trials.count += 1;
         let done = self.trials.done.entry(place).or_default();
         done.values.resize_with(count, Values::default);
@@ -298,10 +318,8 @@ impl Reading<'_> {
     }
 }
 
-/// A text that says something.
 fn name(of: &StringArray, row: usize) -> Option<&str> {
-    let text = of.is_valid(row).then(|| of.value(row)).filter(|text| !text.is_empty())?;
-    text.get(..text.floor_char_boundary(NAME_MAX))
+    of.is_valid(row).then(|| of.value(row))
 }
 
 /// Trials that no dataset has.

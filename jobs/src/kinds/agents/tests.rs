@@ -213,6 +213,30 @@ async fn bad_parameters_are_refused_by_name() {
         let refusal = refusal_of(&engine, NAME, asked(params.clone())).await;
         assert!(refusal.contains(says), "{params}: {refusal}");
     }
+    // Texts that say nothing are as if there were none, and columns that are not there are not measured.
+    let mut some: Vec<Trial> = (0..20)
+        .map(|at| {
+            trial("a", &format!("t{:02}", at / 2), if at % 2 == 0 { "" } else { "k" }, true, 1.0)
+        })
+        .collect();
+    some.push(trial(&"a".repeat(501), "t", "k", true, 1.0));
+    trials(&engine, &some).await;
+    let kinds = "CASE WHEN kind = '' THEN NULL WHEN task < 't05' THEN '' ELSE kind END";
+    let query = format!("SELECT agent, task, {kinds} AS kind, ok FROM trials");
+    summary_of(&engine, "sql", json!({ "query": query, "output": "odd" })).await;
+    let params = json!({
+        "dataset": "odd", "agent_column": "agent", "task_column": "task", "kind_column": "kind", "success": "ok",
+    });
+    let summary = summary_of(&engine, NAME, params).await;
+    assert_eq!(
+        (&summary["trials"], &summary["trials_left_out"]),
+        (&json!(20), &json!(1)),
+        "{summary}"
+    );
+    let results = "SELECT kind, tasks, trials, all_succeed FROM agent_results WHERE source = 'odd' ORDER BY 1";
+    let expected = [" 10 15 [1.0,1.0]", "* 15 20 [1.0,1.0]", "k 5 5 [1.0]"];
+    assert_eq!(rows(&engine, results).await, expected);
+    trials(&engine, &[trial("a", "t", "k", true, 1.0)]).await;
     // One agent, one trial: nothing to compare, and no interval of a mean.
     let summary = summary_of(&engine, NAME, asked(json!({}))).await;
     assert_eq!((&summary["comparisons"], &summary["trials"]), (&json!(0), &json!(1)));

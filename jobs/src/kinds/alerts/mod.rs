@@ -51,8 +51,9 @@ const ROW_BYTES: usize = 256;
 /// How often what the clock brings is looked for, where nothing is committed.
 const CLOCK_SECONDS: u32 = 30;
 
-/// How long a run reads commits, before it keeps what came of them and leaves the others to the next.
-const READ_MAX: Duration = Duration::from_secs(3);
+/// How long a run reads commits, before it keeps what came of them and leaves the others to the next: what is killed with its process is
+/// read again, and where processes are killed every few seconds that must not be all that there is.
+const READ_MAX: Duration = Duration::from_secs(1);
 
 /// How long before it is seen a commit is stamped, in milliseconds.
 const COMMIT_MS: i64 = 1_000;

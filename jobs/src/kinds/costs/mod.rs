@@ -36,7 +36,7 @@ use serde_json::{Value, json};
 
 pub use params::Params;
 use prices::Prices;
-use read::Calls;
+use read::{Calls, name};
 use totals::Totals;
 
 use crate::job::{Job, Outcome};
@@ -209,8 +209,9 @@ async fn resolve(ctx: &RunContext, params: &Params, totals: &mut Totals) -> Resu
         let broken = || Error::internal(format!("{NAME}: other columns than were asked for"));
         let at = batch.column(1).as_primitive_opt::<TimestampMicrosecondType>();
         let at = at.ok_or_else(broken)?;
-        for row in (0..keys.len()).filter(|row| keys.is_valid(*row) && at.is_valid(*row)) {
-            if let Some(ticket) = totals.tickets.get_mut(keys.value(row)) {
+        for row in (0..keys.len()).filter(|row| at.is_valid(*row)) {
+            let ticket = name(&keys, row).and_then(|key| totals.tickets.get_mut(key));
+            if let Some(ticket) = ticket {
                 let known = ticket.resolved_us.unwrap_or(i64::MAX);
                 ticket.resolved_us = Some(known.min(at.value(row)));
             }

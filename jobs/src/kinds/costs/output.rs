@@ -18,9 +18,12 @@ use crate::tables::rows::{AMOUNT_PRECISION, Rows, Table, amounts};
 /// What all is told by where nothing tells it apart.
 pub(super) const ALL: &str = "all";
 
-fn money(name: &str, currency: &str, about: &str) -> ColumnSpec {
-    let of = ColumnType::Decimal(AMOUNT_PRECISION, AMOUNT_SCALE as u8);
-    with_unit(column(name, of, true, about), currency)
+fn money(name: &str, about: &str) -> ColumnSpec {
+    column(name, ColumnType::Decimal(AMOUNT_PRECISION, AMOUNT_SCALE as u8), true, about)
+}
+
+fn currency() -> ColumnSpec {
+    text("currency", "The currency of the amounts")
 }
 
 fn some_text(name: &str, about: &str) -> ColumnSpec {
@@ -36,7 +39,6 @@ fn tokens(name: &str, about: &str) -> ColumnSpec {
 }
 
 pub(super) fn calls_spec(params: &Params) -> DatasetSpec {
-    let currency = params.currency.trim();
     let columns = vec![
         source(),
         text("call_id", "The call; empty where it has no name"),
@@ -45,16 +47,17 @@ pub(super) fn calls_spec(params: &Params) -> DatasetSpec {
         some_text("model", "The model"),
         some_text("listed_as", "The model as the list has it; of a call that failed there is none"),
         some_time("price_from", "From when on its price holds; none from ever on"),
-        money("cost", currency, "What it costs by the list; none where that is not known"),
-        money("recorded_cost", currency, "What it is said to have cost"),
+        money("cost", "What it costs by the list; none where that is not known"),
+        money("recorded_cost", "What it is said to have cost"),
         some_text("unpriced", "Why there is no price"),
+        currency(),
         version(),
     ];
     let about = "What calls of models cost by lists of prices";
     of_sources(params.calls_output.clone(), about, ["source", "call_id"], Some("at"), columns)
 }
 
-fn sums_spec(currency: &str) -> Vec<ColumnSpec> {
+fn sums_spec() -> Vec<ColumnSpec> {
     vec![
         whole("calls", "Calls"),
         whole("failed_calls", "Those of them that failed"),
@@ -62,8 +65,8 @@ fn sums_spec(currency: &str) -> Vec<ColumnSpec> {
         tokens("input_tokens", "Tokens sent"),
         tokens("cached_tokens", "Those of them that the provider had cached"),
         tokens("output_tokens", "Tokens received"),
-        money("cost", currency, "What those that have a price cost; none where none has one"),
-        money("recorded_cost", currency, "What they are said to have cost; none where none is"),
+        money("cost", "What those that have a price cost; none where none has one"),
+        money("recorded_cost", "What they are said to have cost; none where none is"),
     ]
 }
 
@@ -74,8 +77,8 @@ pub(super) fn spec(params: &Params) -> DatasetSpec {
         text("dimension", "The column by which costs are told; \"all\" of all calls together"),
         text("value", "Its value; empty of all together, and of calls that have none"),
     ];
-    columns.extend(sums_spec(params.currency.trim()));
-    columns.push(version());
+    columns.extend(sums_spec());
+    columns.extend([currency(), version()]);
     let about = "What calls of models cost by interval";
     let key = ["source", "at", "dimension", "value"];
     of_sources(params.output.clone(), about, key, Some("at"), columns)
@@ -101,11 +104,12 @@ pub(super) fn unpriced_spec(params: &Params) -> DatasetSpec {
 
 pub(super) fn tickets_spec(params: &Params) -> DatasetSpec {
     let mut columns = vec![source(), text("ticket_id", "The ticket")];
-    columns.extend(sums_spec(params.currency.trim()));
+    columns.extend(sums_spec());
     columns.extend([
         some_time("first_at", "When the first call arrived that was made for it"),
         some_time("last_at", "When the last one did"),
         some_time("resolved_at", "When it was resolved"),
+        currency(),
         version(),
     ]);
     let about = "What tickets cost in calls of models";
@@ -137,6 +141,7 @@ pub(super) fn calls(
         Arc::new(StringArray::from_iter(
             of.iter().map(|(_, priced)| priced.as_ref().err().map(|why| why.as_str())),
         )),
+        texts(&|_| Some(params.currency.trim().to_owned())),
         Arc::new(Int64Array::from_iter_values(of.iter().map(|_| version))),
     ];
     Ok(RecordBatch::try_new(spec.arrow_schema(), columns)?)
@@ -177,6 +182,7 @@ pub(super) fn rows(
         .text(|of| of.1.to_owned())
         .text(|of| of.2.to_owned())
         .sums(|of| of.3)?
+        .text(|_| params.currency.trim().to_owned())
         .finish(spec(params))?;
     let reasons: Vec<_> = totals.reasons.iter().collect();
     let unpriced = Table::new(&reasons, source, version)
@@ -197,6 +203,7 @@ pub(super) fn rows(
         .some_time(|(_, of)| of.first_us)
         .some_time(|(_, of)| of.last_us)
         .some_time(|(_, of)| of.resolved_us)
+        .text(|_| params.currency.trim().to_owned())
         .finish(tickets_spec(params))?;
     Ok(vec![told, unpriced, tickets])
 }

@@ -43,7 +43,7 @@ pub(super) struct Prices {
     pub(super) book: PriceBook,
     /// Rows that name no model.
     pub(super) nameless: u64,
-    /// Prices that are none: below zero, or more than a thousand for one token.
+    /// Prices that are none: no numbers, below zero, or more than a thousand for one token.
     pub(super) unbelievable: u64,
 }
 
@@ -66,7 +66,7 @@ pub(super) async fn check<'a>(
     for field in schema.fields() {
         let name = field.name();
         if PriceKey::parse(name).is_some() {
-            table.check("prices", name, "a number", |t| t.is_numeric())?;
+            table.check("prices", name, "a number", |t| t.is_numeric() || is_text(t))?;
             is_list = true;
         }
         is_list |= name == DETAILS && is_text(field.data_type());
@@ -159,7 +159,10 @@ impl Prices {
             }
         }
         for (key, column) in &of.prices {
-            if column.is_valid(row) {
+            // Of a text that is empty nothing is said.
+            let text = column.as_string_opt::<i32>();
+            let is_empty = text.is_some_and(|of| of.value(row).is_empty());
+            if column.is_valid(row) && !is_empty {
                 set(key.clone(), amount_at(column, row));
             }
         }
@@ -174,6 +177,7 @@ pub(super) fn number(column: &str, of: &DataType) -> Expr {
         // What was read as a float is taken as it was written.
         of if of.is_floating() => cast(ident(column), DataType::Float64),
         of if of.is_integer() => try_cast(ident(column), DataType::Int64),
+        of if is_text(of) => cast(ident(column), DataType::Utf8),
         _ => try_cast(ident(column), DataType::Decimal128(AMOUNT_PRECISION, AMOUNT_SCALE)),
     }
 }
@@ -189,6 +193,7 @@ pub(super) fn amount_at(column: &ArrayRef, row: usize) -> Option<Amount> {
             value.is_finite().then(|| Amount::parse(&format!("{value:e}"))).flatten()
         }
         DataType::Float64 => Amount::of_float(column.as_primitive::<Float64Type>().value(row)),
+        DataType::Utf8 => Amount::parse(column.as_string::<i32>().value(row)),
         DataType::Int64 => {
             Amount::of_decimal(column.as_primitive::<Int64Type>().value(row).into(), 0)
         }

@@ -48,21 +48,30 @@ pub(super) async fn check<'a>(
     params: &'a Params,
 ) -> Result<(InputTable<'a>, Wanted)> {
     let table = InputTable::open(session, NAME, &params.dataset).await?;
-    let has = |name: &str| table.frame.schema().fields().iter().any(|field| field.name() == name);
-    let or_usual = |asked: &Option<String>, usual: &str| match asked {
-        Some(asked) => Some(asked.clone()),
-        None => has(usual).then(|| usual.to_owned()),
+    // A column of the usual name and another type is something else, or a file's that was empty.
+    let is_of = |name: &str, fits: fn(&DataType) -> bool| {
+        let fields = table.frame.schema().fields().iter();
+        fields.filter(|field| field.name() == name).any(|field| fits(field.data_type()))
     };
-    let usual_by = || USUAL_BY.into_iter().filter(|name| has(name)).map(str::to_owned).collect();
+    let or_usual = |asked: &Option<String>, usual: &str, fits: fn(&DataType) -> bool| {
+        let found = || is_of(usual, fits).then(|| usual.to_owned());
+        asked.clone().or_else(found)
+    };
+    let usual_by =
+        || USUAL_BY.into_iter().filter(|name| is_of(name, is_name)).map(str::to_owned).collect();
     let wanted = Wanted {
-        provider: or_usual(&params.provider_column, "provider"),
-        cached: or_usual(&params.cached_column, "cached_tokens"),
-        cache_write: or_usual(&params.cache_write_column, "cache_write_tokens"),
-        reasoning: or_usual(&params.reasoning_column, "reasoning_tokens"),
-        tier: or_usual(&params.tier_column, "service_tier"),
-        status: or_usual(&params.status_column, "status"),
-        cost: or_usual(&params.cost_column, "cost"),
-        ticket: or_usual(&params.ticket_column, "ticket_id"),
+        provider: or_usual(&params.provider_column, "provider", is_name),
+        cached: or_usual(&params.cached_column, "cached_tokens", DataType::is_integer),
+        cache_write: or_usual(
+            &params.cache_write_column,
+            "cache_write_tokens",
+            DataType::is_integer,
+        ),
+        reasoning: or_usual(&params.reasoning_column, "reasoning_tokens", DataType::is_integer),
+        tier: or_usual(&params.tier_column, "service_tier", is_name),
+        status: or_usual(&params.status_column, "status", is_name),
+        cost: or_usual(&params.cost_column, "cost", DataType::is_numeric),
+        ticket: or_usual(&params.ticket_column, "ticket_id", is_name),
         by: params.by.clone().unwrap_or_else(usual_by),
     };
     let expected = "a text, truth value or whole number";
@@ -259,7 +268,7 @@ impl Calls {
 }
 
 /// A text that says something.
-fn name(of: &StringArray, row: usize) -> Option<&str> {
+pub(super) fn name(of: &StringArray, row: usize) -> Option<&str> {
     let text = of.is_valid(row).then(|| of.value(row)).filter(|text| !text.is_empty())?;
     let mut end = text.len().min(NAME_MAX);
     while !text.is_char_boundary(end) {

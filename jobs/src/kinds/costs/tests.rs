@@ -202,6 +202,18 @@ async fn calls_without_a_price_are_counted_and_named() {
     let named = asked(json!({ "aliases": { "new": "n" }, "default_model": "m" }));
     let summary = summary_of(&engine, NAME, named).await;
     assert_eq!((&summary["unpriced"], &summary["cost"]), (&json!(8), &json!("0.00001116")));
+    // A column that a file had nothing in is a text, and no price.
+    let columns = [
+        ("model", ColumnType::Text, text([Some("m"), Some("m")])),
+        ("valid_from", ColumnType::Timestamp, time([Some(5), None])),
+        ("input_cost_per_token", ColumnType::Text, text([Some(""), Some("2.5e-06")])),
+        ("output_cost_per_token", ColumnType::Text, text([None, Some("dear")])),
+    ];
+    write(&engine, "texts", WriteMode::Overwrite, &columns).await;
+    let of_texts = json!({ "prices": ["texts"], "where": "id IN ('c11', 'c12')" });
+    let summary = summary_of(&engine, NAME, asked(of_texts)).await;
+    let told = ["prices_not_believed", "unpriced", "priced"];
+    assert_eq!(told.map(|name| summary[name].as_u64().unwrap()), [1, 2, 0], "{summary}");
     let euros = summary_of(&engine, NAME, asked(json!({ "currency": "EUR" }))).await;
     // A price that names no currency is in the one that is asked for.
     assert_eq!(euros["cost"], "0.00000703", "{euros}");
@@ -256,6 +268,7 @@ async fn bad_parameters_and_lists_are_refused_by_name() {
         (json!({ "prices": ["other"] }), "dataset other has no column \"model\""),
         (json!({ "prices": ["no_list"] }), "dataset no_list has no price of a token"),
         (json!({ "prices": ["missing"] }), "missing"),
+        (json!({ "cached_column": "status" }), "parameter \"cached_column\""),
         (json!({ "input_column": "model" }), "expected a whole number, found Utf8"),
         (
             json!({ "provider_column": "gone" }),

@@ -43,7 +43,9 @@ pub(super) async fn check<'a>(
     answers: &'a DatasetName,
 ) -> Result<InputTable<'a>> {
     let table = InputTable::open(session, NAME, answers).await?;
-    for column in COLUMNS {
+    let is_key = |of: &DataType| is_text(of) || of.is_integer() || *of == DataType::Boolean;
+    table.check("answers", COLUMNS[0], "a text, whole number or truth value", is_key)?;
+    for column in &COLUMNS[1..] {
         table.check("answers", column, "a text", is_text)?;
     }
     Ok(table)
@@ -68,6 +70,7 @@ impl Answers {
                 let value = |of: &StringArray| of.is_valid(row).then(|| of.value(row).to_owned());
                 answers.add(
                     [value(&keys), value(&columns), value(&choices)],
+                    has_value,
                     values.as_ref().and_then(value),
                 );
             }
@@ -86,11 +89,16 @@ impl Answers {
         Ok(answers)
     }
 
-    fn add(&mut self, [key, column, choice]: [Option<String>; 3], value: Option<String>) {
+    fn add(
+        &mut self,
+        [key, column, choice]: [Option<String>; 3],
+        has_value: bool,
+        value: Option<String>,
+    ) {
         let answer = match choice.as_deref() {
             Some("left") => Some(Answer::Left),
             Some("right") => Some(Answer::Right),
-            Some("value") => Some(Answer::Value(value)),
+            Some("value") if has_value => Some(Answer::Value(value)),
             _ => None,
         };
         let (Some(key), Some(column), Some(answer)) = (key, column, answer) else {
@@ -102,6 +110,11 @@ impl Answers {
             *known = None;
             self.contradicting += 1;
         }
+    }
+
+    /// About how many keys and columns there are some.
+    pub(super) fn len(&self) -> u64 {
+        self.by.len() as u64
     }
 
     pub(super) fn of(&self, key: &str, column: &str) -> Option<&Answer> {

@@ -106,7 +106,7 @@ impl Job for Reconcile {
             let params = Arc::new(Self::params(params)?);
             let compared = checked(ctx.session(), &params).await?;
             let answers = Answers::read(ctx, params.answers.as_ref()).await?;
-            let told = (answers.not_understood, answers.contradicting);
+            let told = [answers.not_understood, answers.contradicting, answers.len()];
             let [left, right] = compared.frames(ctx, &params).await?;
             let (keys, count) = (compared.key.len(), compared.columns.len());
             let version = |of: &DatasetName| Ok(ctx.input(of)?.version.0 as i64);
@@ -154,7 +154,7 @@ fn summary(
     params: &Params,
     compared: &columns::Compared<'_>,
     totals: &Totals,
-    (not_understood, contradicting): (u64, u64),
+    [not_understood, contradicting, answers]: [u64; 3],
 ) -> Value {
     let differing = totals.columns.iter().filter(|of| of.differing > 0);
     let differing: serde_json::Map<String, Value> =
@@ -179,6 +179,7 @@ fn summary(
         "answered": totals.answered,
         "answers_not_understood": not_understood,
         "answers_contradicting": contradicting,
+        "answers_about_no_difference": answers.saturating_sub(contradicting + totals.answered),
         "agreement": totals.agreement(),
     })
 }

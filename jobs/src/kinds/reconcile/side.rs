@@ -117,36 +117,31 @@ impl Values {
             (false, false) => {}
             _ => return Beside::Apart(None),
         }
-        let far = |is_equal: bool, difference: f64, larger: f64| {
-            // The last digits of what was computed from the last digits of both.
-            let rounding = ROUNDING * f64::EPSILON * larger;
-            let most = tolerance.absolute.max(tolerance.relative * larger);
-            let most = if most > 0.0 { most + rounding } else { 0.0 };
-            match () {
-                () if is_equal => Beside::Equal,
-                () if larger.is_finite() && difference.abs() <= most => Beside::Near,
-                () => Beside::Apart(Some(difference)),
-            }
-        };
         match (self, other) {
             (Self::Exact(left), Self::Exact(right)) => {
                 let unit = 10f64.powi(i32::from(left.scale()));
                 let (left, right) = (left.value(row), right.value(other_row));
-                let larger = left.unsigned_abs().max(right.unsigned_abs()) as f64 / unit;
-                // Exactly: floats of neighbours among large numbers may be one.
-                let apart = right.checked_sub(left).map(|apart| apart as f64 / unit);
-                far(left == right, apart.unwrap_or(f64::INFINITY), larger)
+                let apart = right.checked_sub(left);
+                let larger = left.unsigned_abs().max(right.unsigned_abs()) as f64;
+                // In whole units of the last digit: a tolerance is a float, and what is compared is none.
+                let most = (tolerance.absolute * unit).max(tolerance.relative * larger);
+                let most = (most * (1.0 + ROUNDING * f64::EPSILON)).floor() as u128;
+                match apart {
+                    Some(0) => Beside::Equal,
+                    Some(apart) if apart.unsigned_abs() <= most => Beside::Near,
+                    _ => Beside::Apart(apart.map(|apart| apart as f64 / unit)),
+                }
             }
             (Self::Float(left), Self::Float(right)) => {
                 let (left, right) = (left.value(row), right.value(other_row));
                 let is_equal = left == right || (left.is_nan() && right.is_nan());
-                far(is_equal, right - left, left.abs().max(right.abs()))
+                far(is_equal, right - left, left.abs().max(right.abs()), tolerance)
             }
             (Self::Time(left), Self::Time(right)) => {
                 let (left, right) = (left.value(row), right.value(other_row));
                 let seconds = (i128::from(right) - i128::from(left)) as f64 / 1e6;
                 // Of an instant there is no part.
-                far(left == right, seconds, 0.0)
+                far(left == right, seconds, 0.0, tolerance)
             }
             (Self::Truth(left), Self::Truth(right)) => {
                 match left.value(row) == right.value(other_row) {
@@ -165,6 +160,19 @@ impl Values {
             // Both sides are read as one type.
             _ => Beside::Apart(None),
         }
+    }
+}
+
+/// How two floats are beside each other.
+fn far(is_equal: bool, difference: f64, larger: f64, tolerance: Tolerance) -> Beside {
+    // The last digits of what was computed from the last digits of both.
+    let rounding = ROUNDING * f64::EPSILON * larger;
+    let most = tolerance.absolute.max(tolerance.relative * larger);
+    let most = if most > 0.0 { most + rounding } else { 0.0 };
+    match () {
+        () if is_equal => Beside::Equal,
+        () if larger.is_finite() && difference.abs() <= most => Beside::Near,
+        () => Beside::Apart(Some(difference)),
     }
 }
 

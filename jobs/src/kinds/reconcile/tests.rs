@@ -151,6 +151,27 @@ async fn values_may_be_apart_and_rules_or_people_say_who_is_right() {
     )
     .await;
     assert_eq!(far[1..], ["2 ", "3 "]);
+    // Whole numbers beyond what floats can tell apart are not near each other for that.
+    let large = |last: i64| {
+        [
+            ("id", ColumnType::Int64, Arc::new(Int64Array::from_iter_values(0..3)) as ArrayRef),
+            (
+                "x",
+                ColumnType::Int64,
+                Arc::new(Int64Array::from(vec![i64::MAX - last, 10, 10 + last])) as ArrayRef,
+            ),
+        ]
+    };
+    table(&engine, "three", &large(0)).await;
+    table(&engine, "four", &large(2)).await;
+    let near = |absolute| json!({ "left": "three", "right": "four", "key": ["id"], "tolerances": { "x": { "absolute": absolute } } });
+    for (absolute, agreeing) in [(0.0, 1), (1.0, 1), (1.999, 1), (2.0, 3), (1e300, 3)] {
+        assert_eq!(
+            summary_of(&engine, NAME, near(absolute)).await["agreeing"],
+            agreeing,
+            "{absolute}"
+        );
+    }
     summary_of(&engine, NAME, asked(json!({}))).await;
     let rules = json!({ "wins": { "*": "newest", "amount": "right" }, "left_time_column": "at" });
     let summary = summary_of(&engine, NAME, asked(rules.clone())).await;
