@@ -52,6 +52,9 @@ pub enum OnConflict {
     /// Nothing of the file is loaded where its key is in the dataset; of two in one file both are added. Where the dataset has no key,
     /// nothing of a file is loaded that was loaded before, byte for byte, and whose rows are there.
     Again,
+    /// For who sends again what may have been taken, and cannot number it: a row is left out whose key is there, as by `Skip`. Where the
+    /// dataset has no key, nothing of a body is loaded that was loaded before, byte for byte, and whose rows are there; it is a duplicate.
+    Once,
 }
 
 impl OnConflict {

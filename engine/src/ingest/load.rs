@@ -17,11 +17,12 @@ use datasets::{Cause, Causes, DatasetName, DatasetSpec};
 use tokio::sync::mpsc;
 
 use super::conflict::{Conflict, Repeated, Settled};
+use super::content::{Content, content_of};
 use super::group_commit::Ingest;
 use super::quarantine::require_same_body;
 use super::reading::{Checked, Reading, require_readable};
 use super::rejects::Rejects;
-use super::sequence::{Standing, digest_of, standing_on};
+use super::sequence::{Standing, standing_on};
 use super::{IngestReceipt, LoadOptions, OnConflict, ProducerSequence, RejectsMax, duplicate};
 use crate::bus::CommitKind;
 use crate::derived::refuse_derived;
@@ -88,8 +89,12 @@ impl Ingest {
     ) -> Result<IngestReceipt> {
         let producer = producer_of(&options);
         let table = self.table(who, dataset).await?;
-        let (name, rejects_max, on) =
-            (source.name().to_owned(), options.rejects_max, options.on_conflict);
+        let (name, rejects_max) = (source.name().to_owned(), options.rejects_max);
+        let has_key = !table.entry().spec.key.is_empty();
+        let on = match options.on_conflict {
+            OnConflict::Once if has_key => OnConflict::Skip,
+            on => on,
+        };
         require_key(&table, on, producer.as_ref())?;
         let request = match producer {
             None => None,
@@ -98,13 +103,13 @@ impl Ingest {
         if let Some(duplicate) = standing(&self.lake, &table, request.as_ref()).await? {
             return Ok(duplicate);
         }
-        let has_key = !table.entry().spec.key.is_empty();
         let content = match on {
-            OnConflict::Again if !has_key && !is_folder(&source) => {
-                let (digest, name) = (content_of(&source).await?, name.clone());
-                let mut content = Content { digest, name, looked_up_to: 0 };
-                let end = table.head().await.version().0 + 1;
-                content.require_new(&table, end).await?;
+            OnConflict::Again | OnConflict::Once if !has_key && !is_folder(&source) => {
+                let mut content = Content::of(&source, on).await?;
+                let at = table.head().await.version();
+                if content.is_taken(&table, at).await? {
+                    return Ok(duplicate(&self.lake, at));
+                }
                 Some(content)
             }
             _ => None,
@@ -459,7 +464,12 @@ impl Numbered {
 /// Fails where nothing can be said of keys.
 fn require_key(table: &Table, on: OnConflict, producer: Option<&ProducerSequence>) -> Result<()> {
     let has_key = !table.entry().spec.key.is_empty();
-    if on == OnConflict::Add || (on == OnConflict::Again && !has_key) {
+    let needs_none = match on {
+        OnConflict::Add | OnConflict::Once => true,
+        OnConflict::Again => !has_key,
+        OnConflict::Replace | OnConflict::Skip | OnConflict::Error => false,
+    };
+    if needs_none {
         return Ok(());
     }
     let problem = if !has_key {
@@ -473,41 +483,8 @@ fn require_key(table: &Table, on: OnConflict, producer: Option<&ProducerSequence
     Err(Error::user(Code::BadInput, says))
 }
 
-/// What a file is known by when it comes again.
-async fn content_of(source: &Source) -> Result<String> {
-    let source = source.clone();
-    let digest = tokio::task::spawn_blocking(move || digest_of(&source)).await;
-    digest.map_err(|e| Error::bug("reading the file stopped", e))?
-}
-
 fn is_folder(source: &Source) -> bool {
     matches!(source, Source::File { path, .. } if path.is_dir())
-}
-
-/// A file that is refused where its rows are there.
-pub(super) struct Content {
-    digest: String,
-    name: String,
-    /// Among the versions before this one it was looked for.
-    looked_up_to: u64,
-}
-
-impl Content {
-    /// CONFLICT where a version before `end` added the rows of this file, and they are there still.
-    async fn require_new(&mut self, table: &Table, end: u64) -> Result<()> {
-        let Some(version) = table.loaded_as(&self.digest, self.looked_up_to..end).await? else {
-            self.looked_up_to = end;
-            return Ok(());
-        };
-        let (name, dataset) = (&self.name, table.name());
-        Err(Error::user(
-            Code::Conflict,
-            format!(
-                "{name}: it was loaded before, and its rows are in {dataset} since version {version}; on conflict `add` loads them a \
-                 second time"
-            ),
-        ))
-    }
 }
 
 /// The author of files that are all there.
@@ -556,7 +533,9 @@ impl Author for Files<'_> {
             require_same_columns(self.files, head)?;
             if let Some(content) = &mut self.content {
                 // Somebody else may have loaded it meanwhile.
-                content.require_new(table, head.version().0 + 1).await?;
+                if content.is_taken(table, head.version()).await? {
+                    return Ok(None);
+                }
             }
             first.commit().await?;
         }
@@ -567,7 +546,7 @@ impl Author for Files<'_> {
             kind: Some(CommitKind::Append),
             sequences,
             requests: self.request.map(Numbered::taken).into_iter().collect(),
-            content: self.content.as_ref().map(|content| content.digest.clone()),
+            content: self.content.as_ref().map(|content| content.digest().to_owned()),
             ..Proposal::adding([self.files])
         }))
     }

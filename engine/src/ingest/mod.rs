@@ -7,6 +7,7 @@
 
 mod body;
 mod conflict;
+mod content;
 mod group;
 mod group_commit;
 mod load;

@@ -181,6 +181,36 @@ async fn without_a_key_a_file_that_was_loaded_before_is_refused() {
     assert_eq!(count().await, 2);
 }
 
+#[tokio::test]
+async fn a_body_that_comes_again_is_a_duplicate_with_a_key_and_without() {
+    let engine = engine().await;
+    load(&engine, OnConflict::Once, &[(1, "a"), (2, "a"), (1, "b")]).await.unwrap();
+    let again = load(&engine, OnConflict::Once, &[(2, "b"), (3, "b")]).await.unwrap();
+    assert_eq!((again.accepted, again.skipped, again.duplicate), (1, 1, false));
+    assert_eq!(there(&engine).await, of(&[(1, "a"), (2, "a"), (3, "b")]));
+
+    let engine = Engine::open(options("memory:")).await.unwrap();
+    let mut spec = calls();
+    spec.key = Vec::new();
+    engine.create_dataset(&who(), spec).await.unwrap();
+    let count = async || number(&engine, "SELECT count(*) FROM calls").await;
+    let first = load(&engine, OnConflict::Once, &[(1, "a")]).await.unwrap();
+    assert_eq!((first.accepted, first.version, first.duplicate), (1, Version(1), false));
+    let again = load(&engine, OnConflict::Once, &[(1, "a")]).await.unwrap();
+    assert_eq!((again.accepted, again.version, again.duplicate), (0, Version(1), true));
+    assert_eq!(count().await, 1);
+    // Rows that were taken out may come again.
+    let revision = Revision { going: Going::Where(lit(true)), coming: Coming::Nothing };
+    engine.revise(&who(), &name("calls"), revision, label("a test")).await.unwrap();
+    assert!(!load(&engine, OnConflict::Once, &[(1, "a")]).await.unwrap().duplicate);
+    // Of many who load one body at the same moment one does, and the others are told so.
+    let rows = [(9, "z")];
+    let loads = (0..8).map(|_| load(&engine, OnConflict::Once, &rows));
+    let loads = futures::future::join_all(loads).await;
+    let news = loads.iter().filter(|load| !load.as_ref().unwrap().duplicate).count();
+    assert_eq!((news, count().await), (1, 2));
+}
+
 /// Another process renames a column while a file is being read.
 #[tokio::test]
 async fn of_a_file_that_a_change_of_columns_overtakes_nothing_is_kept() {
@@ -191,6 +221,7 @@ async fn of_a_file_that_a_change_of_columns_overtakes_nothing_is_kept() {
         OnConflict::Replace,
         OnConflict::Error,
         OnConflict::Again,
+        OnConflict::Once,
     ] {
         let store = Faulty::new();
         let open = async || Engine::open_root(Root::over(store.clone()), options("memory:")).await;
@@ -245,6 +276,7 @@ async fn a_file_that_is_refused_leaves_the_columns_as_they_are() {
         OnConflict::Replace,
         OnConflict::Error,
         OnConflict::Again,
+        OnConflict::Once,
     ] {
         let engine = engine().await;
         load(&engine, OnConflict::Add, &[(1, "a")]).await.unwrap();
