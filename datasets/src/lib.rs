@@ -16,6 +16,7 @@ pub mod infer;
 mod measure;
 pub mod name;
 mod near;
+pub mod otlp;
 pub mod parse;
 mod pattern;
 pub mod read;
