@@ -36,7 +36,8 @@ pub(super) async fn ingest(
     }
 }
 
-enum Refusal {
+/// Why nothing is taken.
+pub(super) enum Refusal {
     Error(Error),
     MediaType(Error),
 }
@@ -130,13 +131,15 @@ fn on_conflict(request: &Request) -> Result<OnConflict> {
     Ok(asked)
 }
 
+/// How a body is packed.
 #[derive(Clone, Copy)]
-enum Encoding {
+pub(super) enum Encoding {
     Plain,
     Gzip,
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>> {
+/// The text of a header.
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>> {
     headers
         .get(name)
         .map(|value| {
@@ -155,7 +158,8 @@ fn format(headers: &HeaderMap) -> Result<Format, Refusal> {
     })
 }
 
-fn encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {
+/// What the header says of how the body is packed.
+pub(super) fn encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {
     match text(headers, header::CONTENT_ENCODING.as_str())?.map(str::trim) {
         None | Some("" | "identity") => Ok(Encoding::Plain),
         Some(gzip) if gzip.eq_ignore_ascii_case("gzip") => Ok(Encoding::Gzip),

@@ -13,6 +13,7 @@ mod http;
 mod ingest;
 mod listen;
 mod negotiate;
+mod otlp;
 mod pieces;
 mod rows;
 mod socket;
@@ -392,6 +393,7 @@ enum Route {
     Ingest(String),
     Download(String),
     Sql,
+    Traces,
     Explorer(String),
     Auth(String),
     Health,
@@ -406,6 +408,7 @@ impl Route {
         match path {
             "/graphql" => Self::Graphql,
             "/v1/sql" => Self::Sql,
+            "/v1/traces" => Self::Traces,
             "/healthz" => Self::Health,
             "/readyz" => Self::Ready,
             "/metrics" => Self::Metrics,
@@ -425,7 +428,12 @@ impl Route {
     /// Whether it matters there who asks.
     fn asks_who(&self) -> bool {
         match self {
-            Self::Graphql | Self::Ingest(_) | Self::Download(_) | Self::Sql | Self::Metrics => true,
+            Self::Graphql
+            | Self::Ingest(_)
+            | Self::Traces
+            | Self::Download(_)
+            | Self::Sql
+            | Self::Metrics => true,
             Self::Auth(step) => step == "me",
             Self::Explorer(_) | Self::Health | Self::Ready | Self::Flight | Self::Unknown => false,
         }
@@ -437,6 +445,7 @@ impl Route {
             Self::Ingest(_) => "/v1/ingest",
             Self::Download(_) => "/v1/exports",
             Self::Sql => "/v1/sql",
+            Self::Traces => "/v1/traces",
             Self::Explorer(_) => "/",
             Self::Auth(_) => "/auth",
             Self::Health => "/healthz",
@@ -560,7 +569,10 @@ impl App {
                 Box::pin(ingest::ingest(self, &dataset, request, ids)).await
             }
             Route::Sql if method == Method::POST => Box::pin(sql::sql(self, request, ids)).await,
-            Route::Ingest(_) | Route::Sql => wire::method_not_allowed("POST", ids),
+            Route::Traces if method == Method::POST => {
+                Box::pin(otlp::traces(self, request, ids)).await
+            }
+            Route::Ingest(_) | Route::Sql | Route::Traces => wire::method_not_allowed("POST", ids),
             Route::Download(path) if is_read => {
                 Box::pin(downloads::download(self, &path, request, ids)).await
             }
@@ -574,7 +586,7 @@ impl App {
                 StatusCode::NOT_FOUND,
                 &Error::user(
                     Code::NotFound,
-                    "there is nothing at this path; expected /, /graphql, /v1/ingest/{dataset}, /v1/sql, /v1/exports/{export}/{file}, /auth/login, \
+                    "there is nothing at this path; expected /, /graphql, /v1/ingest/{dataset}, /v1/traces, /v1/sql, /v1/exports/{export}/{file}, /auth/login, \
                      /healthz, /readyz or /metrics",
                 ),
                 ids,

@@ -28,6 +28,7 @@ mod limits;
 mod measures;
 mod nested;
 mod nodes;
+mod otlp;
 mod pages;
 mod rates;
 mod ready;
