@@ -138,6 +138,10 @@ test-flight: build ## Flight SQL by the ADBC driver as it is installed: queries,
 bench-flight: ## 10 million rows to pandas by Flight SQL, beside pyarrow reading the same files (a quiet machine)
 	benches/flight.sh
 
+.PHONY: test-otlp
+test-otlp: build ## spans of agents by OpenTelemetry's own exporter: each value a value of a row, and once
+	tests/peers/run-otlp.sh
+
 .PHONY: test-processes
 test-processes: build ## the job `processes` on real event logs, beside pm4py
 	tests/peers/run-processes.sh

@@ -50,6 +50,12 @@ pub fn seeds(name: &str) -> Vec<Vec<u8>> {
         "xes" => &[
             "<?xml version=\"1.0\"?><log><trace><string key=\"concept:name\" value=\"c1\"/><event><string key=\"concept:name\" value=\"a &amp; b\"/><date key=\"time:timestamp\" value=\"2026-01-01T00:00:00.000+00:00\"/><int key=\"n\" value=\"3\"/></event></trace></log>",
         ],
+        "otlp_json" => &[
+            r#"{"resourceSpans": [{"resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "s"}}]}, "scopeSpans": [{"spans": [{"traceId": "5b8efff798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b174", "name": "chat m", "kind": 3, "startTimeUnixNano": "1769904000000000000", "endTimeUnixNano": 1769904001000000000, "attributes": [{"key": "gen_ai.operation.name", "value": {"stringValue": "chat"}}, {"key": "gen_ai.usage.input_tokens", "value": {"intValue": "7"}}, {"key": "a", "value": {"arrayValue": {"values": [{"doubleValue": 0.5}, {"kvlistValue": {"values": [{"key": "k", "value": {"boolValue": true}}]}}]}}}], "status": {"code": 2, "message": "no"}}]}]}]}"#,
+        ],
+        "otlp_protobuf" => &[
+            "\nN\u{12}L\u{12}J\n\u{10}abcdefghijklmnop\u{12}\u{8}abcdefgh9\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}A\u{2}\u{2}\u{2}\u{2}\u{2}\u{2}\u{2}\u{2}J\u{1a}\n\rgen_ai.system\u{12}\t\n\u{7}openai!",
+        ],
         "spec" => &[
             include_str!("../calls.toml"),
             r#"{"name": "a", "columns": [{"name": "x", "type": "list(int64)"}, {"name": "v", "type": "vector(3)"}], "validations": [{"check": "range", "column": "x", "min": 0}]}"#,

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use async_graphql::{Request, Variables};
 use bytes::Bytes;
+use datasets::conform::Conformer;
+use datasets::otlp::{Encoding, rows_of};
 use datasets::read::{Format, ReadOptions, Source, open};
-use datasets::{DatasetName, DatasetSpec};
+use datasets::{DatasetName, DatasetSpec, specs};
 use engine::{Access, Code, Engine, EngineOptions, Error, IngestRequest, IngestRows, Principal};
 use futures::StreamExt;
 use graphql::{Accepts, Answers};
@@ -185,12 +187,34 @@ const LOG_WORDS: &[&str] = &[
     "}}\n",
 ];
 
+const SPAN_WORDS: &[&str] = &[
+    "\"resourceSpans\":[",
+    "\"scopeSpans\":[",
+    "\"spans\":[",
+    "\"attributes\":[",
+    "{\"key\":\"gen_ai.system\",\"value\":",
+    "{\"arrayValue\":{\"values\":[",
+    "{\"kvlistValue\":{\"values\":[",
+    "\"intValue\":\"-1\"",
+    "\"doubleValue\":\"NaN\"",
+    "\"bytesValue\":",
+    "18446744073709551615",
+    "gen_ai.usage.input_tokens",
+    "gen_ai.response.time_to_first_chunk",
+    "null",
+    "]}}",
+    "\u{fffd}",
+    "\u{7f}",
+    "\0",
+];
+
 const HTTP_WORDS: &[&str] = &[
     "GET ",
     "POST ",
     "OPTIONS ",
     "/graphql",
     "/v1/ingest/calls",
+    "/v1/traces",
     "/readyz",
     "/metrics",
     "?query=",
@@ -247,6 +271,12 @@ pub const TARGETS: &[Target] = &[
         name: "xes",
         run: |input| read(Format::Xes, input),
         words: &["<trace>", "<event>", "<log", "]]>", "&#x", "<!DOCTYPE"],
+    },
+    Target { name: "otlp_json", run: |input| spans(Encoding::Json, input), words: SPAN_WORDS },
+    Target {
+        name: "otlp_protobuf",
+        run: |input| spans(Encoding::Protobuf, input),
+        words: SPAN_WORDS,
     },
     Target { name: "ingest", run: ingest, words: TEXT_WORDS },
     Target { name: "spec", run: dataset_spec, words: SPEC_WORDS },
@@ -341,6 +371,32 @@ fn read(format: Format, input: &[u8]) {
         if let Err(error) = result {
             is_answer(&Error::from(error));
         }
+    }
+}
+
+/// What is taken of spans fits the datasets that it is for.
+fn spans(encoding: Encoding, input: &[u8]) {
+    let rows = match rows_of(input, encoding, 16 << 20) {
+        Ok(rows) => rows,
+        Err(error) => return is_answer(&Error::from(error)),
+    };
+    for (name, lines, count) in [
+        ("workflow_steps", rows.steps, rows.step_rows),
+        ("model_calls", rows.calls, rows.call_rows),
+    ] {
+        let Some(spec) = specs::by_name(name) else { return };
+        let source = Source::Body { bytes: Bytes::from(lines), name: name.to_owned() };
+        let read = open(source, Format::Ndjson, Some(&spec), &options()).and_then(|mut reader| {
+            let conformer = Conformer::new(&spec, &reader.schema(), name)?;
+            let mut read = 0;
+            while let Some(chunk) = reader.next_chunk()? {
+                let conformed = conformer.conform(&chunk)?;
+                assert!(conformed.rejected.is_empty(), "{:?}", conformed.rejected);
+                read += conformed.accepted.num_rows() as u64;
+            }
+            Ok(read)
+        });
+        assert_eq!(read.ok(), Some(count), "{name}");
     }
 }
 
