@@ -83,7 +83,7 @@ fn chat(number: u8, more: Vec<KeyValue>) -> Span {
 }
 
 fn read(spans: Vec<Span>) -> SpanRows {
-    rows_of(&body(spans), Encoding::Protobuf, 1 << 20).unwrap()
+    rows_of(&body(spans), Encoding::Protobuf, 8 << 20).unwrap()
 }
 
 fn lines(rows: &[u8]) -> Vec<Value> {
