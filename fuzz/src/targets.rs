@@ -384,7 +384,7 @@ fn spans(encoding: Encoding, input: &[u8]) {
         ("workflow_steps", rows.steps, rows.step_rows),
         ("model_calls", rows.calls, rows.call_rows),
     ] {
-        let Some(spec) = specs::by_name(name) else { return };
+        let Some(spec) = specs::by_name(name).filter(|_| count > 0) else { continue };
         let source = Source::Body { bytes: Bytes::from(lines), name: name.to_owned() };
         let read = open(source, Format::Ndjson, Some(&spec), &options()).and_then(|mut reader| {
             let conformer = Conformer::new(&spec, &reader.schema(), name)?;
