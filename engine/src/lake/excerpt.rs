@@ -6,10 +6,12 @@
 //! is the real one, so that their data is read where it lies.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use deltalake_core::kernel::{Action, Add, Metadata, Protocol};
 use deltalake_core::logstore::{StorageConfig, default_logstore};
+use futures::{StreamExt, stream};
 use object_store::memory::InMemory;
 use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -21,19 +23,43 @@ use super::{Head, Snapshot, Table, schema};
 use crate::error::{Error, Result};
 use crate::identity::Version;
 
+/// Log entries that are read at most, each time that a version is asked for which lies further back, to find since when a table has had
+/// its shape.
+const BACK_MAX: u64 = 1_000;
+/// Log entries read at once.
+const READING_MAX: usize = 16;
+
 /// How the files of a table are read, and since which version.
 #[derive(Debug)]
 pub(super) struct Shape {
-    /// The version that brought it, or a later one: the first that it is known to hold for.
-    since: u64,
+    since: ShapedAt,
     metadata: Metadata,
     protocol: Protocol,
+}
+
+/// The version that brought a shape, or a later one: the first that it is known to hold for. Whoever learns of an earlier one tells all
+/// others that hold the same shape.
+#[derive(Clone, Debug)]
+pub(super) struct ShapedAt(Arc<AtomicU64>);
+
+impl ShapedAt {
+    pub(super) fn new(version: u64) -> Self {
+        Self(Arc::new(AtomicU64::new(version)))
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn goes_back_to(&self, version: u64) {
+        self.0.fetch_min(version, Ordering::AcqRel);
+    }
 }
 
 impl Shape {
     pub(super) fn of_head(head: &Head) -> Self {
         Self {
-            since: head.shaped_at,
+            since: head.shaped_at.clone(),
             metadata: head.metadata.clone(),
             protocol: head.protocol.clone(),
         }
@@ -69,8 +95,10 @@ impl Table {
         adds: &[Bytes],
     ) -> Result<Option<Snapshot>> {
         let Showing { entry, shape } = self.shown();
-        let known = (shape.since..=entry.version.0).contains(&version.0);
-        if !known || schema::read_only_reason(&shape.metadata, &shape.protocol).is_some() {
+        if version > entry.version
+            || schema::read_only_reason(&shape.metadata, &shape.protocol).is_some()
+            || !self.has_had(&shape, version).await
+        {
             return Ok(None);
         }
         let mut log = Vec::new();
@@ -95,5 +123,25 @@ impl Table {
         let log = default_logstore(store, root, location, &StorageConfig::default());
         let state = load_state(&log, None).await?;
         Ok(Some(Snapshot { entry, version, state, files: Listing::default() }))
+    }
+    /// Whether the table is known to have had that shape at `version`, which is not newer than what it is of.
+    ///
+    /// A table that was just opened is known by its newest version alone; whoever follows its commits from where they left off asks for
+    /// one after another of those before. Their entries say whether one of them changed more than rows.
+    async fn has_had(&self, shape: &Shape, version: Version) -> bool {
+        let since = shape.since.get();
+        let back_to = version.0.max(since.saturating_sub(BACK_MAX));
+        let mut entries = stream::iter((back_to + 1..=since).rev())
+            .map(async |at| (at, self.entry_at(at).await))
+            .buffered(READING_MAX);
+        while let Some((at, entry)) = entries.next().await {
+            // Of one that is kept no more, or can't be read, nothing is known: the whole log may still tell.
+            let Ok(Some(entry)) = entry else { return false };
+            if entry.changes_more_than_rows() {
+                return false;
+            }
+            shape.since.goes_back_to(at - 1);
+        }
+        version.0 >= shape.since.get()
     }
 }

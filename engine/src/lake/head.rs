@@ -14,6 +14,7 @@ use deltalake_core::table::state::DeltaTableState;
 use futures::StreamExt;
 
 use super::column_ids::ColumnIds;
+use super::excerpt::ShapedAt;
 use super::log::LogEntry;
 use super::{LOST, Table, Taken, TakenRequest, dropped, first_of, loses, lost_of, schema, width};
 use crate::catalog::DatasetEntry;
@@ -102,7 +103,7 @@ pub(crate) struct Head {
     /// The last version that changed more than which files the rows lie in and what is said of them, or a later one.
     pub(super) changed_at: u64,
     /// The first version that `metadata` and `protocol` are known to hold for.
-    pub(super) shaped_at: u64,
+    pub(super) shaped_at: ShapedAt,
     pub(super) metadata: Metadata,
     pub(super) protocol: Protocol,
     /// The spec of the dataset.
@@ -179,7 +180,7 @@ impl Head {
             version: state.version(),
             entry_bytes: None,
             changed_at: state.version(),
-            shaped_at: state.version(),
+            shaped_at: ShapedAt::new(state.version()),
             protocol: state.protocol().clone(),
             schema: schema::arrow_schema_of(&metadata)?,
             column_ids: Arc::new(ColumnIds::of(&metadata)?),
@@ -205,7 +206,7 @@ impl Head {
             version: 0,
             entry_bytes: Some(entry_bytes),
             changed_at: 0,
-            shaped_at: 0,
+            shaped_at: ShapedAt::new(0),
             protocol,
             schema: schema::arrow_schema_of(&metadata)?,
             column_ids: Arc::new(ColumnIds::of(&metadata)?),
@@ -414,7 +415,7 @@ impl Head {
             self.changed_at = self.version;
         }
         if entry.metadata.is_some() || entry.protocol.is_some() {
-            self.shaped_at = self.version;
+            self.shaped_at = ShapedAt::new(self.version);
         }
         Ok(())
     }

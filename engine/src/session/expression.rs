@@ -12,6 +12,7 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::prelude::SessionContext;
 
 use super::arrows::bind_arrows_in;
+use super::query::{UNSTEADY, gives_another_value};
 use super::semantics::with_safe_quotients;
 use super::sql::{check_text, has_query};
 use super::whole::exact;
@@ -34,10 +35,10 @@ pub(super) fn expression(
     quotients: Quotients,
 ) -> Result<Expr> {
     match quotients {
-        Quotients::OfSql => planned(context, schema, text, quotients),
-        // What is no number is divided as SQL does.
-        Quotients::Safe => planned(context, schema, text, quotients)
-            .or_else(|_| planned(context, schema, text, Quotients::OfSql)),
+        Quotients::OfSql => planned(context, schema, text, quotients, false),
+        // What is no number is divided as SQL does. Jobs ask so, and of the same rows they say the same.
+        Quotients::Safe => planned(context, schema, text, quotients, true)
+            .or_else(|_| planned(context, schema, text, Quotients::OfSql, true)),
     }
 }
 
@@ -46,6 +47,7 @@ fn planned(
     schema: &DFSchema,
     text: &str,
     quotients: Quotients,
+    is_steady: bool,
 ) -> Result<Expr> {
     let fail =
         |problem: String| Error::user(Code::BadInput, format!("expression {text:?}: {problem}"));
@@ -66,7 +68,15 @@ fn planned(
     });
     let expression = read.map_err(|e| fail(Error::from(e).to_string()))?;
     let mut refused = None;
+    let mut unsteady = None;
     expression.apply(|part| {
+        if let Expr::ScalarFunction(call) = part
+            && is_steady
+            && UNSTEADY.contains(call.func.name())
+        {
+            unsteady = Some(gives_another_value(call.func.name()));
+            return Ok(TreeNodeRecursion::Stop);
+        }
         refused = match part {
             Expr::AggregateFunction(_) | Expr::WindowFunction(_) => Some("aggregates"),
             Expr::Exists(_) | Expr::InSubquery(_) | Expr::ScalarSubquery(_) => Some("queries"),
@@ -75,6 +85,9 @@ fn planned(
         };
         Ok(TreeNodeRecursion::Stop)
     })?;
+    if let Some(unsteady) = unsteady {
+        return Err(fail(unsteady));
+    }
     if let Some(refused) = refused {
         return Err(fail(format!(
             "{refused} are not taken here; expected columns of one row, and values"

@@ -184,6 +184,11 @@ pub(super) static UNSTEADY: LazyLock<HashSet<String>> = LazyLock::new(|| {
         .collect()
 });
 
+/// Why a function is not taken.
+pub(super) fn gives_another_value(name: &str) -> String {
+    format!("{name}() gives another value each time, and the same rows are to give the same answer")
+}
+
 /// What is found in a query.
 #[derive(Default)]
 struct Found {
@@ -208,8 +213,8 @@ impl Read for Found {
                 let name = name.trim_matches('"').to_lowercase();
                 if UNSTEADY.contains(&name) {
                     return Err(format!(
-                        "SQL: {name}() gives another value each time, and the same rows are to give the same answer; take a time \
-                         from the rows, as max(at), or give it as a value"
+                        "SQL: {}; take a time from the rows, as max(at), or give it as a value",
+                        gives_another_value(&name)
                     ));
                 }
             }

@@ -202,3 +202,48 @@ async fn a_change_has_the_columns_of_today() {
         assert_eq!(ids(&engine, change.added).await, expected, "from {from} to {to}");
     }
 }
+
+/// Whoever opens a table knows its newest version alone; what was committed before is read by itself as well, back to where a column came.
+#[tokio::test]
+async fn what_was_added_before_a_table_was_opened_needs_no_file_list() {
+    const FIRST: u64 = 3;
+    const LAST: u64 = 1_050;
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().to_str().unwrap();
+    let engine = engine_at(root).await;
+    write(&engine, WriteMode::Append, vec![rows(1..2)]).await;
+    write(&engine, WriteMode::Append, vec![rows(2..3)]).await;
+    let mut grown = calls();
+    grown.columns.push(datasets::ColumnSpec {
+        name: "region".to_owned(),
+        data_type: "text".parse().unwrap(),
+        nullable: true,
+        unit: None,
+        description: String::new(),
+    });
+    engine.ensure_dataset(&who(), &grown).await.unwrap();
+    for id in FIRST + 1..=LAST {
+        let id = id as i64;
+        write(&engine, WriteMode::Append, vec![rows(id..id + 1)]).await;
+    }
+    engine.shutdown().await.unwrap();
+    drop(engine);
+
+    let engine = Engine::open(options(root)).await.unwrap();
+    let table = engine.lake().table(&who().tenant, &name("calls")).await.unwrap();
+    // Whether the version at the end was read by its own entry, and whether a file list of it was.
+    let added = async |to: u64| {
+        let change = changes(&engine, to - 1, to).await.unwrap();
+        assert!(change.added.schema().has_column_with_unqualified_name("region"));
+        assert_eq!(ids(&engine, change.added).await, [to as i64], "{to}");
+        !table.has_state(Version(to))
+    };
+    assert!(!added(30).await, "further back than is looked for at once");
+    assert!(added(31).await, "and from there on the next time");
+    assert!(added(600).await && added(LAST - 1).await);
+    assert!(added(FIRST + 1).await, "the first behind the column");
+    assert!(!added(FIRST - 1).await, "before the column came");
+    // A commit does not lose what is known.
+    write(&engine, WriteMode::Append, vec![rows(5_000..5_001)]).await;
+    assert!(added(40).await);
+}

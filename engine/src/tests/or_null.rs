@@ -116,3 +116,22 @@ async fn aggregates_go_on_without_rows_that_can_not_be_computed_and_have_room() 
     assert_eq!(values, ["18446744073709551614", "5", "2", "3"]);
     assert_eq!(uncomputed.told()[0].1, 1);
 }
+
+/// Jobs ask of the same rows again, and are answered from the run before.
+#[tokio::test]
+async fn what_jobs_ask_is_the_same_whenever_they_ask() {
+    let engine = engine().await;
+    let session = called(&engine, &[(Some("2"), Some(1))]).await;
+    let calls = name("calls");
+    for text in
+        ["at > now() - INTERVAL '1 day'", "CAST(at AS DATE) = current_date", "random() < 0.5"]
+    {
+        let refused = session.safe_condition(&calls, text).await.unwrap_err().to_string();
+        assert!(refused.contains("gives another value each time"), "{text}: {refused}");
+    }
+    let refused = session.safe_expression(&calls, "date_part('hour', now())").await.unwrap_err();
+    assert!(refused.to_string().contains("now() gives another value each time"), "{refused}");
+    session.safe_condition(&calls, "at > TIMESTAMP '2026-01-01T00:00:00Z'").await.unwrap();
+    // Who changes rows asks once.
+    session.condition(&calls, "at > now() - INTERVAL '1 day'").await.unwrap();
+}
