@@ -6,10 +6,12 @@
 //! - [`alerts`]: when rows are a reason to alert, and what becomes of alerts.
 //! - [`association`]: what lies behind a pair of series that move together.
 //! - [`change`]: why a measure changed between two periods.
+//! - [`drift`]: whether what comes is still like what came before.
 //! - [`linkage`]: whether two records describe the same thing.
 //! - [`money`]: what calls of models cost by lists of prices.
 //! - [`outlying`]: which rows of a table are unlike all others.
 //! - [`process`]: what event logs say of the processes behind them.
+//! - [`routing`]: what other ways to route requests to models would have cost.
 //! - [`series`]: what is usual in a series, and what is not.
 //! - [`significance`]: whether a correlation means anything.
 //! - [`tail`]: whether the largest of many values are larger than the others make plausible.
@@ -24,12 +26,14 @@ pub mod association;
 pub mod change;
 mod cholesky;
 pub mod curve;
+pub mod drift;
 mod hash;
 pub mod linkage;
 pub mod money;
 mod noise;
 pub mod outlying;
 pub mod process;
+pub mod routing;
 pub mod series;
 pub mod significance;
 pub mod tail;

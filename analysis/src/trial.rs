@@ -10,6 +10,8 @@ use crate::noise::Noise;
 const EXACT_MAX: usize = 16;
 const NORMAL_FROM: usize = 100;
 const FLIPS: usize = 10_000;
+/// Signs that one random number gives.
+const SIGNS: usize = 50;
 /// Values that are no more apart, as a part of the larger one, are equal: the rest is rounding.
 const EQUAL: f64 = 1e-9;
 /// Of fewer values that are other than the most frequent one it is counted, too, how many there are.
@@ -187,6 +189,12 @@ pub fn paired(tasks: &[Pair<'_>]) -> Option<Difference> {
     Difference::of(mean, error, differences.len() as f64 - 1.0, p)
 }
 
+/// The sum of some values, of which those of unset bits are turned round.
+fn signed(of: &[f64], signs: u64) -> f64 {
+    let of = of.iter().enumerate();
+    of.map(|(at, value)| if signs >> at & 1 == 1 { *value } else { -value }).sum()
+}
+
 /// How often random signs set the sum so far from zero.
 fn flipped(differences: &[f64]) -> f64 {
     let of: Vec<f64> = differences.iter().copied().filter(|of| *of != 0.0).collect();
@@ -196,29 +204,19 @@ fn flipped(differences: &[f64]) -> f64 {
         return 1.0;
     }
     let least = sum * (1.0 - EQUAL);
-    let signed = |signs: u64| -> f64 {
-        let of = of.iter().enumerate();
-        of.map(|(at, value)| if signs >> (at % 50) & 1 == 1 { *value } else { -value }).sum()
-    };
     if of.len() <= EXACT_MAX {
         let all = 1u64 << of.len();
-        return (0..all).filter(|signs| signed(*signs).abs() >= least).count() as f64 / all as f64;
+        return (0..all).filter(|signs| signed(&of, *signs).abs() >= least).count() as f64
+            / all as f64;
     }
     let z = sum / squares.sqrt();
     if of.len() >= NORMAL_FROM {
         return two_sided(z);
     }
     let mut noise = Noise::new(SEED);
-    let mut flip = || {
-        let mut sum = 0.0;
-        for some in of.chunks(50) {
-            let signs = (noise.uniform() * (1u64 << 50) as f64) as u64;
-            let some = some.iter().enumerate();
-            sum += some
-                .map(|(at, value)| if signs >> at & 1 == 1 { *value } else { -value })
-                .sum::<f64>();
-        }
-        sum
+    let mut flip = || -> f64 {
+        let draw = |some| signed(some, (noise.uniform() * (1u64 << SIGNS) as f64) as u64);
+        of.chunks(SIGNS).map(draw).sum()
     };
     let far = (0..FLIPS).filter(|_| flip().abs() >= least).count();
     // What is rarer than can be tried is never more frequent than this (Hoeffding 1963).
