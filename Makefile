@@ -108,7 +108,7 @@ test-alerts: build ## 10,000 commits under 200 rules, the server killed 100 time
 
 .PHONY: test-online
 test-online: ## 1,000 histories of samples that come in parts, late, doubled and deleted: the online method finds what one run over all does; SEED=N
-	COLONNADE_TRIES=$${COLONNADE_TRIES:-1000} cargo test -p jobs --lib however_the_samples_come -- --nocapture
+	COLONNADE_TRIES=$${COLONNADE_TRIES:-1000} $(TOGETHER) --package jobs --lib however_the_samples_come -- --nocapture
 
 .PHONY: bench-exports
 bench-exports: ## exports of 10 million model calls to each format, read back by others, beside DuckDB's COPY (a quiet machine)
@@ -156,7 +156,15 @@ test-reconcile: build ## the job `reconcile` on two tables of a million rows wit
 
 .PHONY: test-agents
 test-agents: ## 1,000 made worlds of agents: who is not better is called so in at most one of twenty
-	COLONNADE_WORLDS=$${COLONNADE_WORLDS:-1000} cargo test --locked -p jobs --lib who_is_not_better_is_not_called_so -- --nocapture
+	COLONNADE_WORLDS=$${COLONNADE_WORLDS:-1000} $(TOGETHER) --package jobs --lib who_is_not_better_is_not_called_so -- --nocapture
+
+.PHONY: test-routing
+test-routing: ## made worlds of requests: the policy that saves is found, intervals hold what is true, and where there is none nothing is recommended
+	COLONNADE_WORLDS=$${COLONNADE_WORLDS:-300} $(TOGETHER) --package analysis --lib routing:: -- --nocapture
+
+.PHONY: test-drift
+test-drift: ## made quarters of a year in which nothing drifts, or something does
+	COLONNADE_WORLDS=$${COLONNADE_WORLDS:-1000} $(TOGETHER) --package analysis --lib drift:: -- --nocapture
 
 .PHONY: test-recipes
 test-recipes: build ## the recipes of docs/without-us.md, run by the libraries that they are for

@@ -3,7 +3,7 @@
 //! parameter of every kind has a default, each field can be tried by itself to learn that.
 
 use chrono::{DateTime, Utc};
-use datasets::DatasetName;
+use datasets::{DatasetName, specs};
 use engine::{Code, Error, Result, did_you_mean};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -92,6 +92,11 @@ pub(crate) fn check_outputs(
         }
         if inputs.contains(output) {
             return Err(bad(job, name, format!("{output} is what is read")));
+        }
+        // Results would take it from those who write such rows.
+        if specs::by_name(output.as_str()).is_some() {
+            let says = format!("{output} is a built-in dataset; expected another name");
+            return Err(bad(job, name, says));
         }
     }
     Ok(())

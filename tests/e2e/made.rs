@@ -101,6 +101,50 @@ pub fn trials() -> String {
     rows
 }
 
+/// Six hundred minutes of calls of a dear and a cheap model, of which the cheap one does what is easy as well, and half of what is hard.
+pub fn judged() -> String {
+    let mut rows = String::from("at,kind,tokens,model,cost,good\n");
+    for minute in 0..600 {
+        let at = format!("2026-01-01T{:02}:{:02}:00Z", minute / 60, minute % 60);
+        for (kind, model, cost) in [
+            ("easy", "dear", 1.0),
+            ("easy", "cheap", 0.1),
+            ("hard", "dear", 1.0),
+            ("hard", "cheap", 0.1),
+        ] {
+            let good = kind == "easy" || model == "dear" || minute % 2 == 0;
+            rows.push_str(&format!("{at},{kind},100,{model},{cost},{good}\n"));
+        }
+    }
+    rows
+}
+
+/// Forty days of answers of two models, of which one says twice as much from the thirtieth day on.
+pub fn answers() -> String {
+    let mut rows = String::from("at,model,tokens,label,answer\n");
+    for day in 0..40 {
+        for row in 0..40 {
+            let place = (row * 7 + day * 3) % 40;
+            let at = format!(
+                "2026-{:02}-{:02}T{:02}:{:02}:00Z",
+                1 + day / 31,
+                1 + day % 31,
+                row / 2,
+                30 * (row % 2)
+            );
+            let label = if place < 25 { "refund" } else { "order" };
+            for model in ["steady", "wordy"] {
+                let tokens = if model == "wordy" && day >= 30 { 200 + place } else { 100 + place };
+                rows.push_str(&format!(
+                    "{at},{model},{tokens},{label},{}\n",
+                    "x".repeat(10 + place % 5)
+                ));
+            }
+        }
+    }
+    rows
+}
+
 /// A list of prices as LiteLLM publishes it.
 pub fn prices() -> String {
     json!({

@@ -15,6 +15,8 @@ use super::message::{Any, AnyValue, Scope, Span, Status};
 const TEXT_BYTES_MAX: usize = 4 << 10;
 /// Longest text of the column `error`; a longer one is cut.
 const ERROR_BYTES_MAX: usize = 16 << 10;
+/// Most tokens of a call: sums of many have room.
+const TOKENS_MAX: i64 = 1_000_000_000_000;
 /// How much more than its latency a call's first token may take, by how times are rounded.
 const ROUNDED_MS: f64 = 0.001;
 
@@ -212,6 +214,9 @@ impl<'a> Known<'a> {
             _ => None,
         };
         match number {
+            Some(number) if number > TOKENS_MAX => {
+                Err(format!("whose {key} is above {TOKENS_MAX}"))
+            }
             Some(number) if number >= 0 => Ok(Some(number)),
             Some(_) => Err(format!("whose {key} is negative")),
             None => Err(format!("whose {key} is no whole number")),

@@ -5,6 +5,7 @@ pub mod alerts;
 pub mod anomalies;
 pub mod correlate;
 pub mod costs;
+pub mod drift;
 pub mod duplicates;
 pub mod embed;
 pub mod embedder_train;
@@ -22,6 +23,7 @@ pub mod processes;
 pub mod promote;
 pub mod reconcile;
 pub mod report;
+pub mod routing;
 pub mod sql;
 pub mod trends;
 pub mod triage;
@@ -50,6 +52,7 @@ static KINDS: LazyLock<Jobs> = LazyLock::new(|| {
         Arc::new(anomalies::Anomalies),
         Arc::new(correlate::Correlate),
         Arc::new(costs::Costs),
+        Arc::new(drift::DriftWatch),
         Arc::new(duplicates::Duplicates),
         Arc::new(embed::Embed),
         Arc::new(embedder_train::EmbedderTrain),
@@ -63,6 +66,7 @@ static KINDS: LazyLock<Jobs> = LazyLock::new(|| {
         Arc::new(promote::Promote),
         Arc::new(reconcile::Reconcile),
         Arc::new(report::Report),
+        Arc::new(routing::Routing),
         Arc::new(sql::Sql),
         Arc::new(trends::Trends),
         Arc::new(triage::Triage),

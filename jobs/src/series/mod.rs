@@ -86,12 +86,7 @@ impl<'a> SeriesSource<'a> {
             })?;
         }
         table.check("time_column", self.time_column, "a timestamp or date", |t| t.is_temporal())?;
-        if let Some(condition) = self.condition {
-            session
-                .safe_condition(self.dataset, condition)
-                .await
-                .map_err(|error| bad(self.job, "where", error.to_string()))?;
-        }
+        table.check_condition(session, "where", self.condition).await?;
         match &self.measure {
             Some(measure) => drop(measure.read(session, self.job, self.dataset)?),
             None => {

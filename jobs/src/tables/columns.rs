@@ -35,6 +35,11 @@ pub(crate) fn text(name: &str, about: &str) -> ColumnSpec {
     column(name, ColumnType::Text, false, about)
 }
 
+/// A text, where there is one.
+pub(crate) fn some_text(name: &str, about: &str) -> ColumnSpec {
+    column(name, ColumnType::Text, true, about)
+}
+
 /// A whole number that is always there.
 pub(crate) fn whole(name: &str, about: &str) -> ColumnSpec {
     column(name, ColumnType::Int64, false, about)

@@ -2,11 +2,13 @@
 //! name is told with the parameter it came from and the columns that there are.
 
 use arrow::datatypes::DataType;
+use datafusion::logical_expr::Expr;
 use datafusion::prelude::DataFrame;
 use datasets::DatasetName;
 use engine::{Result, Session};
 
 use crate::parameters::bad;
+use crate::run::context::RunContext;
 
 /// A dataset at its pinned version, as a job reads it.
 pub(crate) struct InputTable<'a> {
@@ -22,6 +24,38 @@ impl<'a> InputTable<'a> {
         dataset: &'a DatasetName,
     ) -> Result<Self> {
         Ok(Self { job, dataset, frame: session.table(dataset).await? })
+    }
+
+    /// Fails with `BAD_INPUT` naming `parameter` when `condition` can't be put to its rows.
+    pub(crate) async fn check_condition(
+        &self,
+        session: &Session,
+        parameter: &str,
+        condition: Option<&str>,
+    ) -> Result<()> {
+        let Some(condition) = condition else { return Ok(()) };
+        let read = session.safe_condition(self.dataset, condition).await;
+        read.map(drop).map_err(|error| bad(self.job, parameter, error.to_string()))
+    }
+
+    /// `condition` of its rows, null of those that it can't be computed of; these are counted.
+    pub(crate) async fn condition(&self, ctx: &RunContext, condition: &str) -> Result<Expr> {
+        let read = ctx.session().safe_condition(self.dataset, condition).await?;
+        ctx.session().or_null(read, self.frame.schema(), ctx.uncomputed())
+    }
+
+    /// Its rows of which `condition` is true.
+    pub(crate) async fn only_where(
+        &self,
+        ctx: &RunContext,
+        condition: Option<&str>,
+    ) -> Result<DataFrame> {
+        match condition {
+            Some(condition) => {
+                Ok(self.frame.clone().filter(self.condition(ctx, condition).await?)?)
+            }
+            None => Ok(self.frame.clone()),
+        }
     }
 
     /// Fails with `BAD_INPUT` naming `parameter` when there is no such column, or its type does not fit.
@@ -58,6 +92,14 @@ impl<'a> InputTable<'a> {
             ),
         ))
     }
+}
+
+/// What names are, in words, for [`is_name`].
+pub(crate) const NAMES: &str = "a text, truth value or whole number";
+
+/// Whether values can name something.
+pub(crate) fn is_name(data_type: &DataType) -> bool {
+    data_type.is_integer() || is_text(data_type) || *data_type == DataType::Boolean
 }
 
 /// Whether values are texts.

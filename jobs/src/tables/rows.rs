@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use analysis::money::{AMOUNT_SCALE, Amount};
-use arrow::array::{ArrayRef, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{
+    ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringArray,
+};
 use datasets::DatasetSpec;
 use engine::Result;
 
@@ -47,6 +49,12 @@ impl<'a, T> Table<'a, T> {
     pub(crate) fn some_whole(mut self, get: impl Fn(&T) -> Option<u64>) -> Self {
         let numbers = self.of.iter().map(|of| get(of).and_then(|of| i64::try_from(of).ok()));
         self.columns.push(Arc::new(Int64Array::from_iter(numbers)));
+        self
+    }
+
+    pub(crate) fn flag(mut self, get: impl Fn(&T) -> bool) -> Self {
+        let flags: Vec<bool> = self.of.iter().map(get).collect();
+        self.columns.push(Arc::new(BooleanArray::from(flags)));
         self
     }
 

@@ -175,9 +175,11 @@ impl Counted<'_> {
             LooksFor::RowsKept => self.rows_kept().await,
             LooksFor::RowsMeasured => rows_measured(&session).await,
             LooksFor::WaysTaken => ways_taken(&session).await,
-            LooksFor::CallsPriced | LooksFor::FasterModels | LooksFor::RowsApart => {
-                money::counted(&session, looks_for, record).await
-            }
+            LooksFor::CallsPriced
+            | LooksFor::FasterModels
+            | LooksFor::CheaperModels
+            | LooksFor::Drifts
+            | LooksFor::RowsApart => money::counted(&session, looks_for, record).await,
             LooksFor::BurstsTold => {
                 let sql =
                     "SELECT summary, at, at AS until FROM alert_events WHERE event = 'firing'";

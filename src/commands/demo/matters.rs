@@ -10,6 +10,7 @@ use jobs::evaluate::{Pair, score_pairs};
 
 use super::check::{Findings, HOUR_MINUTES, SAMPLE_MINUTES, anomalies, numbers, texts, windows};
 use super::fill::Truths;
+use super::money::{DRIFTED_MIN, JUDGED_MIN};
 
 /// Of what was planted in a dataset these kinds are looked for among insights of a source, which may be off by so many minutes.
 type Look = (&'static str, &'static str, &'static [AnomalyKind], i64);
@@ -71,6 +72,18 @@ pub async fn counted(session: &Session, truths: &Truths) -> Result<Findings> {
     if truths.get("tickets").is_some_and(|truth| !truth.duplicates.is_empty()) {
         planted += 1;
         found += copies.min(1);
+    }
+    for (kind, source, expected, rows_min) in
+        [("drift", "drifted_calls", 2, DRIFTED_MIN), ("saving", "judged_calls", 1, JUDGED_MIN)]
+    {
+        let sql = format!(
+            "SELECT count(*), (SELECT count(*) FROM {source}) FROM insights WHERE source = '{source}' AND kind = '{kind}'"
+        );
+        let [told, rows] = numbers(&read(&sql).await?)?;
+        let expected = if rows >= rows_min { expected } else { 0 };
+        planted += expected;
+        found += told.min(expected);
+        false_alarms += told.saturating_sub(expected);
     }
     notes.push(format!("of {}", by_kind(session).await?));
     Ok(Findings::new(planted, found, false_alarms, notes))

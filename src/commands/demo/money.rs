@@ -10,6 +10,10 @@ use super::steps::LooksFor;
 const FASTER_FIRST: [&str; 6] =
     ["embed-3", "summit-mini", "aurora-small", "summit-2", "aurora-large", "reason-1"];
 
+/// Calls below which nobody could be sure that what is planted is so.
+pub(super) const JUDGED_MIN: u64 = 160_000;
+pub(super) const DRIFTED_MIN: u64 = 50_000;
+
 /// Counts what a run found.
 pub(super) async fn counted(
     session: &Session,
@@ -41,6 +45,39 @@ pub(super) async fn counted(
             );
             let [planted, found, wrong] = numbers(&read(&sql).await?)?;
             Ok(Findings::new(planted, found, wrong, Vec::new()))
+        }
+        LooksFor::CheaperModels => {
+            // Of each length what is looked up goes to the cheapest model, and nothing else to another one.
+            let sql = "SELECT count(DISTINCT length), \
+                       count(*) FILTER (WHERE recommended AND saving_lower >= 0.3 AND loss_upper <= 0.01 AND kind = 'lookup' AND rules.model = 'summit-mini'), \
+                       count(*) FILTER (WHERE recommended AND (kind <> 'lookup' OR rules.model <> 'summit-mini')) \
+                       FROM routing_rules AS rules JOIN routing_policies AS policies ON rules.source = policies.source AND rules.policy = policies.policy \
+                       WHERE rules.source = 'judged_calls'";
+            let [lengths, found, wrong] = numbers(&read(sql).await?)?;
+            let [asked] = numbers(&read("SELECT count(*) FROM judged_calls").await?)?;
+            let planted = if asked >= JUDGED_MIN { lengths } else { 0 };
+            let end = |of: &str, at: usize| {
+                let value = record.summary[of][at].as_f64();
+                value.map_or("nothing".to_owned(), |value| format!("{:.1} %", 100.0 * value))
+            };
+            let note = format!(
+                "saves {} ({} to {}) and loses {} of the quality (at most {})",
+                end("saving", 1),
+                end("saving", 0),
+                end("saving", 2),
+                end("loss", 1),
+                end("loss", 2)
+            );
+            Ok(Findings::new(planted, found.min(planted), wrong, vec![note]))
+        }
+        LooksFor::Drifts => {
+            let planted = "(subject = 'summit-2' AND column_name = 'output_tokens' AND CAST(started_at AS DATE) = DATE '2026-01-23') \
+                           OR (subject = 'aurora-small' AND column_name = 'input_tokens' AND CAST(started_at AS DATE) = DATE '2026-01-25')";
+            let sql = format!(
+                "SELECT CASE WHEN (SELECT count(*) FROM drifted_calls) >= {DRIFTED_MIN} THEN 2 ELSE 0 END, count(*) FILTER (WHERE {planted}), count(*) FILTER (WHERE NOT ({planted})) FROM drifts WHERE source = 'drifted_calls'"
+            );
+            let [planted, found, wrong] = numbers(&read(&sql).await?)?;
+            Ok(Findings::new(planted, found.min(planted), wrong, Vec::new()))
         }
         _ => {
             let sql = "SELECT count(*), count(kind), \

@@ -78,6 +78,10 @@ pub enum LooksFor {
     CallsPriced,
     /// Models of which each is faster than the next.
     FasterModels,
+    /// Requests that a cheaper model answers as well.
+    CheaperModels,
+    /// Models whose inputs or outputs become others.
+    Drifts,
     /// Rows of two datasets that differ, or are in one of them alone.
     RowsApart,
     /// All that stands out of what was planted, in one list.
@@ -114,6 +118,8 @@ impl LooksFor {
             Self::WaysTaken => "ways taken",
             Self::CallsPriced => "calls priced",
             Self::FasterModels => "faster models",
+            Self::CheaperModels => "cheaper models",
+            Self::Drifts => "drifts",
             Self::RowsApart => "rows apart",
             Self::WhatMatters => "what matters",
             Self::BurstsTold => "bursts told",
@@ -215,6 +221,20 @@ pub fn steps(embedder: &str) -> Vec<Step> {
             json!({ "agent_column": "model", "measures": { "latency_ms": "lower" } }),
         ),
         step(
+            "routing",
+            LooksFor::CheaperModels,
+            "model_calls",
+            &[JUDGED],
+            json!({ "dataset": JUDGED.0, "kind_column": "kind", "quality": "solved" }),
+        ),
+        step(
+            "drift",
+            LooksFor::Drifts,
+            "model_calls",
+            &[DRIFTED],
+            json!({ "dataset": DRIFTED.0, "reference": 14 }),
+        ),
+        step(
             "reconcile",
             LooksFor::RowsApart,
             "model_calls",
@@ -258,6 +278,8 @@ const HOURLY_LATENCY: Query = ("hourly_latency", include_str!("queries/hourly_la
 const HOURLY_EVENTS: Query = ("hourly_events", include_str!("queries/hourly_events.sql"));
 const PRICES: Query = ("demo_prices", include_str!("queries/demo_prices.sql"));
 const BOOKED: Query = ("booked_calls", include_str!("queries/booked_calls.sql"));
+const JUDGED: Query = ("judged_calls", include_str!("queries/judged_calls.sql"));
+const DRIFTED: Query = ("drifted_calls", include_str!("queries/drifted_calls.sql"));
 const TRAINING_PAIRS: Query = ("training_pairs", include_str!("queries/training_pairs.sql"));
 const TRAINING_TEXTS: Query = ("training_texts", include_str!("queries/training_texts.sql"));
 

@@ -80,3 +80,51 @@ async fn the_examples_of_the_page_on_agents_answer() {
     ]);
     assert_eq!(found["agentComparisons"]["nodes"], expected, "{found}");
 }
+
+#[tokio::test]
+async fn the_examples_of_the_page_on_routing_answer() {
+    let mut reader = Reader::new(&[], &[]);
+    std::fs::write(reader.file("calls.csv"), made::calls()).unwrap();
+    std::fs::write(reader.file("judged.csv"), made::judged()).unwrap();
+    reader.types("setup", "colonnade ingest model_calls calls.csv").await;
+    reader.types("setup", "colonnade ingest judged judged.csv --create").await;
+    reader.read("docs/routing.md").await;
+    let query = "{ routingPolicies(where: {recommended: {eq: true}}) { nodes { policy requests routed quality loss } } \
+                 routingRules(where: {source: {eq: \"judged\"}, policy: {startsWith: \"cheapest\"}}) { nodes { kind model requests } } }";
+    let found = reader.served().await.data(query).await;
+    // Half of the later requests are easy ones; those cost a tenth by the cheap model.
+    let policies = json!([{
+        "policy": "cheapest by kind, 0.01 worse at most", "requests": "1200", "routed": "600", "quality": 0.875, "loss": 0.0,
+    }]);
+    assert_eq!(found["routingPolicies"]["nodes"], policies, "{found}");
+    let rules = json!([{ "kind": "easy", "model": "cheap", "requests": "600" }]);
+    assert_eq!(found["routingRules"]["nodes"], rules, "{found}");
+}
+
+#[tokio::test]
+async fn the_examples_of_the_page_on_drift_answer() {
+    let mut reader = Reader::new(&[], &[]);
+    std::fs::write(reader.file("calls.csv"), made::calls()).unwrap();
+    std::fs::write(reader.file("answers.csv"), made::answers()).unwrap();
+    reader.types("setup", "colonnade ingest model_calls calls.csv").await;
+    reader.types("setup", "colonnade ingest answers answers.csv --create").await;
+    reader.read("docs/drift.md").await;
+    let query = "{ drifts { nodes { subject columnName startedAt toldAt state } } }";
+    let found = reader.served().await.data(query).await;
+    let expected = json!([{
+        "subject": "wordy", "columnName": "tokens", "startedAt": "2026-01-31T00:00:00Z", "toldAt": "2026-02-02T00:00:00Z", "state": "open",
+    }]);
+    assert_eq!(found["drifts"]["nodes"], expected, "{found}");
+}
+
+#[tokio::test]
+async fn the_examples_of_the_page_on_traces_answer() {
+    let mut reader = Reader::new(&[], &[]);
+    let step = json!({
+        "case_id": "c-1", "activity": "execute_tool search", "started_at": "2026-01-01T00:00:00Z", "ended_at": "2026-01-01T00:00:01Z",
+        "attributes": { "gen_ai.tool.name": "search", "otel": { "resource": { "service.name": "shop" } } },
+    });
+    std::fs::write(reader.file("steps.ndjson"), format!("{step}\n")).unwrap();
+    reader.types("setup", "colonnade ingest workflow_steps steps.ndjson").await;
+    reader.read("docs/otlp.md").await;
+}

@@ -6,7 +6,7 @@
 //!    is said of all comparisons together is false no more often than one may be.
 //! 3. [`output`]: all of it as rows, in the place of those that were there of the same dataset.
 //!
-//! Cost: reads every row once; comparisons go by the square of the agents, each over their tasks. Memory: the tasks, in half of the budget.
+//! Cost: reads every row once; comparisons go by the square of the agents, each over their tasks. Memory: the trials, in a third of the budget.
 
 mod compare;
 mod output;

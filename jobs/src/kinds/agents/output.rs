@@ -6,7 +6,7 @@ use engine::Result;
 use serde_json::json;
 
 use super::compare::{Comparison, Of};
-use super::params::{Better, Params, SUCCESS};
+use super::params::{Params, SUCCESS};
 use super::read::{ALL, Agent, Done, Trials};
 use crate::tables::columns::{column, float, of_sources, source, text, version, whole};
 use crate::tables::rows::{Rows, Table};
@@ -103,15 +103,17 @@ struct Part<'a> {
     agent: &'a Agent,
     kind: &'a str,
     done: Vec<&'a Done>,
+    rate: Option<Rate>,
 }
 
-impl Part<'_> {
-    fn tried(&self) -> impl Iterator<Item = Tried> + Clone {
-        self.done.iter().flat_map(|done| done.tried())
+impl<'a> Part<'a> {
+    fn new(agent: &'a Agent, kind: &'a str, done: Vec<&'a Done>) -> Self {
+        let rate = rate(done.iter().flat_map(|done| done.tried()));
+        Self { agent, kind, done, rate }
     }
 
-    fn rate(&self) -> Option<Rate> {
-        rate(self.tried())
+    fn tried(&self) -> impl Iterator<Item = Tried> + Clone {
+        self.done.iter().flat_map(|done| done.tried())
     }
 }
 
@@ -132,12 +134,12 @@ fn parts(trials: &Trials) -> Vec<Part<'_>> {
     for (number, agent) in trials.agents.iter().enumerate() {
         let of_kind = |kind: usize| trials.done.get(&(number, kind));
         let all: Vec<&Done> = (0..trials.kinds.len()).filter_map(of_kind).collect();
-        parts.push(Part { agent, kind: ALL, done: all });
+        parts.push(Part::new(agent, ALL, all));
         for (kind, name) in trials.kinds.iter().enumerate() {
             // Without kinds there is nothing to tell apart.
             if let Some(done) = of_kind(kind).filter(|_| trials.kinds.len() > 1 || !name.is_empty())
             {
-                parts.push(Part { agent, kind: name, done: vec![done] });
+                parts.push(Part::new(agent, name, vec![done]));
             }
         }
     }
@@ -206,18 +208,18 @@ pub(super) fn rows(
         .whole(|part| part.tried().count() as u64)
         .whole(|part| sum(part, |of| of.trials))
         .whole(|part| sum(part, |of| of.successes))
-        .float(|part| part.rate().map(|of| of.rate))
-        .float(|part| part.rate().map(|of| of.lower))
-        .float(|part| part.rate().map(|of| of.upper))
+        .float(|part| part.rate.map(|of| of.rate))
+        .float(|part| part.rate.map(|of| of.lower))
+        .float(|part| part.rate.map(|of| of.upper))
         .text(|part| {
             let chances = (1..=params.k).map_while(|k| pass_all(part.tried(), k));
             json!(chances.collect::<Vec<f64>>()).to_string()
         })
         .finish(spec(params))?;
-    let names: Vec<(&String, &Better)> = params.measured().iter().collect();
+    let names: Vec<&String> = params.measured().keys().collect();
     let of_parts = parts.iter().flat_map(|part| {
         let names = names.iter().enumerate();
-        names.filter_map(move |(number, (name, _))| measured(part, number + 1, name))
+        names.filter_map(move |(number, name)| measured(part, number + 1, name))
     });
     let of_parts: Vec<Measured<'_>> = of_parts.collect();
     let measures = Table::new(&of_parts, source, version)
@@ -237,7 +239,7 @@ pub(super) fn rows(
     let compared = Table::new(comparisons, source, version)
         .text(|of| match of.of {
             Of::Success => SUCCESS.to_owned(),
-            Of::Measure(number) => names.get(number).map_or(String::new(), |(of, _)| (*of).clone()),
+            Of::Measure(number) => names.get(number).map_or(String::new(), |of| (*of).clone()),
         })
         .text(|of| name(of.a))
         .text(|of| version_of(of.a))

@@ -4,7 +4,7 @@ use analysis::trial::Tried;
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Float64Type};
 use datafusion::functions::core::expr_fn::nullif;
-use datafusion::logical_expr::{Expr, cast, ident, lit, try_cast};
+use datafusion::logical_expr::{cast, ident, lit, try_cast};
 use datafusion::prelude::DataFrame;
 use datafusion::scalar::ScalarValue;
 use engine::{Code, Error, Result, Session};
@@ -17,7 +17,7 @@ use crate::parameters::bad;
 use crate::run::context::RunContext;
 use crate::run::stage::Stage;
 use crate::tables::columns::texts;
-use crate::tables::input::{InputTable, is_text};
+use crate::tables::input::{InputTable, NAMES, is_name};
 
 /// Memory of a trial beside its measures, and of a task beside its name and measures.
 const TRIAL_BYTES: usize = 8;
@@ -132,7 +132,6 @@ pub(super) async fn asked(session: &Session, mut params: Params) -> Result<Param
 /// Checks what is asked against the columns of the dataset.
 pub(super) async fn check<'a>(session: &Session, params: &'a Params) -> Result<InputTable<'a>> {
     let table = InputTable::open(session, NAME, &params.dataset).await?;
-    let is_name = |t: &DataType| t.is_integer() || is_text(t) || *t == DataType::Boolean;
     for (parameter, column) in [
         ("agent_column", Some(&params.agent_column)),
         ("version_column", params.version_column.as_ref()),
@@ -140,17 +139,11 @@ pub(super) async fn check<'a>(session: &Session, params: &'a Params) -> Result<I
         ("kind_column", params.kind_column.as_ref()),
     ] {
         if let Some(column) = column {
-            table.check(parameter, column, "a text, truth value or whole number", is_name)?;
+            table.check(parameter, column, NAMES, is_name)?;
         }
     }
-    for (parameter, condition) in
-        [("success", Some(&params.success)), ("where", params.condition.as_ref())]
-    {
-        if let Some(condition) = condition {
-            let read = session.safe_condition(&params.dataset, condition).await;
-            read.map_err(|error| bad(NAME, parameter, error.to_string()))?;
-        }
-    }
+    table.check_condition(session, "success", Some(&params.success)).await?;
+    table.check_condition(session, "where", params.condition.as_deref()).await?;
     for measure in params.measured().keys() {
         let read = session.safe_expression(&params.dataset, measure).await;
         let read = read.map_err(|error| bad(NAME, "measures", format!("{measure:?}: {error}")))?;
@@ -166,15 +159,8 @@ pub(super) async fn check<'a>(session: &Session, params: &'a Params) -> Result<I
 
 async fn frame(ctx: &RunContext, params: &Params) -> Result<DataFrame> {
     let session = ctx.session();
-    let mut frame = check(session, params).await?.frame;
-    let safe = async |condition: &str, frame: &DataFrame| -> Result<Expr> {
-        let condition = session.safe_condition(&params.dataset, condition).await?;
-        session.or_null(condition, frame.schema(), ctx.uncomputed())
-    };
-    if let Some(condition) = &params.condition {
-        let condition = safe(condition, &frame).await?;
-        frame = frame.filter(condition)?;
-    }
+    let table = check(session, params).await?;
+    let frame = table.only_where(ctx, params.condition.as_deref()).await?;
     // What says nothing is one, however it is written, before rows are put in order.
     let text = |column: Option<&String>| match column {
         Some(column) => nullif(cast(ident(column), DataType::Utf8), lit("")),
@@ -185,7 +171,7 @@ async fn frame(ctx: &RunContext, params: &Params) -> Result<DataFrame> {
         text(params.version_column.as_ref()).alias("version"),
         text(params.task_column.as_ref()).alias("task"),
         text(params.kind_column.as_ref()).alias("kind"),
-        safe(&params.success, &frame).await?.alias("success"),
+        table.condition(ctx, &params.success).await?.alias("success"),
     ];
     for (at, measure) in params.measured().keys().enumerate() {
         let value = session.safe_expression(&params.dataset, measure).await?;

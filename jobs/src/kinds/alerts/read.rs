@@ -22,7 +22,7 @@ use super::NAME;
 use crate::parameters::bad;
 use crate::run::context::RunContext;
 use crate::series::microseconds;
-use crate::tables::input::{InputTable, is_text};
+use crate::tables::input::{InputTable, NAMES, is_name};
 
 /// Rows that a new rule looks back on, the newest where it knows which they are.
 const FIRST_ROWS_MAX: usize = 1_000_000;
@@ -93,10 +93,8 @@ impl Read {
             }
             None => Ok(None),
         };
-        let is_column = |t: &DataType| t.is_integer() || is_text(t) || *t == DataType::Boolean;
         for column in &rule.by {
-            let expected = "a text, truth value or whole number";
-            table.check("by", column, expected, is_column).map_err(|e| wrong("by", e))?;
+            table.check("by", column, NAMES, is_name).map_err(|e| wrong("by", e))?;
         }
         let at = match &rule.time {
             Some(column) => {

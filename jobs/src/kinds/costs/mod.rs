@@ -18,21 +18,19 @@ mod tests;
 mod totals;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
-use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{cast, ident};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
 use engine::{Error, Result, Session, WriteMode};
+use futures::StreamExt;
 use futures::future::BoxFuture;
-use futures::{StreamExt, stream};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 pub use params::Params;
 use prices::Prices;
@@ -42,9 +40,10 @@ use totals::Totals;
 use crate::job::{Job, Outcome};
 use crate::parameters;
 use crate::run::context::{Place, RunContext, check};
-use crate::run::stage::{Elsewhere, Stage};
+use crate::run::stage::Stage;
 use crate::series::microseconds;
 use crate::tables::columns::texts;
+use crate::tables::flow::{Making, flow};
 
 /// The kind's name.
 const NAME: &str = "costs";
@@ -116,22 +115,20 @@ impl Job for Costs {
             let spec = output::calls_spec(&params);
             let totals = Totals::new(wanted.by.len(), ctx.memory_budget_bytes() / SUMS_SHARE);
             let stage = ctx.stage("price");
-            let flow = Flow {
+            let totals = Arc::new(Mutex::new(totals));
+            let pricing = Pricing {
                 calls: ctx.session().stream(frame).await?,
                 spec: spec.clone(),
                 params: Arc::clone(&params),
                 prices: Arc::clone(&prices),
                 version,
-                totals: Arc::new(Mutex::new(totals)),
-                elsewhere: stage.elsewhere(),
-                handed_on: Instant::now(),
-                stage,
+                totals: Arc::clone(&totals),
                 cancellation: ctx.cancellation().clone(),
             };
-            let totals = Arc::clone(&flow.totals);
             let source = ScalarValue::from(params.dataset.as_str());
             let mode = || WriteMode::ReplacePartitions(vec![("source".into(), source.clone())]);
-            ctx.commit_rows(spec, Place::As(mode()), flow.rows(), Vec::new()).await?;
+            let rows = flow(spec.arrow_schema(), stage, pricing);
+            ctx.commit_rows(spec, Place::As(mode()), rows, Vec::new()).await?;
             ctx.progress(0.8);
             let mut totals = std::mem::take(&mut *totals.lock());
             resolve(ctx, &params, &mut totals).await?;
@@ -144,40 +141,29 @@ impl Job for Costs {
 }
 
 /// Calls on their way to the commit.
-struct Flow {
+struct Pricing {
     calls: SendableRecordBatchStream,
     spec: DatasetSpec,
     params: Arc<Params>,
     prices: Arc<Prices>,
     version: i64,
     totals: Arc<Mutex<Totals>>,
-    stage: Stage,
-    /// The time in which nobody asks for rows.
-    elsewhere: Elsewhere,
-    handed_on: Instant,
-    cancellation: tokio_util::sync::CancellationToken,
+    cancellation: CancellationToken,
 }
 
-impl Flow {
-    fn rows(self) -> SendableRecordBatchStream {
-        let schema = self.spec.arrow_schema();
-        let rows = stream::try_unfold(self, |mut flow| async move {
-            let next = flow.next().await.map_err(|e| DataFusionError::External(Box::new(e)))?;
-            Ok(next.map(|batch| (batch, flow)))
-        });
-        Box::pin(RecordBatchStreamAdapter::new(schema, rows))
-    }
-
-    async fn next(&mut self) -> Result<Option<RecordBatch>> {
-        self.elsewhere.since(self.handed_on);
+impl Making for Pricing {
+    async fn next(&mut self, stage: &mut Stage) -> Result<Option<RecordBatch>> {
         check(&self.cancellation)?;
-        let batch = self.calls.next().await.transpose()?;
-        let priced = batch.map(|batch| self.priced(&batch)).transpose();
-        self.handed_on = Instant::now();
-        priced
+        let Some(batch) = self.calls.next().await.transpose()? else { return Ok(None) };
+        let count = batch.num_rows() as u64;
+        stage.record.rows_in += count;
+        stage.record.rows_out += count;
+        self.priced(&batch).map(Some)
     }
+}
 
-    fn priced(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
+impl Pricing {
+    fn priced(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let calls = Calls::of(batch)?;
         let mut totals = self.totals.lock();
         let rows = (0..calls.len()).map(|row| {
@@ -188,9 +174,6 @@ impl Flow {
         });
         let rows: Vec<_> = rows.collect();
         totals.require_room()?;
-        let count = rows.len() as u64;
-        self.stage.record.rows_in += count;
-        self.stage.record.rows_out += count;
         output::calls(&self.spec, &self.params, self.version, &rows)
     }
 }

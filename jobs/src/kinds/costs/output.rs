@@ -11,7 +11,7 @@ use super::params::Params;
 use super::read::{Call, Priced};
 use super::totals::{Stretch, Sums, Totals};
 use crate::tables::columns::{
-    column, instants, of_sources, source, text, version, whole, with_unit,
+    column, instants, of_sources, some_text, source, text, version, whole, with_unit,
 };
 use crate::tables::rows::{AMOUNT_PRECISION, Rows, Table, amounts};
 
@@ -24,10 +24,6 @@ fn money(name: &str, about: &str) -> ColumnSpec {
 
 fn currency() -> ColumnSpec {
     text("currency", "The currency of the amounts")
-}
-
-fn some_text(name: &str, about: &str) -> ColumnSpec {
-    column(name, ColumnType::Text, true, about)
 }
 
 fn some_time(name: &str, about: &str) -> ColumnSpec {

@@ -17,7 +17,7 @@ use crate::parameters::bad;
 use crate::run::context::RunContext;
 use crate::series::{check_instant, microseconds};
 use crate::tables::columns::texts;
-use crate::tables::input::{InputTable, is_text};
+use crate::tables::input::{InputTable, NAMES, is_name};
 
 /// Bytes of a name in a call that are taken, at most: of longer ones the beginning.
 const NAME_MAX: usize = 1_000;
@@ -36,10 +36,6 @@ pub(super) struct Wanted {
     pub(super) cost: Option<String>,
     pub(super) ticket: Option<String>,
     pub(super) by: Vec<String>,
-}
-
-fn is_name(of: &DataType) -> bool {
-    is_text(of) || of.is_integer() || *of == DataType::Boolean
 }
 
 /// Checks what is asked against the columns of the datasets.
@@ -74,11 +70,10 @@ pub(super) async fn check<'a>(
         ticket: or_usual(&params.ticket_column, "ticket_id", is_name),
         by: params.by.clone().unwrap_or_else(usual_by),
     };
-    let expected = "a text, truth value or whole number";
     for (parameter, column) in
         [("id_column", &params.id_column), ("model_column", &params.model_column)]
     {
-        table.check(parameter, column, expected, is_name)?;
+        table.check(parameter, column, NAMES, is_name)?;
     }
     for (parameter, column) in [
         ("provider_column", &wanted.provider),
@@ -87,11 +82,11 @@ pub(super) async fn check<'a>(
         ("ticket_column", &wanted.ticket),
     ] {
         if let Some(column) = column {
-            table.check(parameter, column, expected, is_name)?;
+            table.check(parameter, column, NAMES, is_name)?;
         }
     }
     for column in &wanted.by {
-        table.check("by", column, expected, is_name)?;
+        table.check("by", column, NAMES, is_name)?;
     }
     table.check("time_column", &params.time_column, "a timestamp or date", |t| t.is_temporal())?;
     let tokens = [
@@ -109,10 +104,7 @@ pub(super) async fn check<'a>(
     if let Some(column) = &wanted.cost {
         table.check("cost_column", column, "a number", DataType::is_numeric)?;
     }
-    if let Some(condition) = &params.condition {
-        let read = session.safe_condition(&params.dataset, condition).await;
-        read.map_err(|error| bad(NAME, "where", error.to_string()))?;
-    }
+    table.check_condition(session, "where", params.condition.as_deref()).await?;
     for dataset in &params.prices {
         prices::check(session, dataset).await?;
     }
@@ -122,7 +114,7 @@ pub(super) async fn check<'a>(
             return Err(bad(NAME, "ticket_column", says));
         }
         let tickets = InputTable::open(session, NAME, tickets).await?;
-        tickets.check("ticket_key", &params.ticket_key, expected, is_name)?;
+        tickets.check("ticket_key", &params.ticket_key, NAMES, is_name)?;
         let is_time = DataType::is_temporal;
         tickets.check(
             "resolved_column",
@@ -138,12 +130,7 @@ pub(super) async fn check<'a>(
 pub(super) async fn frame(ctx: &RunContext, params: &Params) -> Result<(DataFrame, Wanted)> {
     let session = ctx.session();
     let (table, wanted) = check(session, params).await?;
-    let mut frame = table.frame;
-    if let Some(condition) = &params.condition {
-        let condition = session.safe_condition(&params.dataset, condition).await?;
-        let condition = session.or_null(condition, frame.schema(), ctx.uncomputed())?;
-        frame = frame.filter(condition)?;
-    }
+    let frame = table.only_where(ctx, params.condition.as_deref()).await?;
     let fields = frame.schema().clone();
     let text = |column: Option<&String>| match column {
         Some(column) => cast(ident(column), DataType::Utf8),

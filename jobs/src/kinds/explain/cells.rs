@@ -17,7 +17,7 @@ use super::NAME;
 use super::params::{Between, Params};
 use crate::parameters::bad;
 use crate::series::read_measure;
-use crate::tables::input::{InputTable, is_text};
+use crate::tables::input::{InputTable, NAMES, is_name, is_text};
 
 /// Dimensions that are taken where none is named, and the most values that one of these has.
 const CHOSEN_MAX: usize = 10;
@@ -50,14 +50,9 @@ struct Rows {
 pub(super) async fn check(session: &Session, params: &Params) -> Result<Measure> {
     let (table, _) = open(session, params).await?;
     for dimension in &params.dimensions {
-        table.check("dimensions", dimension, "a text, truth value or whole number", |t| {
-            t.is_integer() || is_text(t) || *t == DataType::Boolean
-        })?;
+        table.check("dimensions", dimension, NAMES, is_name)?;
     }
-    if let Some(condition) = &params.condition {
-        let read = session.safe_condition(&params.dataset, condition).await;
-        read.map_err(|error| bad(NAME, "where", error.to_string()))?;
-    }
+    table.check_condition(session, "where", params.condition.as_deref()).await?;
     let measure = read_measure(session, NAME, &params.dataset, &params.measure)?;
     if measure.shape().is_none() {
         let says = format!(

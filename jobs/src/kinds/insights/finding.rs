@@ -16,10 +16,13 @@ pub(super) enum Kind {
     Duplicates,
     OutOfScope,
     Quality,
+    Drift,
+    Saving,
+    Better,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Anomaly,
         Self::Level,
         Self::Slope,
@@ -31,6 +34,9 @@ impl Kind {
         Self::Duplicates,
         Self::OutOfScope,
         Self::Quality,
+        Self::Drift,
+        Self::Saving,
+        Self::Better,
     ];
 
     /// As it stands in rows.
@@ -47,6 +53,9 @@ impl Kind {
             Self::Duplicates => "duplicates",
             Self::OutOfScope => "out_of_scope",
             Self::Quality => "quality",
+            Self::Drift => "drift",
+            Self::Saving => "saving",
+            Self::Better => "better",
         }
     }
 
@@ -65,6 +74,9 @@ impl Kind {
             Self::Duplicates => Family::Duplicates,
             Self::OutOfScope => Family::OutOfScope,
             Self::Quality => Family::Quality,
+            Self::Drift => Family::Drift,
+            Self::Saving => Family::Saving,
+            Self::Better => Family::Better,
         }
     }
 }
@@ -81,6 +93,9 @@ pub(super) enum Family {
     Duplicates,
     OutOfScope,
     Quality,
+    Drift,
+    Saving,
+    Better,
 }
 
 impl Family {
@@ -88,8 +103,13 @@ impl Family {
     /// they are looked at.
     pub(super) fn is_of_a_time(self) -> bool {
         match self {
-            Self::Moment | Self::Record | Self::Change | Self::Quality => true,
-            Self::Slope | Self::Correlation | Self::Duplicates | Self::OutOfScope => false,
+            Self::Moment | Self::Record | Self::Change | Self::Quality | Self::Drift => true,
+            Self::Slope
+            | Self::Correlation
+            | Self::Duplicates
+            | Self::OutOfScope
+            | Self::Saving
+            | Self::Better => false,
         }
     }
 
@@ -103,6 +123,9 @@ impl Family {
             Self::Duplicates => "duplicates",
             Self::OutOfScope => "out_of_scope",
             Self::Quality => "quality",
+            Self::Drift => "drift",
+            Self::Saving => "saving",
+            Self::Better => "better",
         }
     }
 }

@@ -11,6 +11,8 @@
 
 mod finding;
 mod gather;
+#[cfg(test)]
+mod operations_tests;
 mod output;
 mod params;
 mod rank;

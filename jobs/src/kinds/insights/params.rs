@@ -41,6 +41,15 @@ pub struct Params {
     /// The same of the job triage. Default: ["triage"].
     #[schemars(with = "Vec<String>")]
     pub triage: Vec<DatasetName>,
+    /// What drifts, as the job drift commits it. Default: ["drifts"].
+    #[schemars(with = "Vec<String>")]
+    pub drifts: Vec<DatasetName>,
+    /// Policies as the job routing commits them. Default: ["routing_policies"].
+    #[schemars(with = "Vec<String>")]
+    pub routing: Vec<DatasetName>,
+    /// Who is better, as the job agents commits it. Default: ["agent_comparisons"].
+    #[schemars(with = "Vec<String>")]
+    pub comparisons: Vec<DatasetName>,
     /// Rows that failed a check. Default: those of the built-in datasets, such as tickets_quarantine.
     #[schemars(with = "Vec<String>")]
     pub quarantines: Vec<DatasetName>,
@@ -77,6 +86,9 @@ impl Default for Params {
             explanations: one("explanations"),
             duplicates: one("duplicate_clusters"),
             triage: one("triage"),
+            drifts: one("drifts"),
+            routing: one("routing_policies"),
+            comparisons: one("agent_comparisons"),
             quarantines: specs::builtin().iter().map(|spec| spec.name.quarantine()).collect(),
             day: None,
             days: 30,
@@ -142,7 +154,7 @@ impl Params {
     }
 
     /// The datasets of each form, by the parameter that names them.
-    pub(super) fn forms(&self) -> [(&'static str, &[DatasetName]); 8] {
+    pub(super) fn forms(&self) -> [(&'static str, &[DatasetName]); 11] {
         [
             ("anomalies", &self.anomalies),
             ("trends", &self.trends),
@@ -151,6 +163,9 @@ impl Params {
             ("explanations", &self.explanations),
             ("duplicates", &self.duplicates),
             ("triage", &self.triage),
+            ("drifts", &self.drifts),
+            ("routing", &self.routing),
+            ("comparisons", &self.comparisons),
             ("quarantines", &self.quarantines),
         ]
     }

@@ -18,7 +18,6 @@ mod reach;
 #[cfg(test)]
 mod tests;
 
-use arrow::datatypes::DataType;
 use datasets::{DatasetName, DatasetSpec};
 use engine::{Measure, Result, Session};
 use futures::future::BoxFuture;
@@ -33,7 +32,7 @@ use crate::job::{Job, Outcome};
 use crate::parameters::{self, bad};
 use crate::run::context::{Place, RunContext};
 use crate::series::{EmptyAs, MeasureOf, SeriesSource};
-use crate::tables::input::is_text;
+use crate::tables::input::{NAMES, is_name};
 
 /// The kind's name.
 pub(crate) const NAME: &str = "metric";
@@ -201,9 +200,7 @@ fn source<'a>(params: &'a Params, time_column: &'a str) -> SeriesSource<'a> {
 async fn check(session: &Session, params: &Params, source: &SeriesSource<'_>) -> Result<Measure> {
     let table = source.check(session).await?;
     for dimension in &params.dimensions {
-        table.check("dimensions", dimension, "a text, truth value or whole number", |t| {
-            t.is_integer() || is_text(t) || *t == DataType::Boolean
-        })?;
+        table.check("dimensions", dimension, NAMES, is_name)?;
     }
     measure(params).read(session, NAME, &params.dataset)
 }

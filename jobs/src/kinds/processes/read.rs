@@ -12,12 +12,11 @@ use futures::StreamExt;
 
 use super::NAME;
 use super::params::Params;
-use crate::parameters::bad;
 use crate::run::context::RunContext;
 use crate::run::stage::Stage;
 use crate::series::{check_instant, microseconds};
 use crate::tables::columns::texts;
-use crate::tables::input::{InputTable, is_text};
+use crate::tables::input::{InputTable, NAMES, is_name};
 
 /// Memory of an event in all steps together, beside the names that come for the first time.
 const EVENT_BYTES: usize = 200;
@@ -38,7 +37,6 @@ pub(super) struct Read {
 /// Checks what is asked against the columns of the dataset.
 pub(super) async fn check<'a>(session: &Session, params: &'a Params) -> Result<InputTable<'a>> {
     let table = InputTable::open(session, NAME, &params.dataset).await?;
-    let is_name = |t: &DataType| t.is_integer() || is_text(t) || *t == DataType::Boolean;
     let names = [
         ("case_column", Some(&params.case_column)),
         ("activity_column", Some(&params.activity_column)),
@@ -46,7 +44,7 @@ pub(super) async fn check<'a>(session: &Session, params: &'a Params) -> Result<I
     ];
     for (parameter, column) in names {
         if let Some(column) = column {
-            table.check(parameter, column, "a text, truth value or whole number", is_name)?;
+            table.check(parameter, column, NAMES, is_name)?;
         }
     }
     let times = [("start_column", &params.start_column), ("end_column", &params.end_column)];
@@ -55,24 +53,15 @@ pub(super) async fn check<'a>(session: &Session, params: &'a Params) -> Result<I
             table.check(parameter, column, "a timestamp or date", |t| t.is_temporal())?;
         }
     }
-    if let Some(condition) = &params.condition {
-        let read = session.safe_condition(&params.dataset, condition).await;
-        read.map_err(|error| bad(NAME, "where", error.to_string()))?;
-    }
+    table.check_condition(session, "where", params.condition.as_deref()).await?;
     Ok(table)
 }
 
 /// Rows as (case, activity, resource, start, end), each case's events in their order: by their ends, those of one instant by their
 /// starts, and then by what was done.
 async fn frame(ctx: &RunContext, params: &Params) -> Result<DataFrame> {
-    let session = ctx.session();
-    let mut frame = check(session, params).await?.frame;
-    if let Some(condition) = &params.condition {
-        let condition = session.safe_condition(&params.dataset, condition).await?;
-        let schema = frame.schema();
-        let condition = session.or_null(condition, schema, ctx.uncomputed())?;
-        frame = frame.filter(condition)?;
-    }
+    let table = check(ctx.session(), params).await?;
+    let frame = table.only_where(ctx, params.condition.as_deref()).await?;
     let text = |column: &String| cast(ident(column), DataType::Utf8);
     let time = |column: &String| cast(ident(column), microseconds());
     let none = || lit(ScalarValue::TimestampMicrosecond(None, Some("UTC".into())));

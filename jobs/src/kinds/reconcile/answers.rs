@@ -12,7 +12,7 @@ use futures::StreamExt;
 use super::NAME;
 use crate::run::context::RunContext;
 use crate::tables::columns::texts;
-use crate::tables::input::{InputTable, is_text};
+use crate::tables::input::{InputTable, NAMES, is_name, is_text};
 
 /// Answers that are held, at most.
 const ANSWERS_MAX: usize = 1_000_000;
@@ -43,8 +43,7 @@ pub(super) async fn check<'a>(
     answers: &'a DatasetName,
 ) -> Result<InputTable<'a>> {
     let table = InputTable::open(session, NAME, answers).await?;
-    let is_key = |of: &DataType| is_text(of) || of.is_integer() || *of == DataType::Boolean;
-    table.check("answers", COLUMNS[0], "a text, whole number or truth value", is_key)?;
+    table.check("answers", COLUMNS[0], NAMES, is_name)?;
     for column in &COLUMNS[1..] {
         table.check("answers", column, "a text", is_text)?;
     }

@@ -6,7 +6,6 @@ use arrow::datatypes::DataType;
 use datafusion::logical_expr::{Expr, cast, ident, lit, try_cast};
 use datafusion::prelude::DataFrame;
 use datafusion::scalar::ScalarValue;
-use datasets::DatasetName;
 use engine::{Result, Session};
 
 use super::NAME;
@@ -14,7 +13,7 @@ use super::params::{Params, Wins};
 use crate::parameters::bad;
 use crate::run::context::RunContext;
 use crate::series::microseconds;
-use crate::tables::input::{InputTable, is_text};
+use crate::tables::input::{InputTable, is_name, is_text};
 
 /// What is compared.
 pub(super) struct Compared<'a> {
@@ -39,7 +38,7 @@ fn types(table: &InputTable<'_>) -> Types {
 }
 
 fn is_key(of: &DataType) -> bool {
-    is_text(of) || of.is_integer() || of.is_temporal() || *of == DataType::Boolean
+    is_name(of) || of.is_temporal()
 }
 
 /// Texts and numbers are compared as they are written, instants and truth values as such.
@@ -137,15 +136,8 @@ pub(super) async fn check<'a>(session: &Session, params: &'a Params) -> Result<C
         left.check("left_time_column", own, "a timestamp or date", is_instant)?;
         right.check("right_time_column", other, "a timestamp or date", is_instant)?;
     }
-    for (parameter, dataset, condition) in [
-        ("left_where", &params.left, &params.left_where),
-        ("right_where", &params.right, &params.right_where),
-    ] {
-        if let Some(condition) = condition {
-            let read = session.safe_condition(dataset, condition).await;
-            read.map_err(|error| bad(NAME, parameter, error.to_string()))?;
-        }
-    }
+    left.check_condition(session, "left_where", params.left_where.as_deref()).await?;
+    right.check_condition(session, "right_where", params.right_where.as_deref()).await?;
     let types = common_types;
     Ok(Compared { key, right_key, columns, not_comparable, types, times, left, right })
 }
@@ -174,44 +166,23 @@ impl Compared<'_> {
         let times = self.times.as_ref();
         let is_asked = params.wins.values().any(|wins| *wins == Wins::Newest);
         let time = |name: Option<&String>| name.filter(|_| is_asked).cloned();
+        let (left_where, right_where) =
+            (params.left_where.as_deref(), params.right_where.as_deref());
+        let left_frame = self.left.only_where(ctx, left_where).await?;
+        let right_frame = self.right.only_where(ctx, right_where).await?;
         Ok([
-            self.frame(
-                ctx,
-                (&params.left, &params.left_where),
-                &self.left.frame,
-                &self.key,
-                &left,
-                time(times.map(|both| &both.0)),
-            )
-            .await?,
-            self.frame(
-                ctx,
-                (&params.right, &params.right_where),
-                &self.right.frame,
-                &self.right_key,
-                &right,
-                time(times.map(|both| &both.1)),
-            )
-            .await?,
+            self.frame(left_frame, &self.key, &left, time(times.map(|both| &both.0)))?,
+            self.frame(right_frame, &self.right_key, &right, time(times.map(|both| &both.1)))?,
         ])
     }
 
-    async fn frame(
+    fn frame(
         &self,
-        ctx: &RunContext,
-        (dataset, condition): (&DatasetName, &Option<String>),
-        frame: &DataFrame,
+        frame: DataFrame,
         key: &[String],
         columns: &[&String],
         time: Option<String>,
     ) -> Result<DataFrame> {
-        let session = ctx.session();
-        let mut frame = frame.clone();
-        if let Some(condition) = condition {
-            let condition = session.safe_condition(dataset, condition).await?;
-            let condition = session.or_null(condition, frame.schema(), ctx.uncomputed())?;
-            frame = frame.filter(condition)?;
-        }
         let schema = frame.schema().clone();
         let type_of =
             |name: &str| schema.field_with_unqualified_name(name).map(|of| of.data_type());

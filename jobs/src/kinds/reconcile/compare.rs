@@ -2,24 +2,20 @@
 
 use std::cmp::Ordering;
 use std::sync::Arc;
-use std::time::Instant;
 
 use arrow::array::RecordBatch;
-use datafusion::error::DataFusionError;
-use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use engine::Result;
-use futures::stream;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::answers::{Answer, Answers};
-use super::output::{Differences, Kind, Told, spec};
+use super::output::{Differences, Kind, Told};
 use super::params::{Params, Wins};
 use super::side::{Alike, Beside, Row, Side};
 use super::totals::Totals;
 use crate::run::context::check;
-use crate::run::stage::{Elsewhere, Stage};
+use crate::run::stage::Stage;
+use crate::tables::flow::Making;
 
 /// Rows that are handed on together.
 const BATCH_ROWS: usize = 8_192;
@@ -27,7 +23,7 @@ const BATCH_ROWS: usize = 8_192;
 const BATCH_BYTES: usize = 16 << 20;
 
 /// Differences on their way to the commit.
-pub(super) struct Flow {
+pub(super) struct Comparing {
     pub(super) left: Side,
     pub(super) right: Side,
     /// The next key of each side.
@@ -37,31 +33,11 @@ pub(super) struct Flow {
     pub(super) answers: Answers,
     pub(super) params: Arc<Params>,
     pub(super) totals: Arc<Mutex<Totals>>,
-    pub(super) stage: Stage,
-    /// The time in which nobody asks for rows.
-    pub(super) elsewhere: Elsewhere,
-    pub(super) handed_on: Instant,
     pub(super) cancellation: CancellationToken,
 }
 
-impl Flow {
-    pub(super) fn rows(self) -> SendableRecordBatchStream {
-        let schema = spec(&self.params).arrow_schema();
-        let rows = stream::try_unfold(self, |mut flow| async move {
-            let next = flow.next().await.map_err(|e| DataFusionError::External(Box::new(e)))?;
-            Ok(next.map(|batch| (batch, flow)))
-        });
-        Box::pin(RecordBatchStreamAdapter::new(schema, rows))
-    }
-
-    async fn next(&mut self) -> Result<Option<RecordBatch>> {
-        self.elsewhere.since(self.handed_on);
-        let batch = self.next_rows().await;
-        self.handed_on = Instant::now();
-        batch
-    }
-
-    async fn next_rows(&mut self) -> Result<Option<RecordBatch>> {
+impl Making for Comparing {
+    async fn next(&mut self, stage: &mut Stage) -> Result<Option<RecordBatch>> {
         check(&self.cancellation)?;
         if !self.is_begun {
             self.is_begun = true;
@@ -74,14 +50,16 @@ impl Flow {
         totals.right_rows = self.right.read;
         totals.left_without_key = self.left.keyless;
         totals.right_without_key = self.right.keyless;
-        self.stage.record.rows_in = self.left.read + self.right.read;
-        self.stage.record.rows_out += self.differences.rows as u64;
+        stage.record.rows_in = self.left.read + self.right.read;
+        stage.record.rows_out += self.differences.rows as u64;
         match self.differences.rows {
             0 => Ok(None),
             _ => self.differences.take().map(Some),
         }
     }
+}
 
+impl Comparing {
     /// Compares the next key; `false` where there is none.
     async fn step(&mut self) -> Result<bool> {
         let order = match &self.next {

@@ -18,7 +18,6 @@ mod tests;
 mod totals;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
@@ -28,7 +27,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use answers::Answers;
-use compare::Flow;
+use compare::Comparing;
 use output::Differences;
 pub use params::Params;
 use side::Side;
@@ -37,6 +36,7 @@ use totals::{OfColumn, Totals};
 use crate::job::{Job, Outcome};
 use crate::parameters;
 use crate::run::context::{Place, RunContext};
+use crate::tables::flow::flow;
 
 /// The kind's name.
 const NAME: &str = "reconcile";
@@ -109,10 +109,8 @@ impl Job for Reconcile {
             let told = [answers.not_understood, answers.contradicting, answers.len()];
             let [left, right] = compared.frames(ctx, &params).await?;
             let (keys, count) = (compared.key.len(), compared.columns.len());
-            let version = |of: &DatasetName| Ok(ctx.input(of)?.version.0 as i64);
-            let versions: Result<_> =
-                version(&params.left).and_then(|l| Ok([l, version(&params.right)?]));
-            let versions: [i64; 2] = versions?;
+            let version = |of: &DatasetName| ctx.input(of).map(|of| of.version.0 as i64);
+            let versions: [i64; 2] = [version(&params.left)?, version(&params.right)?];
             let columns = compared.columns.iter().map(|(name, right_name)| OfColumn {
                 name: name.clone(),
                 right_name: right_name.clone(),
@@ -122,7 +120,7 @@ impl Job for Reconcile {
             let totals = Arc::new(Mutex::new(totals));
             let stage = ctx.stage("compare");
             let side = |rows| Side::new(rows, keys, count, ctx.cancellation().clone());
-            let flow = Flow {
+            let comparing = Comparing {
                 left: side(ctx.session().stream(left).await?),
                 right: side(ctx.session().stream(right).await?),
                 next: Default::default(),
@@ -131,15 +129,13 @@ impl Job for Reconcile {
                 answers,
                 params: Arc::clone(&params),
                 totals: Arc::clone(&totals),
-                elsewhere: stage.elsewhere(),
-                handed_on: Instant::now(),
-                stage,
                 cancellation: ctx.cancellation().clone(),
             };
             let source = ScalarValue::from(params.source());
             let mode = || WriteMode::ReplacePartitions(vec![("source".into(), source.clone())]);
             let spec = output::spec(&params);
-            ctx.commit_rows(spec, Place::As(mode()), flow.rows(), Vec::new()).await?;
+            let rows = flow(spec.arrow_schema(), stage, comparing);
+            ctx.commit_rows(spec, Place::As(mode()), rows, Vec::new()).await?;
             ctx.progress(0.9);
             let totals = std::mem::take(&mut *totals.lock());
             for (spec, batches) in output::rows(&params, versions, &totals)? {

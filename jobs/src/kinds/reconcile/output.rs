@@ -10,12 +10,8 @@ use engine::Result;
 
 use super::params::Params;
 use super::totals::{OfColumn, Totals};
-use crate::tables::columns::{column, float, of_sources, text, whole, with_unit};
+use crate::tables::columns::{column, float, of_sources, some_text, text, whole, with_unit};
 use crate::tables::rows::{Rows, Table};
-
-fn some_text(name: &str, about: &str) -> ColumnSpec {
-    column(name, ColumnType::Text, true, about)
-}
 
 fn source() -> ColumnSpec {
     text("source", "The two datasets, the left one first")

@@ -2,6 +2,7 @@
 
 mod alike;
 mod moments;
+mod operations;
 
 use std::collections::HashMap;
 
@@ -59,6 +60,9 @@ impl Gather<'_> {
                     "explanations" => from.explanations().await,
                     "duplicates" => from.duplicates().await,
                     "triage" => from.triage().await,
+                    "drifts" => from.drifts().await,
+                    "routing" => from.savings().await,
+                    "comparisons" => from.comparisons().await,
                     _ => from.quarantine().await,
                 };
                 let is_of_form = |error: &engine::Error| error.code() == engine::Code::BadInput;

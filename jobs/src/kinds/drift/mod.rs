@@ -1,0 +1,114 @@
+//! Says whether what goes into models and comes out of them is still like what it was.
+//!
+//! 1. [`read`]: rows become samples, group by group and period by period, each held against the first periods of its group
+//!    ([`analysis::drift`]).
+//! 2. [`output`]: what drifts and how far each period is, as rows, in the place of those that were there of the same dataset.
+//!
+//! Cost: sorts the rows, on a disk where they are many, and looks at no more than so many of each period. Memory: the references of one group, in a third of the budget.
+
+mod output;
+mod params;
+mod read;
+#[cfg(test)]
+mod tests;
+
+use datafusion::scalar::ScalarValue;
+use datasets::{DatasetName, DatasetSpec};
+use engine::{Result, Session, WriteMode};
+use futures::future::BoxFuture;
+use serde_json::{Value, json};
+
+pub use params::Params;
+
+use crate::job::{Job, Outcome};
+use crate::parameters;
+use crate::run::context::RunContext;
+
+/// The kind's name.
+const NAME: &str = "drift";
+/// Memory of a row: a guess for the estimate only.
+const ROW_BYTES: usize = 200;
+
+/// The job kind.
+pub struct DriftWatch;
+
+impl DriftWatch {
+    fn params(params: &Value) -> Result<Params> {
+        let params: Params = parameters::read(NAME, params)?;
+        params.check()?;
+        Ok(params)
+    }
+}
+
+impl Job for DriftWatch {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn description(&self) -> &'static str {
+        "says whether what goes into models and comes out of them is still like what it was: numbers, labels, vectors"
+    }
+
+    fn parameters_schema(&self) -> Value {
+        parameters::schema::<Params>()
+    }
+
+    fn canonical(&self, params: &Value) -> Result<Value> {
+        parameters::canonical(&Self::params(params)?)
+    }
+
+    fn inputs(&self, params: &Value) -> Result<Vec<DatasetName>> {
+        Ok(vec![Self::params(params)?.dataset])
+    }
+
+    fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>> {
+        Ok(output::specs(&Self::params(params)?))
+    }
+
+    fn plan<'a>(
+        &'a self,
+        session: &'a Session,
+        params: &'a Value,
+    ) -> BoxFuture<'a, Result<Vec<DatasetSpec>>> {
+        Box::pin(async move {
+            let asked = read::asked(session, Self::params(params)?).await?;
+            read::check(session, &asked).await?;
+            self.outputs(params)
+        })
+    }
+
+    fn row_bytes(&self) -> usize {
+        ROW_BYTES
+    }
+
+    fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
+        Box::pin(async move {
+            let params = read::asked(ctx.session(), Self::params(params)?).await?;
+            let mut stage = ctx.stage("watch");
+            let found = read::read(ctx, &params, &mut stage).await?;
+            stage.finish();
+            ctx.progress(0.8);
+            let version = ctx.input(&params.dataset)?.version.0 as i64;
+            let drifts = || found.watched.iter().flat_map(|of| &of.drifts);
+            let summary = json!({
+                "source": params.dataset,
+                "rows": found.rows,
+                "rows_left_out": found.left_out,
+                "groups": found.groups.len(),
+                "groups_too_young": found.young,
+                "periods_too_thin": found.thin,
+                "columns_too_mixed": found.blind,
+                "columns": params.watched(),
+                "in_a_row": found.rule.in_a_row,
+                "drifts": drifts().count(),
+                "drifts_open": drifts().filter(|of| of.is_open).count(),
+            });
+            for (spec, batches) in output::rows(&params, version, &found)? {
+                let source = ScalarValue::from(params.dataset.as_str());
+                let mode = WriteMode::ReplacePartitions(vec![("source".to_owned(), source)]);
+                ctx.commit(spec, mode, batches).await?;
+            }
+            Ok(Outcome { summary })
+        })
+    }
+}

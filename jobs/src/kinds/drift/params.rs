@@ -1,0 +1,171 @@
+//! The parameters of `drift`.
+
+use analysis::drift::Rule;
+use datasets::DatasetName;
+use engine::Result;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::NAME;
+use crate::parameters::{bad, check_outputs, dataset_name};
+
+/// What is watched, at most.
+const COLUMNS_MAX: usize = 50;
+/// What is watched where nothing is named, as far as it is there.
+pub(super) const USUAL: [&str; 7] =
+    ["input_tokens", "output_tokens", "latency_ms", "status", "label", "confidence", "vector"];
+const HOUR_US: i64 = 3_600_000_000;
+/// Days of a quarter.
+const QUARTER: f64 = 365.25 / 4.0;
+
+/// What is watched, and against what it is held.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Params {
+    /// Dataset with a row for each input or output. Default: model_calls.
+    #[schemars(with = "String")]
+    pub dataset: DatasetName,
+    /// Column of when that was. Default: at.
+    pub time_column: String,
+    /// Column of the model, or of whatever else is watched by itself; null watches all rows together. Default: model.
+    pub group_column: Option<String>,
+    /// What is watched, as it stands in SQL behind SELECT: numbers, texts, truth values or vectors, such as ["output_tokens", "length(answer)"];
+    /// null takes `input_tokens`, `output_tokens`, `latency_ms`, `status`, `label`, `confidence` and `vector`, where there are such columns.
+    /// Default: null.
+    pub columns: Option<Vec<String>>,
+    /// Only rows of which this is true, as it stands in SQL behind WHERE. Default: null.
+    #[serde(rename = "where")]
+    pub condition: Option<String>,
+    /// How long a period is: hour, day or week, in UTC. Default: day.
+    pub period: PeriodLength,
+    /// Periods, the first of a group, that say what is usual, 14 to 366. Default: 28.
+    pub reference: usize,
+    /// Rows of a group in a period below which it does not count, 1 to 1,000,000. Default: 30.
+    pub min_rows: u64,
+    /// False alarms in a group and a quarter of a year, on the average, at most: 0.001 to 100. Default: 1.
+    pub alarms: f64,
+    /// Dataset of what drifts. Default: drifts.
+    #[schemars(with = "String")]
+    pub output: DatasetName,
+    /// Dataset of how far each period is from the reference. Default: drift_scores.
+    #[schemars(with = "String")]
+    pub scores_output: DatasetName,
+}
+
+/// How long a period is.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PeriodLength {
+    /// From a full hour on.
+    Hour,
+    /// From midnight on.
+    Day,
+    /// From Monday on.
+    Week,
+}
+
+impl PeriodLength {
+    fn us(self) -> i64 {
+        match self {
+            Self::Hour => HOUR_US,
+            Self::Day => 24 * HOUR_US,
+            Self::Week => 7 * 24 * HOUR_US,
+        }
+    }
+
+    /// Weeks begin on a Monday; the first day of the count was a Thursday.
+    fn begin_us(self) -> i64 {
+        if self == Self::Week { 4 * 24 * HOUR_US } else { 0 }
+    }
+
+    /// The number of the period of an instant.
+    pub(super) fn of(self, at_us: i64) -> i64 {
+        at_us.saturating_sub(self.begin_us()).div_euclid(self.us())
+    }
+
+    /// When a period begins.
+    pub(super) fn start_us(self, number: i64) -> i64 {
+        number.saturating_mul(self.us()).saturating_add(self.begin_us())
+    }
+
+    fn per_quarter(self) -> f64 {
+        QUARTER * 24.0 * HOUR_US as f64 / self.us() as f64
+    }
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self {
+            dataset: dataset_name("model_calls"),
+            time_column: "at".into(),
+            group_column: Some("model".into()),
+            columns: None,
+            condition: None,
+            period: PeriodLength::Day,
+            reference: 28,
+            min_rows: 30,
+            alarms: 1.0,
+            output: dataset_name("drifts"),
+            scores_output: dataset_name("drift_scores"),
+        }
+    }
+}
+
+impl Params {
+    /// What is watched.
+    pub(super) fn watched(&self) -> &[String] {
+        self.columns.as_deref().unwrap_or_default()
+    }
+
+    /// False alarms that a rule gives in a group and a quarter of a year, about.
+    pub(super) fn false_alarms(&self, rule: &Rule) -> f64 {
+        rule.false_alarms(self.watched().len(), self.period.per_quarter())
+    }
+
+    /// How drift is told from chance. BAD_INPUT where the reference is too short for that.
+    pub(super) fn rule(&self) -> Result<Rule> {
+        let watched = self.watched().len();
+        let rule = |reference| Rule::of(reference, watched, self.period.per_quarter(), self.alarms);
+        rule(self.reference).ok_or_else(|| {
+            let least = (self.reference..=366).find(|reference| rule(*reference).is_some());
+            let least =
+                least.map_or("fewer columns".to_owned(), |least| format!("at least {least}"));
+            let says = format!(
+                "expected {least} for {watched} columns and {} false alarms, found {}",
+                self.alarms, self.reference
+            );
+            bad(NAME, "reference", says)
+        })
+    }
+
+    /// Checks what the types can't.
+    pub(super) fn check(&self) -> Result<()> {
+        let watched = self.watched().len();
+        if watched > COLUMNS_MAX || self.columns.as_ref().is_some_and(Vec::is_empty) {
+            let says = format!("expected 1 to {COLUMNS_MAX}, found {watched}");
+            return Err(bad(NAME, "columns", says));
+        }
+        if let Some((_, twice)) = self
+            .watched()
+            .iter()
+            .enumerate()
+            .find(|(at, of)| self.watched().iter().take(*at).any(|before| before == *of))
+        {
+            return Err(bad(NAME, "columns", format!("{twice:?} is named twice")));
+        }
+        if !(14..=366).contains(&self.reference) {
+            let says = format!("expected 14 to 366, found {}", self.reference);
+            return Err(bad(NAME, "reference", says));
+        }
+        if !(1..=1_000_000).contains(&self.min_rows) {
+            let says = format!("expected 1 to 1,000,000, found {}", self.min_rows);
+            return Err(bad(NAME, "min_rows", says));
+        }
+        if !(0.001..=100.0).contains(&self.alarms) {
+            let says = format!("expected 0.001 to 100, found {}", self.alarms);
+            return Err(bad(NAME, "alarms", says));
+        }
+        let outputs = [("output", &self.output), ("scores_output", &self.scores_output)];
+        check_outputs(NAME, &outputs, std::slice::from_ref(&self.dataset))
+    }
+}
