@@ -77,7 +77,7 @@ pub async fn counted(session: &Session, truths: &Truths) -> Result<Findings> {
         [("drift", "drifted_calls", 2, DRIFTED_MIN), ("saving", "judged_calls", 1, JUDGED_MIN)]
     {
         let sql = format!(
-            "SELECT count(*), (SELECT count(*) FROM {source}) FROM insights WHERE source = '{source}' AND kind = '{kind}'"
+            "SELECT count(*) AS told, (SELECT count(*) FROM {source}) AS rows FROM insights WHERE source = '{source}' AND kind = '{kind}'"
         );
         let [told, rows] = numbers(&read(&sql).await?)?;
         let expected = if rows >= rows_min { expected } else { 0 };
