@@ -11,7 +11,7 @@ const FASTER_FIRST: [&str; 6] =
     ["embed-3", "summit-mini", "aurora-small", "summit-2", "aurora-large", "reason-1"];
 
 /// Calls below which nobody could be sure that what is planted is so.
-pub(super) const JUDGED_MIN: u64 = 160_000;
+pub(super) const JUDGED_MIN: u64 = 80_000;
 pub(super) const DRIFTED_MIN: u64 = 50_000;
 
 /// Counts what a run found.
@@ -58,10 +58,10 @@ pub(super) async fn counted(
             let planted = if asked >= JUDGED_MIN { lengths } else { 0 };
             let end = |of: &str, at: usize| {
                 let value = record.summary[of][at].as_f64();
-                value.map_or("nothing".to_owned(), |value| format!("{:.1} %", 100.0 * value))
+                value.map_or("-".to_owned(), |value| format!("{:.1}", 100.0 * value))
             };
             let note = format!(
-                "saves {} ({} to {}) and loses {} of the quality (at most {})",
+                "saves {} % ({} to {}), answers worse by {} % ({} at most)",
                 end("saving", 1),
                 end("saving", 0),
                 end("saving", 2),
