@@ -85,7 +85,10 @@ pub async fn counted(session: &Session, truths: &Truths) -> Result<Findings> {
         found += told.min(expected);
         false_alarms += told.saturating_sub(expected);
     }
-    notes.push(format!("of {}", by_kind(session).await?));
+    // In lines that a terminal holds.
+    let kinds = by_kind(session).await?;
+    let kinds: Vec<&str> = kinds.split(", ").collect();
+    notes.extend(kinds.chunks(6).map(|kinds| format!("of {}", kinds.join(", "))));
     Ok(Findings::new(planted, found, false_alarms, notes))
 }
 
