@@ -158,12 +158,7 @@ pub fn try_out(
     let mut draws: Vec<Vec<(f64, f64)>> = vec![Vec::with_capacity(DRAWS); policies.len()];
     let mut noise = Noise::new(SEED);
     for _ in 0..DRAWS {
-        let mut counts = vec![0.0; stretches.len()];
-        for _ in 0..stretches.len() {
-            let drawn = (noise.uniform() * stretches.len() as f64) as usize;
-            counts[drawn.min(stretches.len() - 1)] += 1.0;
-        }
-        let drawn = Weighted::of(table, stretches.iter().copied().zip(counts));
+        let drawn = Weighted::drawn(table, &stretches, &mut noise);
         // A draw of which nothing can be said says nothing.
         let (Some(base), Some(values)) = (drawn.as_it_was(), values(&drawn)) else { continue };
         for (draws, of) in draws.iter_mut().zip(values) {

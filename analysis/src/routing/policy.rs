@@ -34,18 +34,8 @@ pub fn learn(table: &Table, end: usize, asked: &Asked) -> Vec<Policy> {
     let stretches = table.with_requests(0..end);
     let all = Weighted::of(table, stretches.iter().map(|at| (*at, 1.0)));
     let mut noise = Noise::new(SEED);
-    let draws: Vec<Weighted<'_>> = (0..DRAWS)
-        .map(|_| {
-            let mut counts = vec![0.0; stretches.len()];
-            for _ in 0..stretches.len() {
-                let drawn = (noise.uniform() * stretches.len() as f64) as usize;
-                if let Some(count) = counts.get_mut(drawn) {
-                    *count += 1.0;
-                }
-            }
-            Weighted::of(table, stretches.iter().copied().zip(counts))
-        })
-        .collect();
+    let draws: Vec<Weighted<'_>> =
+        (0..DRAWS).map(|_| Weighted::drawn(table, &stretches, &mut noise)).collect();
     let learning = Learning { table, asked, all, draws };
     let mut policies: Vec<Policy> = Vec::new();
     let mut add = |policy: Policy| {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Rule, STRETCHES_MIN};
+use crate::noise::Noise;
 
 /// A kind of requests, by its number, and a class of length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -190,6 +191,18 @@ impl<'a> Weighted<'a> {
             }
         }
         Self { table, served, seen }
+    }
+
+    /// As many stretches as these are, drawn from them again (Efron 1979).
+    pub(super) fn drawn(table: &'a Table, stretches: &[usize], noise: &mut Noise) -> Self {
+        let mut counts = vec![0.0; stretches.len()];
+        for _ in stretches {
+            let drawn = (noise.uniform() * stretches.len() as f64) as usize;
+            if let Some(count) = counts.get_mut(drawn) {
+                *count += 1.0;
+            }
+        }
+        Self::of(table, stretches.iter().copied().zip(counts))
     }
 
     fn model(&self, cell: usize, model: usize) -> Sums {
