@@ -7,6 +7,7 @@
 //! - [`association`]: what lies behind a pair of series that move together.
 //! - [`change`]: why a measure changed between two periods.
 //! - [`drift`]: whether what comes is still like what came before.
+//! - [`foresight`]: what becomes of cases of event logs that go on.
 //! - [`linkage`]: whether two records describe the same thing.
 //! - [`money`]: what calls of models cost by lists of prices.
 //! - [`outlying`]: which rows of a table are unlike all others.
@@ -27,6 +28,7 @@ pub mod change;
 mod cholesky;
 pub mod curve;
 pub mod drift;
+pub mod foresight;
 mod hash;
 pub mod linkage;
 pub mod money;

@@ -63,6 +63,8 @@ pub struct Event {
     pub started_us: i64,
     /// When it was done.
     pub ended_us: i64,
+    /// Whether it is marked, see [`Builder::mark`].
+    pub is_marked: bool,
 }
 
 impl Event {
@@ -177,7 +179,15 @@ impl Builder {
             resource: resource.map(|resource| self.log.resources.number(resource)),
             started_us: started_us.map_or(ended_us, |started| started.min(ended_us)),
             ended_us,
+            is_marked: false,
         });
+    }
+
+    /// Marks the event that came last, as one that says that its case has succeeded.
+    pub fn mark(&mut self) {
+        if let Some(event) = self.log.events.last_mut() {
+            event.is_marked = true;
+        }
     }
 
     /// The log: each case's events by their ends, those of the same instant as they came.

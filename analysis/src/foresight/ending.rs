@@ -1,0 +1,130 @@
+//! Which cases have ended.
+
+use std::collections::HashSet;
+
+use crate::process::{Log, Trace};
+
+/// An activity is final where in at least this part of its occurrences nothing comes after it.
+const FINAL_SHARE: f64 = 0.95;
+/// Occurrences below which nothing is said of an activity.
+const FINAL_LEAST: u64 = 5;
+/// Final activities must end at least this part of the quiet cases; else cases end by being quiet.
+const ENDED_SHARE: f64 = 0.5;
+/// Of the longest waits of cases, what this part of them is not above is usual.
+const USUAL: f64 = 0.95;
+
+/// By what a case is known to have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Its last activity is one of those that were named.
+    Given,
+    /// Its last activity is one after which nearly nothing came in cases that are quiet.
+    Learned,
+    /// Nothing came for longer than usual; there are no such activities.
+    Quiet,
+}
+
+/// How a case stands at the last instant of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It has ended.
+    Ended,
+    /// It goes on.
+    Open,
+    /// It has not ended, and nothing came for longer than usual.
+    Abandoned,
+}
+
+/// When cases have ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ending {
+    /// By what that is known.
+    pub rule: Rule,
+    /// Activities that end cases.
+    pub finals: HashSet<u32>,
+    /// The longest usual wait between two events of a case, from end to end: 95 % of the cases have no longer one.
+    pub quiet_us: i64,
+    /// The last instant of the log.
+    pub last_us: i64,
+}
+
+impl Ending {
+    /// By these final activities; where none are told, by those that the log shows.
+    pub fn of(log: &Log, given: Option<HashSet<u32>>) -> Self {
+        let last_us = log.traces().map(|trace| trace.ended_us()).max().unwrap_or_default();
+        let mut ending = Self {
+            rule: Rule::Given,
+            finals: HashSet::new(),
+            quiet_us: usual_wait_us(log),
+            last_us,
+        };
+        match given {
+            Some(finals) => ending.finals = finals,
+            None => ending.learn(log),
+        }
+        ending
+    }
+
+    fn learn(&mut self, log: &Log) {
+        // Of each activity how often it is there, and how often it is the last one.
+        let mut counts = vec![(0u64, 0u64); log.activities.len()];
+        let mut cases = 0u64;
+        for trace in log.traces().filter(|trace| self.is_quiet(trace)) {
+            cases += 1;
+            for activity in trace.activities() {
+                if let Some(count) = counts.get_mut(activity as usize) {
+                    count.0 += 1;
+                }
+            }
+            let last = trace.events.last().and_then(|last| counts.get_mut(last.activity as usize));
+            if let Some(count) = last {
+                count.1 += 1;
+            }
+        }
+        let is_final = |(all, last): &(u64, u64)| {
+            *all >= FINAL_LEAST && *last as f64 >= FINAL_SHARE * *all as f64
+        };
+        let ended: u64 = counts.iter().filter(|count| is_final(count)).map(|count| count.1).sum();
+        if ended > 0 && ended as f64 >= ENDED_SHARE * cases as f64 {
+            let finals = (0..).zip(&counts).filter(|(_, count)| is_final(count));
+            (self.rule, self.finals) = (Rule::Learned, finals.map(|(number, _)| number).collect());
+        } else {
+            self.rule = Rule::Quiet;
+        }
+    }
+
+    /// Whether nothing came of a case for longer than usual.
+    fn is_quiet(&self, trace: &Trace<'_>) -> bool {
+        self.last_us.saturating_sub(trace.ended_us()) > self.quiet_us
+    }
+
+    /// Whether an activity ends a case.
+    pub fn is_final(&self, activity: u32) -> bool {
+        self.finals.contains(&activity)
+    }
+
+    /// How a case stands.
+    pub fn state(&self, trace: &Trace<'_>) -> State {
+        let has_ended = match self.rule {
+            Rule::Quiet => self.is_quiet(trace),
+            _ => trace.events.last().is_some_and(|last| self.is_final(last.activity)),
+        };
+        match (has_ended, self.is_quiet(trace)) {
+            (true, _) => State::Ended,
+            (false, true) => State::Abandoned,
+            (false, false) => State::Open,
+        }
+    }
+}
+
+/// The longest wait of a case that is usual; 0 where no case has two events.
+fn usual_wait_us(log: &Log) -> i64 {
+    let longest = |trace: Trace<'_>| {
+        let waits = trace.events.windows(2).map(|pair| pair[1].ended_us - pair[0].ended_us);
+        waits.max()
+    };
+    let mut waits: Vec<i64> = log.traces().filter_map(longest).collect();
+    waits.sort_unstable();
+    let place = (USUAL * waits.len() as f64).ceil() as usize;
+    waits.get(place.saturating_sub(1)).copied().unwrap_or_default()
+}
