@@ -2,7 +2,9 @@
 
 mod alerts;
 mod alter;
+mod change;
 mod export;
+mod features;
 mod files;
 mod insights;
 mod keys;
@@ -20,7 +22,9 @@ use engine::RejectsMax;
 
 pub use alerts::{Alert, AlertCommand, Alerts};
 pub use alter::Alter;
+pub use change::{Delete, Drop, Rename, Restore, Update, Which};
 pub use export::{Export, ExportCommand, VerifyExport};
+pub use features::{Feature, FeatureCommand, Features};
 pub use files::{Compact, Vacuum};
 pub use insights::{Insights, InsightsCommand, Metric, MetricCommand, Metrics};
 pub use keys::{Audit, AuditCommand, CreateKey, Keys, KeysCommand};
@@ -135,6 +139,10 @@ pub enum Command {
     Metric(Metric),
     /// List the metrics
     Metrics(Metrics),
+    /// Keep features of entities up to date: make or remove views, show an entity's
+    Feature(Feature),
+    /// List the feature views
+    Features(Features),
     /// Show what matters of what jobs found, and say what is useful, known or wrong
     Insights(Insights),
     /// Show what a dataset or model came from, and what came of it
@@ -306,79 +314,6 @@ pub enum Conflict {
     Add,
 }
 
-/// Which rows.
-#[derive(Debug, Args)]
-pub struct Which {
-    /// Those of which this is true, as in SQL: "price > 100 and at < '2026-01-01'"
-    #[arg(long = "where", value_name = "CONDITION")]
-    pub condition: Option<String>,
-    /// All rows
-    #[arg(long, conflicts_with = "condition")]
-    pub all: bool,
-    /// Say how many rows there are, and change none
-    #[arg(long)]
-    pub dry_run: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct Delete {
-    /// The dataset
-    pub dataset: String,
-    #[command(flatten)]
-    pub which: Which,
-    /// Print the outcome as one JSON document
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct Update {
-    /// The dataset
-    pub dataset: String,
-    /// A column and what it is to be, as in SQL: "price = price * 2"
-    #[arg(long = "set", value_name = "COLUMN=VALUE", required = true)]
-    pub set: Vec<String>,
-    #[command(flatten)]
-    pub which: Which,
-    /// Print the outcome as one JSON document
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct Drop {
-    /// The dataset
-    pub dataset: String,
-    /// Delete its files, for good, while no server has the root
-    #[arg(long)]
-    pub purge: bool,
-    /// Print the outcome as one JSON document
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct Restore {
-    /// The dataset
-    pub dataset: String,
-    /// Print the outcome as one JSON document
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Its versions come along, and its quarantine. On a disk its files are linked, in an object store copied. Results of jobs stay under
-/// the name that they were made for.
-#[derive(Debug, Args)]
-pub struct Rename {
-    /// The dataset
-    pub dataset: String,
-    /// What it is to be called
-    pub to: String,
-    /// Print the outcome as one JSON document
-    #[arg(long)]
-    pub json: bool,
-}
-
 /// Labels go to the dataset labels_by_hand, which `triage_train` takes as its parameter `corrections`, pairs to pairs_by_hand, which
 /// `duplicates` takes as `labels`, and words on anomalies to anomaly_labels, which `anomalies` learns from.
 #[derive(Debug, Args)]
@@ -529,6 +464,8 @@ impl Command {
             Self::Alerts(c) => c.json,
             Self::Metric(c) => c.json,
             Self::Metrics(c) => c.json,
+            Self::Feature(c) => c.json,
+            Self::Features(c) => c.json,
             Self::Insights(c) => c.json,
             Self::Lineage(c) => c.json,
             Self::Queue(c) => c.json,

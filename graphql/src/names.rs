@@ -7,7 +7,7 @@
 
 /// Fields of the roots that belong to the control plane, or are to, so that none that comes renames a dataset's; a dataset of that
 /// name gives way.
-pub(crate) const CONTROL_FIELDS: [&str; 57] = [
+pub(crate) const CONTROL_FIELDS: [&str; 60] = [
     "alert",
     "alertDefinitions",
     "alertSilences",
@@ -25,6 +25,8 @@ pub(crate) const CONTROL_FIELDS: [&str; 57] = [
     "explain",
     "export",
     "exports",
+    "featureSkew",
+    "featureViews",
     "grants",
     "insight",
     "insightUpdates",
@@ -40,6 +42,7 @@ pub(crate) const CONTROL_FIELDS: [&str; 57] = [
     "models",
     "node",
     "nodes",
+    "onlineFeatures",
     "pipeline",
     "pipelines",
     "queue",

@@ -11,7 +11,7 @@ use jobs::{
 use serde_json::{Value, json};
 
 use super::insights::rows;
-use super::metrics::definitions;
+use super::kept::definitions;
 use super::schedules::with_runner;
 use super::{close, open_to_read};
 use crate::cli::{Alert, AlertCommand, Alerts};

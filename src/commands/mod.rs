@@ -13,9 +13,11 @@ mod devices;
 mod doctor;
 mod drop;
 mod export;
+mod features;
 mod guess;
 mod ingest;
 mod insights;
+mod kept;
 mod keys;
 mod label;
 mod lineage;
@@ -79,6 +81,8 @@ pub async fn dispatch(command: Command, settings: &Settings, output: &Output) ->
         Command::Alerts(arguments) => alerts::alerts(arguments, settings, output).await,
         Command::Metric(arguments) => metrics::metric(arguments, settings, output).await,
         Command::Metrics(_) => metrics::metrics(settings, output).await,
+        Command::Feature(arguments) => features::feature(arguments, settings, output).await,
+        Command::Features(_) => features::features(settings, output).await,
         Command::Insights(arguments) => insights::insights(arguments, settings, output).await,
         Command::Lineage(arguments) => lineage::lineage(arguments, settings, output).await,
         Command::Queue(_) => queue::queue(settings, output).await,

@@ -174,6 +174,7 @@ pub async fn start_runner(
             memory_budget_bytes: settings.memory()?.runs,
             models: Some(settings.models()?),
             search_bytes_max: settings.memory()?.searches,
+            online_bytes_max: settings.memory()?.entities,
             urgency,
             takes,
             concurrent_runs,

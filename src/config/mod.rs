@@ -111,6 +111,7 @@ const KEYS: &[Key] = &[
 /// What the memory is for, in hundredths of it: together all of it.
 const QUERIES_PERCENT: usize = 40;
 const SEARCHES_PERCENT: usize = 15;
+const ENTITIES_PERCENT: usize = 5;
 
 /// The memory of one process, divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +122,8 @@ pub struct Memory {
     pub runs: usize,
     /// Of the vectors that searches keep.
     pub searches: usize,
+    /// Of feature views that are read by entity.
+    pub entities: usize,
 }
 
 /// Names of the environment that object stores know, passed on to them.
@@ -344,9 +347,9 @@ impl Settings {
     /// The memory, divided: here alone.
     pub fn memory(&self) -> Result<Memory> {
         let all = self.memory_bytes()?;
-        let [queries, searches] =
-            [QUERIES_PERCENT, SEARCHES_PERCENT].map(|percent| all / 100 * percent);
-        Ok(Memory { queries, searches, runs: all - queries - searches })
+        let [queries, searches, entities] = [QUERIES_PERCENT, SEARCHES_PERCENT, ENTITIES_PERCENT]
+            .map(|percent| all / 100 * percent);
+        Ok(Memory { queries, searches, entities, runs: all - queries - searches - entities })
     }
 
     /// Where queries spill.
@@ -466,6 +469,11 @@ impl Settings {
                 ("memory.queries", memory.queries, "of it: queries and the kernels in them"),
                 ("memory.runs", memory.runs, "of it: runs at work, shared by what each needs"),
                 ("memory.searches", memory.searches, "of it: vectors that searches keep"),
+                (
+                    "memory.entities",
+                    memory.entities,
+                    "of it: feature views that are read by entity",
+                ),
             ];
             let parts = parts.map(|(name, bytes, about)| InForce {
                 name: name.to_owned(),

@@ -203,6 +203,7 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
         .chain(control::reports::mutations())
         .chain(control::alerts::mutations())
         .chain(control::metrics::mutations())
+        .chain(control::features::mutations())
         .fold(mutation, Object::field)
         .field(control::labels::label_field())
         .field(control::labels::pairs_field())
@@ -250,6 +251,7 @@ fn control_query() -> Object {
         .field(control::reports::templates_field());
     let schedules = control::schedules::queries().into_iter();
     let others = control::pipelines::queries().into_iter().chain(control::alerts::queries());
+    let others = others.chain(control::features::queries());
     schedules.chain(others).fold(query, Object::field)
 }
 
@@ -280,6 +282,7 @@ fn shared_types() -> Vec<Type> {
     types.extend(control::explain::types().map(Type::from));
     types.extend(control::alerts::types().map(Type::from));
     types.extend(control::metrics::types().map(Type::from));
+    types.extend(control::features::types().map(Type::from));
     types.extend(control::exports::types().map(Type::from));
     types.extend(control::exports::enums().map(Type::from));
     types.extend(control::reports::types().map(Type::from));

@@ -7,6 +7,7 @@ mod cors;
 mod downloads;
 mod etag;
 mod explorer;
+mod features;
 mod flight;
 mod health;
 mod http;
@@ -15,6 +16,7 @@ mod listen;
 mod negotiate;
 mod otlp;
 mod pieces;
+mod route;
 mod rows;
 mod socket;
 mod sql;
@@ -51,12 +53,12 @@ use compress::Compressors;
 use cors::Cors;
 pub use cors::CorsOptions;
 use listen::OfConnection;
+use route::Route;
 use tls::Tls;
 pub use tls::{ClientAuthority, ClientCertificates, TlsOptions};
 use trace::RequestIds;
 use uploads::Uploads;
 
-use crate::downloads::DOWNLOADS;
 use crate::error::busy;
 use crate::limits::Limits;
 use crate::rates::Rates;
@@ -386,77 +388,6 @@ impl AppInner {
     }
 }
 
-/// A path of the server, as metrics and the log name it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Route {
-    Graphql,
-    Ingest(String),
-    Download(String),
-    Sql,
-    Traces,
-    Explorer(String),
-    Auth(String),
-    Health,
-    Ready,
-    Metrics,
-    Flight,
-    Unknown,
-}
-
-impl Route {
-    fn of(path: &str) -> Self {
-        match path {
-            "/graphql" => Self::Graphql,
-            "/v1/sql" => Self::Sql,
-            "/v1/traces" => Self::Traces,
-            "/healthz" => Self::Health,
-            "/readyz" => Self::Ready,
-            "/metrics" => Self::Metrics,
-            "/" => Self::Explorer(String::new()),
-            _ => {
-                let below = |folder| path.strip_prefix(folder).map(str::to_owned);
-                let dataset = below("/v1/ingest/").filter(|dataset| !dataset.contains('/'));
-                let dataset = dataset.map(Self::Ingest);
-                let download = || below(DOWNLOADS).map(Self::Download);
-                let page = || below("/explorer/").map(Self::Explorer);
-                let login = || below("/auth/").map(Self::Auth);
-                dataset.or_else(download).or_else(page).or_else(login).unwrap_or(Self::Unknown)
-            }
-        }
-    }
-
-    /// Whether it matters there who asks.
-    fn asks_who(&self) -> bool {
-        match self {
-            Self::Graphql
-            | Self::Ingest(_)
-            | Self::Traces
-            | Self::Download(_)
-            | Self::Sql
-            | Self::Metrics => true,
-            Self::Auth(step) => step == "me",
-            Self::Explorer(_) | Self::Health | Self::Ready | Self::Flight | Self::Unknown => false,
-        }
-    }
-
-    fn label(&self) -> &'static str {
-        match self {
-            Self::Graphql => "/graphql",
-            Self::Ingest(_) => "/v1/ingest",
-            Self::Download(_) => "/v1/exports",
-            Self::Sql => "/v1/sql",
-            Self::Traces => "/v1/traces",
-            Self::Explorer(_) => "/",
-            Self::Auth(_) => "/auth",
-            Self::Health => "/healthz",
-            Self::Ready => "/readyz",
-            Self::Metrics => "/metrics",
-            Self::Flight => "flight",
-            Self::Unknown => "other",
-        }
-    }
-}
-
 impl Endpoint for App {
     type Output = Response;
 
@@ -572,6 +503,10 @@ impl App {
             Route::Traces if method == Method::POST => {
                 Box::pin(otlp::traces(self, request, ids)).await
             }
+            Route::Features(view) if is_read || method == Method::POST => {
+                Box::pin(features::features(self, &view, request, ids)).await
+            }
+            Route::Features(_) => wire::method_not_allowed("GET, POST", ids),
             Route::Ingest(_) | Route::Sql | Route::Traces => wire::method_not_allowed("POST", ids),
             Route::Download(path) if is_read => {
                 Box::pin(downloads::download(self, &path, request, ids)).await
@@ -586,7 +521,7 @@ impl App {
                 StatusCode::NOT_FOUND,
                 &Error::user(
                     Code::NotFound,
-                    "there is nothing at this path; expected /, /graphql, /v1/ingest/{dataset}, /v1/traces, /v1/sql, /v1/exports/{export}/{file}, /auth/login, \
+                    "there is nothing at this path; expected /, /graphql, /v1/ingest/{dataset}, /v1/features/{view}, /v1/traces, /v1/sql, /v1/exports/{export}/{file}, /auth/login, \
                      /healthz, /readyz or /metrics",
                 ),
                 ids,

@@ -434,7 +434,7 @@ fn or_nan(values: &Float64Array) -> Cow<'_, [f64]> {
 
 /// Furthest instant from 1970 that series may have, in microseconds: 73,000 years. Differences of two such instants, and a few
 /// intervals more, are whole numbers of 64 bits.
-const INSTANT_MAX_US: u64 = 1 << 61;
+pub(crate) const INSTANT_MAX_US: u64 = 1 << 61;
 
 /// `BAD_INPUT` for an instant beyond what can be computed with.
 pub(crate) fn check_instant(job: &str, series: &str, at_us: i64) -> Result<()> {

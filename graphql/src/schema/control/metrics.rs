@@ -6,7 +6,7 @@ use async_graphql::dynamic::{Field, FieldValue, InputValue, Object, ResolverCont
 use datasets::DatasetName;
 use engine::{Commit, Error, Result, Role};
 use jobs::insight_feedback::rate;
-use jobs::{MetricDefinition, MetricState};
+use jobs::{MetricDefinition, MetricState, metric};
 
 use super::super::resolve::{nullable, object, part, state, text_argument};
 use super::super::scalars;
@@ -90,7 +90,7 @@ pub(crate) fn query() -> Field {
         nullable(inner, async move {
             let state = state(inner)?;
             let who = state.who(Role::Reader)?;
-            let all = state.service().runner.metrics(who).await?;
+            let all = state.service().runner.definitions::<metric::Params>(who).await?;
             Ok(Some(FieldValue::list(all.into_iter().map(FieldValue::owned_any))))
         })
     })
@@ -105,7 +105,7 @@ pub(crate) fn mutations() -> [Field; 3] {
             let state = state(inner)?;
             let who = state.who(Role::Operator)?;
             let asked = [definition(&context)?];
-            let mut made = state.service().runner.define_metrics(who, &asked).await?;
+            let mut made = state.service().runner.define(who, &asked).await?;
             Ok(made.pop().map(|(metric, _, _)| FieldValue::owned_any(metric)))
         })
     })
@@ -131,7 +131,7 @@ pub(crate) fn mutations() -> [Field; 3] {
             let state = state(inner)?;
             let who = state.who(Role::Operator)?;
             let name = text_argument(&context, "name").unwrap_or_default();
-            let last = state.service().runner.remove_metric(who, &name).await?;
+            let last = state.service().runner.remove_definition::<metric::Params>(who, &name).await?;
             Ok(Some(FieldValue::owned_any(last)))
         })
     })

@@ -8,6 +8,7 @@ pub(crate) mod declared;
 pub(crate) mod devices;
 pub(crate) mod explain;
 pub(crate) mod exports;
+pub(crate) mod features;
 pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod labels;
@@ -50,7 +51,7 @@ fn given(
 
 /// Whether an argument is a list of texts.
 fn is_list(name: &str) -> bool {
-    matches!(name, "dimensions" | "by" | "group")
+    matches!(name, "dimensions" | "by" | "group" | "entity")
 }
 
 /// An instant as the scalar `DateTime`.

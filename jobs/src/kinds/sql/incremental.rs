@@ -1,100 +1,17 @@
 //! Reading only what came.
 //!
-//! A run says in its commit up to which version of the input it has read ([`engine::CommitLabel::marks`]), under a name made of all its
-//! parameters. The next one takes the rows that were added between that version and its own, however late their times are, and
-//! puts them in the place of the input in the plan. What it makes of them is what a run over everything would make of those rows:
+//! A run takes the rows that came since the one before ([`crate::tables::came`]), and puts them in the place of the input in the plan. What it makes of them is what a run over everything would make of those rows:
 //! a query of which that is not true (an aggregate, a window, …) is refused.
-//!
-//! Everything is read, and takes the place of all that is there, where there is no such commit, where another run wrote after it, or
-//! where rows of the input went or changed. The run says which.
+//! Where all is to be read, it takes the place of all that is there.
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{JoinType, LogicalPlan, LogicalPlanBuilder, ident};
 use datasets::DatasetName;
-use engine::{Code, Result, Version};
-use futures::StreamExt;
+use engine::Result;
 
-use super::{NAME, Params};
-use crate::parameters::{self, bad};
-use crate::run::context::{RunContext, is_still};
-
-/// How far back the last commit of a run is looked for: behind it there are only those that put files together.
-const HISTORY_COMMITS: [usize; 2] = [8, 1_000];
-
-/// What a run has to read.
-pub(super) enum Reach {
-    /// Nothing: all of it was read before, up to this version.
-    Nothing(Version),
-    /// The rows that came after one version.
-    Since(Since),
-    /// All, and why.
-    All(String),
-}
-
-/// Rows that came.
-pub(super) struct Since {
-    pub(super) from: Version,
-    pub(super) rows: DataFrame,
-    /// The version of the output that these rows follow from.
-    pub(super) after: Version,
-}
-
-/// The name under which a commit says how far the input was read.
-pub(super) fn mark(params: &Params) -> Result<String> {
-    Ok(format!("colonnade-read-{}", parameters::digest(params)?))
-}
-
-/// What is to be read of `input`.
-pub(super) async fn reach(ctx: &RunContext, params: &Params, input: &DatasetName) -> Result<Reach> {
-    let (to, output) = (ctx.input(input)?.version, &params.output);
-    let mut history = Vec::new();
-    for commits in HISTORY_COMMITS {
-        history = ctx.history(output, commits).await?;
-        if history.len() < commits || history.iter().any(|commit| !is_still(commit)) {
-            break;
-        }
-    }
-    let (newest, last) = (history.first(), history.iter().find(|commit| !is_still(commit)));
-    let (Some(newest), Some(last)) = (newest, last) else {
-        return Ok(Reach::All(format!("{output} has no rows of an earlier run")));
-    };
-    let read = last.numbers.get(&mark(params)?).and_then(|read| u64::try_from(*read).ok());
-    let Some(from) = read.map(Version) else {
-        return Ok(Reach::All(format!(
-            "the last commit to {output} (version {}) is not of a run of these parameters",
-            last.version
-        )));
-    };
-    if from >= to {
-        return Ok(Reach::Nothing(from));
-    }
-    let changes = match ctx.engine().changes(ctx.principal(), input, from, to).await {
-        Err(error) if error.code() == Code::NotFound => {
-            return Ok(Reach::All(format!("version {from} of {input} is gone")));
-        }
-        changes => changes?,
-    };
-    if has_rows(ctx, changes.removed).await? {
-        return Ok(Reach::All(format!("rows of {input} went or changed after version {from}")));
-    }
-    if !has_rows(ctx, changes.added.clone()).await? {
-        return Ok(Reach::Nothing(from));
-    }
-    Ok(Reach::Since(Since { from, rows: changes.added, after: newest.version }))
-}
-
-async fn has_rows(ctx: &RunContext, frame: DataFrame) -> Result<bool> {
-    let mut rows = ctx.session().stream(frame.limit(0, Some(1))?).await?;
-    while let Some(batch) = rows.next().await.transpose()? {
-        ctx.check()?;
-        if batch.num_rows() > 0 {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
+use super::NAME;
+use crate::parameters::bad;
 
 /// Fails where the query of new rows of `input` alone does not give the new rows of the query.
 pub(super) fn require_rows_alone(plan: &LogicalPlan, input: &DatasetName) -> Result<()> {

@@ -22,7 +22,7 @@ use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::LogicalPlan;
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Code, Error, Result, Session, SqlQuery, Version, WriteMode};
+use engine::{Code, Result, Session, SqlQuery, Version, WriteMode};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
@@ -32,7 +32,8 @@ use crate::job::{Job, Outcome};
 use crate::parameters;
 use crate::partition::Partition;
 use crate::run::context::{Place, RunContext};
-use incremental::{Reach, Since};
+use crate::tables::beside::beside;
+use crate::tables::came::{self, Reach, Since};
 use rows::Counts;
 
 /// The kind's name.
@@ -149,7 +150,7 @@ impl<'a> Work<'a> {
         require_inputs(ctx, frame.logical_plan())?;
         let catalog = ctx.present().await?.catalog();
         let spec = match catalog.datasets.get(&spec.name) {
-            Some(there) => output::beside(spec, &there.spec)?,
+            Some(there) => beside(NAME, "the query", spec, &there.spec)?,
             None => spec,
         };
         stage.finish();
@@ -168,7 +169,7 @@ impl<'a> Work<'a> {
         };
         let (mode, marks) = match &input {
             // What is there was made of what is no longer so.
-            Some((input, _)) => (WriteMode::Overwrite, self.marks(input)?),
+            Some((input, _)) => (WriteMode::Overwrite, came::marks(self.ctx, self.params, input)?),
             None if self.params.mode == Mode::Append => (WriteMode::Append, Vec::new()),
             None => (WriteMode::Overwrite, Vec::new()),
         };
@@ -187,7 +188,8 @@ impl<'a> Work<'a> {
     async fn what_came(&self, input: &DatasetName) -> Result<Outcome> {
         let mut attempt = 1;
         loop {
-            let since = match incremental::reach(self.ctx, self.params, input).await? {
+            let since = match came::reach(self.ctx, self.params, input, &self.params.output).await?
+            {
                 Reach::Since(since) => since,
                 Reach::All(because) => return self.whole(Some((input, because))).await,
                 Reach::Nothing(read) => return Ok(nothing(input, read)),
@@ -216,15 +218,8 @@ impl<'a> Work<'a> {
                 Place::As(WriteMode::AppendAfter(since.after))
             }
         };
-        let marks = self.marks(input)?;
+        let marks = came::marks(self.ctx, self.params, input)?;
         self.commit(DataFrame::new(state, plan), None, place, marks, read).await
-    }
-
-    /// What the commit keeps of how far the input was read.
-    fn marks(&self, input: &DatasetName) -> Result<Vec<(String, i64)>> {
-        let Version(version) = self.ctx.input(input)?.version;
-        let version = i64::try_from(version).map_err(|_| Error::internal("a version too high"))?;
-        Ok(vec![(incremental::mark(self.params)?, version)])
     }
 
     async fn commit(

@@ -450,7 +450,7 @@ async fn a_commit_whose_run_left_no_record_counts() {
     let label = CommitLabel {
         run_id: Some(RunId::new()),
         operation: "sql".into(),
-        marks: vec![(super::incremental::mark(&params).unwrap(), read)],
+        marks: vec![(crate::tables::came::mark(&params).unwrap(), read)],
         ..CommitLabel::default()
     };
     let spec = made_spec(&engine).await;

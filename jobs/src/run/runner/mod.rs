@@ -23,6 +23,7 @@ mod handle;
 mod options;
 mod projection;
 mod pulse;
+mod reads;
 mod rebuilt;
 mod recovery;
 #[cfg(test)]
@@ -43,8 +44,8 @@ mod worker;
 
 use datasets::DatasetName;
 use engine::{
-    Catalog, Code, Engine, Error, Grants, Principal, Result, Role, RunId, Session, TenantId,
-    Threads, Version,
+    Catalog, Code, Engine, Error, Grants, Principal, Result, Role, RunId, TenantId, Threads,
+    Version,
 };
 use kernels::GpuPolicy;
 use parking_lot::Mutex;
@@ -59,6 +60,7 @@ use crate::control::{
     Cancelled, ControlStore, DeviceNeed, DeviceRoom, Enqueued, Fired, Lease, NewRun, TickOf,
 };
 use crate::kinds::Jobs;
+use crate::online::Online;
 use crate::registry::embedders::Embedders;
 use crate::run::document::Document;
 use crate::run::key::{code_of, run_key};
@@ -67,7 +69,7 @@ use crate::run::notices::Notices;
 use crate::run::quotas::Moment;
 use crate::run::record::{RunError, RunFilter, RunRecord, RunState};
 use crate::run::records::Records;
-use crate::similar::{Searches, Similar, SimilarRequest};
+use crate::similar::Searches;
 use request::{add_those_there, at_versions, new_record, pins};
 
 pub use handle::RunHandle;
@@ -99,6 +101,7 @@ struct Shared {
     kernel_pool: kernels::Pool,
     embedders: Arc<Embedders>,
     searches: Searches,
+    online: Online,
     records: Records,
     logs: Arc<LogBook>,
     /// The GPU that runs share.
@@ -208,6 +211,7 @@ impl Runner {
             kernel_pool,
             embedders,
             searches,
+            online: Online::new(options.online_bytes_max),
             records,
             logs: Arc::default(),
             device,
@@ -524,12 +528,6 @@ impl Runner {
     pub async fn pinned(&self, who: &Principal, dataset: &DatasetName) -> Result<Option<Version>> {
         who.require(Role::Reader)?;
         self.shared.pinned(&who.tenant, dataset).await
-    }
-
-    /// The rows of a dataset that are most like a text, a row or a vector. `session` says which versions are
-    /// searched; it must have been opened by who asks.
-    pub async fn similar(&self, session: &Session, request: SimilarRequest) -> Result<Similar> {
-        self.shared.searches.run(session, request).await
     }
 
     /// Every change of state or progress of every run from now on, of other processes too. Records of all tenants come through:

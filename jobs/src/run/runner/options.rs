@@ -41,6 +41,8 @@ pub struct RunnerOptions {
     pub models: Option<PathBuf>,
     /// Memory of the vectors that searches keep, beside that of runs, in bytes.
     pub search_bytes_max: usize,
+    /// Memory of the feature views that are read by entity, in bytes.
+    pub online_bytes_max: usize,
     /// Whether runs leave the cores to others of the process, or take their share of them.
     pub urgency: Urgency,
     /// The job kinds that there are.
@@ -96,6 +98,7 @@ impl Default for RunnerOptions {
             run_timeout: None,
             models: None,
             search_bytes_max: 1 << 29,
+            online_bytes_max: 1 << 29,
             urgency: Urgency::default(),
             jobs: Jobs::default(),
             control: None,

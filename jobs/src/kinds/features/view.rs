@@ -1,0 +1,210 @@
+//! A view that is checked against the dataset that it is made of, and the dataset that it makes.
+
+use arrow::datatypes::DataType;
+use datafusion::logical_expr::{Expr, ExprSchemable};
+use datasets::{ColumnSpec, ColumnType, DatasetName, DatasetSpec};
+use engine::{Measure, Result, Session};
+
+use super::NAME;
+use super::params::{AT, EXPIRES, Feature, OfRows, Params};
+use crate::parameters::bad;
+use crate::series::read_measure;
+use crate::tables::columns::{column, of_sources, version};
+use crate::tables::input::{InputTable, is_name};
+
+/// What an entity is named by, in words, for [`is_entity`].
+const ENTITIES: &str = "a text, truth value, date or whole number";
+/// Aggregates that can be kept while rows come and go.
+const SLIDING: [&str; 12] = [
+    "avg",
+    "bool_and",
+    "bool_or",
+    "count",
+    "max",
+    "min",
+    "stddev",
+    "stddev_pop",
+    "sum",
+    "var",
+    "var_pop",
+    "var_samp",
+];
+
+/// Whether values can name an entity.
+pub(crate) fn is_entity(data_type: &DataType) -> bool {
+    is_name(data_type) || matches!(data_type, DataType::Date32)
+}
+
+/// How a feature is made of rows.
+pub(super) enum Made {
+    /// Of the newest row.
+    Value(Expr),
+    /// Of rows known within so many microseconds, or all.
+    Measure(Measure, Option<i64>),
+}
+
+/// A view of a dataset.
+pub(super) struct View<'a> {
+    pub(super) params: &'a Params,
+    pub(super) table: InputTable<'a>,
+    /// The column of the instant at which a row happened.
+    pub(super) time: String,
+    /// Columns of two rows of one instant that say which is the later one.
+    pub(super) ties: Vec<String>,
+    pub(super) features: Vec<(String, Made)>,
+    pub(super) spec: DatasetSpec,
+}
+
+impl<'a> View<'a> {
+    /// Checks what is asked against the columns of the dataset.
+    pub(super) async fn of(session: &Session, params: &'a Params) -> Result<Self> {
+        let table = InputTable::open(session, NAME, &params.dataset).await?;
+        let declared = session.catalog().datasets.get(&params.dataset).map(|entry| &entry.spec);
+        let of_spec = declared.and_then(|spec| spec.time_column.clone());
+        let Some(time) = params.time_column.clone().or(of_spec) else {
+            let says = format!("expected a column: dataset {} declares none", params.dataset);
+            return Err(bad(NAME, "time_column", says));
+        };
+        for name in &params.entity {
+            table.check("entity", name, ENTITIES, is_entity)?;
+        }
+        let known = params.known_column.as_ref();
+        let instants = [("time_column", Some(&time)), ("known_column", known)];
+        let later = params.known_at.values().map(|column| ("known_at", Some(column)));
+        for (parameter, name) in instants.into_iter().chain(later) {
+            if let Some(name) = name {
+                table.check(parameter, name, "a timestamp or date", |of| of.is_temporal())?;
+            }
+        }
+        for name in params.known_at.keys() {
+            table.check("known_at", name, "a column", |_| true)?;
+        }
+        table.check_condition(session, "where", params.condition.as_deref()).await?;
+        let mut features = Vec::new();
+        let mut columns = Vec::new();
+        for name in &params.entity {
+            columns.push(entity_column(declared, &table, name)?);
+        }
+        columns.push(column(
+            AT,
+            ColumnType::Timestamp,
+            false,
+            "The instant from which on these values are known",
+        ));
+        for (name, feature) in &params.features {
+            let (made, column) = read(session, params, &table, name, feature).await?;
+            features.push((name.clone(), made));
+            columns.push(column);
+        }
+        columns.push(column(
+            EXPIRES,
+            ColumnType::Timestamp,
+            true,
+            "The instant from which on they count no more; null where they always do",
+        ));
+        columns.push(version());
+        let ties = declared.map(|spec| spec.key.clone()).unwrap_or_default();
+        let spec = spec(params, columns);
+        spec.check()?;
+        Ok(Self { params, table, time, ties, features, spec })
+    }
+}
+
+/// The dataset of a view, with what is known of its columns without the rows that it is made of.
+pub(super) fn spec(params: &Params, columns: Vec<ColumnSpec>) -> DatasetSpec {
+    let description = format!(
+        "Features of {} by {}, a row for each instant at which they change",
+        params.dataset,
+        params.entity.join(", ")
+    );
+    let made = of_sources(params.output.clone(), &description, [], Some(AT), columns);
+    let key = params.entity.iter().map(String::as_str).chain([AT]).map(str::to_owned).collect();
+    DatasetSpec { key, partition_by: Vec::new(), ..made }
+}
+
+fn entity_column(
+    declared: Option<&DatasetSpec>,
+    table: &InputTable<'_>,
+    name: &str,
+) -> Result<ColumnSpec> {
+    if let Some(column) = declared.and_then(|spec| spec.column(name)) {
+        return Ok(ColumnSpec { nullable: false, ..column.clone() });
+    }
+    let field = table.frame.schema().field_with_unqualified_name(name)?;
+    let kind = kind_of("entity", name, field.data_type())?;
+    Ok(column(name, kind, false, "The entity that the features are of"))
+}
+
+fn kind_of(parameter: &str, name: &str, found: &DataType) -> Result<ColumnType> {
+    let kind = match found {
+        DataType::Null => None,
+        found => ColumnType::from_arrow(found),
+    };
+    kind.ok_or_else(|| {
+        bad(NAME, parameter, format!("{name:?}: a dataset has no columns of type {found}"))
+    })
+}
+
+async fn read(
+    session: &Session,
+    params: &Params,
+    table: &InputTable<'_>,
+    name: &str,
+    feature: &Feature,
+) -> Result<(Made, ColumnSpec)> {
+    let fails = |error: engine::Error| bad(NAME, "features", format!("{name}: {error}"));
+    match feature {
+        Feature::Value(text) => {
+            let value = session.safe_expression(&params.dataset, text).await.map_err(fails)?;
+            let kind = kind_of("features", name, &value.get_type(table.frame.schema())?)?;
+            let unit = unit_of(session, &params.dataset, &value);
+            let about = format!("{text}, of the newest row");
+            Ok((Made::Value(value), ColumnSpec { unit, ..column(name, kind, true, &about) }))
+        }
+        Feature::Measure(OfRows { measure, window }) => {
+            let read = read_measure(session, NAME, &params.dataset, measure).map_err(fails)?;
+            if window.is_some()
+                && let Some(other) =
+                    aggregates(&read)?.iter().find(|of| !SLIDING.contains(&of.as_str()))
+            {
+                let says = format!(
+                    "{name}: {other} can't be kept while rows leave the window; expected one of {}, or no window",
+                    SLIDING.join(", ")
+                );
+                return Err(bad(NAME, "features", says));
+            }
+            let about = match window {
+                Some(window) => format!("{measure}, of the rows known within {window}"),
+                None => format!("{measure}, of all rows known"),
+            };
+            let column = ColumnSpec {
+                unit: read.spec.unit.clone(),
+                ..column(name, read.kind.clone(), true, &about)
+            };
+            Ok((Made::Measure(read, window.map(|window| window.micros())), column))
+        }
+    }
+}
+
+/// The unit of a column that is passed on as it is.
+fn unit_of(session: &Session, dataset: &DatasetName, value: &Expr) -> Option<String> {
+    let Expr::Column(column) = value else { return None };
+    let entry = session.catalog().datasets.get(dataset)?;
+    entry.spec.column(&column.name)?.unit.clone()
+}
+
+/// The names of the aggregates of a measure; one of different values is `count(DISTINCT)`.
+fn aggregates(measure: &Measure) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    measure.value(None, |aggregate| {
+        if let Expr::AggregateFunction(call) = &aggregate {
+            let name = call.func.name();
+            names.push(match call.params.distinct {
+                true => format!("{name}(DISTINCT)"),
+                false => name.to_owned(),
+            });
+        }
+        String::from("part")
+    })?;
+    Ok(names)
+}
