@@ -245,7 +245,7 @@ fn shown(mut values: Vec<f32>, columns: usize) -> Vec<f32> {
 }
 
 /// Weights by Glorot and Bengio 2010.
-fn layer(from: usize, to: usize, random: &mut Random) -> DenseLayer {
+pub(crate) fn layer(from: usize, to: usize, random: &mut Random) -> DenseLayer {
     let limit = (6.0 / (from + to) as f32).sqrt();
     ((0..from * to).map(|_| limit * random.signed()).collect(), vec![0.0; to])
 }

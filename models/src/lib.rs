@@ -39,6 +39,7 @@ mod encoder;
 mod error;
 mod evaluation;
 mod folder;
+mod foresight;
 mod hash;
 mod known;
 mod ngram;
@@ -74,6 +75,7 @@ pub use evaluation::{
     scope_report, scores,
 };
 pub use folder::{ArtifactFiles, Origin, TrainedOrigin, WEIGHTS_BYTES_MAX, read_card};
+pub use foresight::{ForesightNetwork, ForesightOptions, ForesightRows, Foretold};
 pub use hash::Sha256Hash;
 pub use known::{ALL_MINILM_L6_V2, KnownFile, KnownModel, KnownWheel, known_models};
 pub use ngram::{NGRAM, NgramEmbedder, NgramOptions};

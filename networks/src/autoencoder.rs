@@ -13,7 +13,7 @@ use crate::on::{numbers, rows};
 type Diff = Autodiff<Flex>;
 
 /// What a rectifier lets through below zero.
-const SLOPE: f64 = 0.1;
+pub(crate) const SLOPE: f64 = 0.1;
 
 /// `x W + b`: `W`, row by row, `[in, out]`, and `b`, `[out]`.
 pub type DenseLayer = (Vec<f32>, Vec<f32>);
@@ -61,7 +61,7 @@ fn input<B: Backend>(layers: &[DenseLayer], values: Vec<f32>) -> Tensor<B, 2> {
     rows(values, columns, &Default::default())
 }
 
-fn tensors<B: Backend>((weight, bias): &DenseLayer) -> (Tensor<B, 2>, Tensor<B, 2>) {
+pub(crate) fn tensors<B: Backend>((weight, bias): &DenseLayer) -> (Tensor<B, 2>, Tensor<B, 2>) {
     let (size, device) = (bias.len(), Default::default());
     (rows(weight.clone(), size, &device), rows(bias.clone(), size, &device))
 }

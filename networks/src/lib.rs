@@ -15,6 +15,7 @@ mod bert;
 mod cpu;
 mod device;
 mod error;
+mod foresight;
 mod on;
 
 pub use autoencoder::{DenseLayer, autoencode, autoencoder_gradients};
@@ -24,4 +25,5 @@ pub use bert::{
 pub use cpu::cpu;
 pub use device::{Adapters, Device, Learner, Matrix, Network, Parameter, Pass};
 pub use error::{Error, Result};
+pub use foresight::{Truth, foresee, foresight_gradients};
 pub use on::On;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::process::{Log, Trace};
 
-/// An activity is final where in at least this part of its occurrences nothing comes after it.
+/// An activity is final where in at least this part of its occurrences nothing else comes after it.
 const FINAL_SHARE: f64 = 0.95;
 /// Occurrences below which nothing is said of an activity.
 const FINAL_LEAST: u64 = 5;
@@ -18,7 +18,7 @@ const USUAL: f64 = 0.95;
 pub enum Rule {
     /// Its last activity is one of those that were named.
     Given,
-    /// Its last activity is one after which nearly nothing came in cases that are quiet.
+    /// Its last activity is one after which hardly anything else came in cases that are quiet.
     Learned,
     /// Nothing came for longer than usual; there are no such activities.
     Quiet,
@@ -66,25 +66,30 @@ impl Ending {
     }
 
     fn learn(&mut self, log: &Log) {
-        // Of each activity how often it is there, and how often it is the last one.
+        // Of each activity how often it is there, and how often nothing else comes after it.
         let mut counts = vec![(0u64, 0u64); log.activities.len()];
-        let mut cases = 0u64;
+        let (mut cases, mut lasts) = (0u64, vec![0u64; counts.len()]);
         for trace in log.traces().filter(|trace| self.is_quiet(trace)) {
             cases += 1;
-            for activity in trace.activities() {
-                if let Some(count) = counts.get_mut(activity as usize) {
-                    count.0 += 1;
-                }
+            let last = trace.events.last().map(|last| last.activity);
+            if let Some(count) = last.and_then(|last| lasts.get_mut(last as usize)) {
+                *count += 1;
             }
-            let last = trace.events.last().and_then(|last| counts.get_mut(last.activity as usize));
-            if let Some(count) = last {
-                count.1 += 1;
+            let mut is_end = true;
+            for event in trace.events.iter().rev() {
+                // What is done again and nothing else, such as its start and its end, ends a case, too.
+                is_end &= Some(event.activity) == last;
+                if let Some(count) = counts.get_mut(event.activity as usize) {
+                    count.0 += 1;
+                    count.1 += u64::from(is_end);
+                }
             }
         }
         let is_final = |(all, last): &(u64, u64)| {
             *all >= FINAL_LEAST && *last as f64 >= FINAL_SHARE * *all as f64
         };
-        let ended: u64 = counts.iter().filter(|count| is_final(count)).map(|count| count.1).sum();
+        let ended = counts.iter().zip(&lasts).filter(|(count, _)| is_final(count));
+        let ended: u64 = ended.map(|(_, last)| last).sum();
         if ended > 0 && ended as f64 >= ENDED_SHARE * cases as f64 {
             let finals = (0..).zip(&counts).filter(|(_, count)| is_final(count));
             (self.rule, self.finals) = (Rule::Learned, finals.map(|(number, _)| number).collect());

@@ -35,7 +35,13 @@ pub struct Compared {
 impl Compared {
     /// The first beside the second.
     pub fn turned(self) -> Self {
-        Self { difference: -self.difference, lower: -self.upper, upper: -self.lower }
+        // Not the negative, which zero has, too.
+        let turned = |of: f64| 0.0 - of;
+        Self {
+            difference: turned(self.difference),
+            lower: turned(self.upper),
+            upper: turned(self.lower),
+        }
     }
 }
 
