@@ -12,7 +12,7 @@
 mod mine;
 mod output;
 mod params;
-mod read;
+pub(crate) mod read;
 #[cfg(test)]
 mod tests;
 
@@ -84,7 +84,7 @@ impl Job for Processes {
         params: &'a Value,
     ) -> BoxFuture<'a, Result<Vec<DatasetSpec>>> {
         Box::pin(async move {
-            read::check(session, &Self::params(params)?).await?;
+            read::check(session, &Self::params(params)?.log()).await?;
             self.outputs(params)
         })
     }
@@ -97,7 +97,7 @@ impl Job for Processes {
         Box::pin(async move {
             let params = Self::params(params)?;
             let mut stage = ctx.stage("read");
-            let read = read::read(ctx, &params, &mut stage).await?;
+            let read = read::read(ctx, &params.log(), &mut stage).await?;
             stage.record.rows_out = read.log.len() as u64;
             stage.finish();
             ctx.progress(0.3);

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::NAME;
+use super::read::EventColumns;
 use crate::parameters::{bad, check_outputs, dataset_name};
 
 /// Bytes of a model that is given, at most.
@@ -81,6 +82,21 @@ impl Default for Params {
 }
 
 impl Params {
+    /// The event log that is read.
+    pub(super) fn log(&self) -> EventColumns<'_> {
+        EventColumns {
+            job: NAME,
+            dataset: &self.dataset,
+            case: &self.case_column,
+            activity: &self.activity_column,
+            start: self.start_column.as_deref(),
+            end: self.end_column.as_deref(),
+            resource: self.resource_column.as_deref(),
+            condition: self.condition.as_deref(),
+            success: None,
+        }
+    }
+
     /// Checks what the types can't.
     pub(super) fn check(&self) -> Result<()> {
         if self.start_column.is_none() && self.end_column.is_none() {
