@@ -146,6 +146,11 @@ test-otlp: build ## spans of agents by OpenTelemetry's own exporter: each value 
 test-processes: build ## the job `processes` on real event logs, beside pm4py
 	tests/peers/run-processes.sh
 
+.PHONY: test-predictions
+test-predictions: build ## the job `predictions` on real event logs, beside pandas and scikit-learn; 100 made worlds in which a step helps, or none does
+	COLONNADE_WORLDS=$${COLONNADE_WORLDS:-100} $(TOGETHER) --package analysis --lib foresight:: -- --nocapture
+	tests/peers/run-predictions.sh
+
 .PHONY: test-costs
 test-costs: build ## the job `costs` on real traces and every model of LiteLLM's list, beside litellm and pandas
 	tests/peers/run-costs.sh

@@ -559,6 +559,7 @@ fn no_page_has_examples_that_nobody_tries() {
         "docs/forecast.md",
         "docs/trends.md",
         "docs/processes.md",
+        "docs/predictions.md",
         "docs/agents.md",
         "docs/costs.md",
         "docs/reconcile.md",

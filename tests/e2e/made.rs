@@ -87,6 +87,38 @@ pub fn calls() -> String {
     rows
 }
 
+/// So many minutes after the year 2026 began, within its first months.
+fn instant(minutes: u32) -> String {
+    let (mut day, of_day) = (minutes / 1_440, minutes % 1_440);
+    let mut month = 1;
+    for days in [31, 28, 31, 30, 31] {
+        if day < days {
+            break;
+        }
+        (day, month) = (day - days, month + 1);
+    }
+    format!("2026-{month:02}-{:02}T{:02}:{:02}:00Z", day + 1, of_day / 60, of_day % 60)
+}
+
+/// 197 tickets that are done, of which all that are escalated are solved, and few others; three wait for what comes after the reply.
+pub fn helpdesk() -> String {
+    let mut rows = String::from("case_id,activity,started_at,ended_at,resource\n");
+    for ticket in 0..200_u32 {
+        let mut push = |activity: &str, minute: u32, who: &str| {
+            let at = instant(ticket * 60 + minute);
+            rows.push_str(&format!("t{ticket},{activity},{at},{at},{who}\n"));
+        };
+        push("open", 0, "");
+        push("reply", 10, "ann");
+        if ticket < 197 {
+            push(["escalate", "refund", "wait"][(ticket % 3) as usize], 370, "bob");
+            let is_solved = ticket % 3 == 0 || ticket % 12 == 4;
+            push(if is_solved { "solved" } else { "closed" }, 380, "bob");
+        }
+    }
+    rows
+}
+
 /// Two tries of each of 40 tasks by two agents, of which the new one always solves them and the old one at its first try.
 pub fn trials() -> String {
     let mut rows = String::from("agent,task,kind,solved,seconds\n");

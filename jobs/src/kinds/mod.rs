@@ -19,6 +19,7 @@ mod generated;
 pub mod insights;
 pub mod maintain;
 pub mod metric;
+pub mod predictions;
 pub mod processes;
 pub mod promote;
 pub mod reconcile;
@@ -62,6 +63,7 @@ static KINDS: LazyLock<Jobs> = LazyLock::new(|| {
         Arc::new(insights::Insights),
         Arc::new(maintain::Maintain),
         Arc::new(metric::Metric),
+        Arc::new(predictions::Predictions),
         Arc::new(processes::Processes),
         Arc::new(promote::Promote),
         Arc::new(reconcile::Reconcile),

@@ -19,6 +19,30 @@ async fn the_examples_of_the_page_on_processes_answer() {
 }
 
 #[tokio::test]
+async fn the_examples_of_the_page_on_predictions_answer() {
+    let mut reader = Reader::new(&[], &[]);
+    std::fs::write(reader.file("orders.csv"), made::orders()).unwrap();
+    std::fs::write(reader.file("helpdesk.csv"), made::helpdesk()).unwrap();
+    reader.types("setup", "colonnade ingest workflow_steps orders.csv").await;
+    reader.types("setup", "colonnade ingest helpdesk helpdesk.csv --create").await;
+    reader.read("docs/predictions.md").await;
+    let query = "{ casePredictions(where: {source: {eq: \"helpdesk\"}}, orderBy: [{caseId: ASC}]) \
+                 { nodes { caseId lastActivity suggestedActivity suggestionCases suggestionSuccess otherwiseCases } } \
+                 predictionAccuracy(where: {source: {eq: \"helpdesk\"}, isChosen: {eq: true}}) { nodes { target cases } } }";
+    let found = reader.served().await.data(query).await;
+    let open = |case: &str| {
+        json!({
+            "caseId": case, "lastActivity": "reply", "suggestedActivity": "escalate",
+            "suggestionCases": "66", "suggestionSuccess": 1.0, "otherwiseCases": "131",
+        })
+    };
+    let expected = json!([open("t197"), open("t198"), open("t199")]);
+    assert_eq!(found["casePredictions"]["nodes"], expected, "{found}");
+    let targets = found["predictionAccuracy"]["nodes"].as_array().unwrap();
+    assert!(targets.len() == 3 && targets.iter().all(|of| of["cases"] == "39"), "{found}");
+}
+
+#[tokio::test]
 async fn the_examples_of_the_page_on_costs_answer() {
     let mut reader = Reader::new(&[], &[]);
     std::fs::write(reader.file("calls.csv"), made::calls()).unwrap();
