@@ -151,6 +151,10 @@ test-predictions: build ## the job `predictions` on real event logs, beside pand
 	COLONNADE_WORLDS=$${COLONNADE_WORLDS:-100} $(TOGETHER) --package analysis --lib foresight:: -- --nocapture
 	tests/peers/run-predictions.sh
 
+.PHONY: test-features
+test-features: build ## the jobs `features` and `training_set` and reads by entity, of a million entities, beside Feast and pandas
+	tests/peers/run-features.sh
+
 .PHONY: test-costs
 test-costs: build ## the job `costs` on real traces and every model of LiteLLM's list, beside litellm and pandas
 	tests/peers/run-costs.sh

@@ -20,11 +20,14 @@ pub mod audit;
 mod control;
 mod definitions;
 mod expected;
+mod feature_views;
 pub mod insight_feedback;
 mod job;
+mod kept;
 mod keys;
 mod kinds;
 mod metrics;
+pub mod online;
 mod parameters;
 mod partition;
 mod pipelines;
@@ -46,15 +49,17 @@ pub use analysis::series::{Season, Span};
 pub use control::DeviceRoom;
 pub use definitions::DEFINITIONS_TEXT_MAX_BYTES;
 pub use expected::expected_datasets;
+pub use feature_views::{FeatureView, FeatureViewState};
 pub use job::{Estimate, InputSize, Job, Outcome};
+pub use kept::{Defined, Kept, KeptParams, KeptState};
 pub use keys::{
     Admitted, ApiKeyState, CreatedKey, KEY_BEGINS, KEYS_LISTED_MAX, KeyRequest, KeyRing, KeyState,
     has_had_keys, prefix_of, require_keys_for,
 };
 pub use kinds::export::Exports;
 pub use kinds::{
-    Jobs, anomalies, correlate, duplicates, embed, embedder_train, explain, forecast, insights,
-    kind, kinds, metric, promote, trends, triage, triage_train, vector_index,
+    Jobs, anomalies, correlate, duplicates, embed, embedder_train, explain, features, forecast,
+    insights, kind, kinds, metric, promote, trends, triage, triage_train, vector_index,
 };
 pub use metrics::{MetricDefinition, MetricState};
 pub use partition::Partition;

@@ -63,7 +63,13 @@ async fn get(view: &str, entity: &[String], settings: &Settings, output: &Output
             return Err(Error::user(Code::BadInput, format!("{name:?} stands there twice")));
         }
     }
-    let request = OnlineRequest { view, features: None, entities: vec![named], now: Utc::now() };
+    let request = OnlineRequest {
+        view,
+        features: None,
+        entities: vec![named],
+        now: Utc::now(),
+        bytes_max: usize::MAX,
+    };
     let who = settings.principal()?;
     let engine = open_to_read(settings).await?;
     let read = async {

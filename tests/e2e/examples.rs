@@ -130,7 +130,7 @@ impl Reader {
             self.types(place, &format!("colonnade pipeline apply --check pipelines/{file}")).await;
             return;
         }
-        for file in ["alerts.toml", "metrics.toml"] {
+        for file in ["alerts.toml", "features.toml", "metrics.toml"] {
             if text.starts_with(&format!("# {file}")) {
                 std::fs::write(self.file(file), text).unwrap();
                 return;
@@ -565,6 +565,7 @@ fn no_page_has_examples_that_nobody_tries() {
         "docs/reconcile.md",
         "docs/routing.md",
         "docs/drift.md",
+        "docs/features.md",
         "docs/otlp.md",
         "docs/anomalies.md",
         "docs/correlate.md",

@@ -100,6 +100,19 @@ fn instant(minutes: u32) -> String {
     format!("2026-{month:02}-{:02}T{:02}:{:02}:00Z", day + 1, of_day / 60, of_day % 60)
 }
 
+/// Purchases of three customers, one a day; every tenth came a month late.
+pub fn purchases() -> String {
+    let mut rows = String::from("customer,at,arrived,amount,status\n");
+    for day in 0..90 {
+        let date = |day: u32| instant(day * 1_440);
+        let (at, late) = (date(day), if day % 10 == 9 { 30 } else { 0 });
+        let status = if day % 5 == 0 { "open" } else { "paid" };
+        let arrived = date(day + late);
+        rows.push_str(&format!("c{},{at},{arrived},{}.5,{status}\n", day % 3, day));
+    }
+    rows
+}
+
 /// 197 tickets that are done, of which all that are escalated are solved, and few others; three wait for what comes after the reply.
 pub fn helpdesk() -> String {
     let mut rows = String::from("case_id,activity,started_at,ended_at,resource\n");

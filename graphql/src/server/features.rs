@@ -86,7 +86,8 @@ async fn answered(app: &App, view: &str, mut request: Request, ids: &RequestIds)
     let service = &app.0.service.0;
     let session = service.engine.session(&who, &[]).await?;
     let Asked { entities, features } = asked;
-    let request = OnlineRequest { view, features, entities, now: Utc::now() };
+    let bytes_max = limits.answer_bytes_max;
+    let request = OnlineRequest { view, features, entities, now: Utc::now(), bytes_max };
     let found = service.runner.online(&who, &session, &request).await?;
     let rows = found.rows.join(",");
     Ok(format!("{{\"view\":\"{}\",\"version\":{},\"rows\":[{rows}]}}", request.view, found.version))

@@ -13,6 +13,7 @@ pub mod embedder_train;
 pub mod exec;
 pub mod explain;
 pub mod export;
+pub mod features;
 pub mod forecast;
 #[cfg(test)]
 mod generated;
@@ -26,6 +27,7 @@ pub mod reconcile;
 pub mod report;
 pub mod routing;
 pub mod sql;
+pub mod training_set;
 pub mod trends;
 pub mod triage;
 pub mod triage_train;
@@ -59,6 +61,7 @@ static KINDS: LazyLock<Jobs> = LazyLock::new(|| {
         Arc::new(embedder_train::EmbedderTrain),
         Arc::new(explain::Explain),
         Arc::new(export::Export),
+        Arc::new(features::Features),
         Arc::new(forecast::Forecast),
         Arc::new(insights::Insights),
         Arc::new(maintain::Maintain),
@@ -70,6 +73,7 @@ static KINDS: LazyLock<Jobs> = LazyLock::new(|| {
         Arc::new(report::Report),
         Arc::new(routing::Routing),
         Arc::new(sql::Sql),
+        Arc::new(training_set::TrainingSet),
         Arc::new(trends::Trends),
         Arc::new(triage::Triage),
         Arc::new(triage_train::TriageTrain),

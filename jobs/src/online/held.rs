@@ -7,12 +7,13 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt32Arr
 use arrow::compute::{CastOptions, cast, cast_with_options, interleave, take_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
+use chrono::{DateTime, Utc};
 use datafusion::functions_window::expr_fn::lead;
 use datafusion::logical_expr::{Expr, ExprFunctionExt, ident};
 use datafusion::prelude::DataFrame;
 use datasets::DatasetSpec;
 use datasets::encode::JsonRows;
-use engine::{Code, Error, Result, Version, did_you_mean};
+use engine::{Code, DatasetEntry, Error, Result, Version, did_you_mean};
 use hashbrown::HashTable;
 use serde_json::{Map, Value};
 
@@ -29,10 +30,15 @@ const ENTITY_BYTES: usize = 40;
 /// Columns of a view that are no features.
 const VERSION: &str = "source_version";
 
+/// Rows that were put together.
+pub(super) struct Packed(Vec<RecordBatch>);
+
 /// The newest rows of a view.
 pub(super) struct Held {
     version: Version,
     spec: DatasetSpec,
+    /// When the dataset was made: another one of its name may have the same versions.
+    made_at: Option<DateTime<Utc>>,
     schema: SchemaRef,
     /// Places of the entity's columns, of the instant and of the one at which a row counts no more.
     entity: Vec<usize>,
@@ -55,13 +61,14 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Nothing, of a view of this spec.
+    /// Nothing yet, of a view.
     pub(super) fn of(
-        spec: &DatasetSpec,
+        entry: &DatasetEntry,
         version: Version,
         entity: &[String],
         time: &str,
     ) -> Result<Self> {
+        let spec = &entry.spec;
         let schema = spec.arrow_schema();
         let place = |name: &str| schema.index_of(name).map_err(Error::from);
         let entity = entity.iter().map(|name| place(name)).collect::<Result<Vec<_>>>()?;
@@ -78,6 +85,7 @@ impl Held {
         Ok(Self {
             version,
             spec: spec.clone(),
+            made_at: entry.created_at,
             entity,
             time,
             expires,
@@ -105,9 +113,9 @@ impl Held {
         self.version = version;
     }
 
-    /// Whether its columns are those of a spec.
-    pub(super) fn is_of(&self, spec: &DatasetSpec) -> bool {
-        self.spec == *spec
+    /// Whether it is of this dataset, and has its columns.
+    pub(super) fn is_of(&self, entry: &DatasetEntry) -> bool {
+        self.spec == entry.spec && self.made_at == entry.created_at
     }
 
     /// How many entities there are.
@@ -212,26 +220,39 @@ impl Held {
         self.batches.push(batch);
     }
 
-    /// Puts the rows that are the newest together, and lets go of the others, where there are many of these, or many batches.
-    pub(super) fn pack_if_worn(&mut self) -> Result<()> {
+    /// The rows that are the newest put together, where there are many others beside them, or many batches.
+    pub(super) fn packed_if_worn(&self) -> Result<Option<Packed>> {
         let is_worn = self.batches.len() > BATCHES_MAX
             || self.batch_rows > 2 * self.places.len() + BATCH_ROWS;
-        if is_worn { self.pack() } else { Ok(()) }
+        is_worn.then(|| self.packed()).transpose()
     }
 
-    pub(super) fn pack(&mut self) -> Result<()> {
+    pub(super) fn packed(&self) -> Result<Packed> {
         let all: Vec<usize> = (0..self.schema.fields().len()).collect();
-        let mut packed = Vec::new();
-        for places in self.places.chunks(BATCH_ROWS) {
-            packed.push(self.gathered(places, &all)?);
-        }
+        let batches = self.places.chunks(BATCH_ROWS).map(|places| self.gathered(places, &all));
+        Ok(Packed(batches.collect::<Result<_>>()?))
+    }
+
+    /// Lets go of all rows but these, which are made of them.
+    pub(super) fn put(&mut self, Packed(packed): Packed) {
         for (at, place) in self.places.iter_mut().enumerate() {
             *place = ((at / BATCH_ROWS) as u32, (at % BATCH_ROWS) as u32);
         }
         self.batches.clear();
         (self.batch_bytes, self.batch_rows) = (0, 0);
         packed.into_iter().for_each(|batch| self.push(batch));
-        Ok(())
+    }
+
+    /// The keys of rows: their entities and instants.
+    pub(super) fn keys(&self, batch: &RecordBatch) -> Result<Vec<Vec<u8>>> {
+        let entity = self.converter.convert_columns(&self.columns(batch, &self.entity)?)?;
+        let time = self.columns(batch, &[self.time])?;
+        let time = RowConverter::new(vec![SortField::new(
+            self.schema.field(self.time).data_type().clone(),
+        )])?
+        .convert_columns(&time)?;
+        let key = |row| [entity.row(row).as_ref(), time.row(row).as_ref()].concat();
+        Ok((0..batch.num_rows()).map(key).collect())
     }
 
     /// These columns of the rows at these places.
@@ -262,7 +283,17 @@ impl Held {
     pub(super) fn read(&self, request: &OnlineRequest) -> Result<OnlineRows> {
         let features = match &request.features {
             None => self.features.clone(),
-            Some(names) => names.iter().map(|name| self.feature(name)).collect::<Result<_>>()?,
+            Some(names) => {
+                for (at, name) in names.iter().enumerate() {
+                    if names.iter().take(at).any(|other| other == name) {
+                        let says = format!("features: {name:?} stands there twice");
+                        return Err(Error::user(Code::BadInput, says));
+                    }
+                    // More than there are do not come this far.
+                    self.feature(name)?;
+                }
+                names.iter().map(|name| self.feature(name)).collect::<Result<_>>()?
+            }
         };
         let names = self.names_of(&request.entities)?;
         let found: Vec<Option<usize>> = names.iter().map(|name| self.find(name)).collect();
@@ -290,7 +321,7 @@ impl Held {
             .collect();
         let nothing = Value::Object(nothing).to_string();
         let mut rows = Vec::with_capacity(found.len());
-        let mut row = 0;
+        let (mut row, mut bytes) = (0, 0);
         for (entity, found) in request.entities.iter().zip(found) {
             let entity = Value::Object(entity.clone());
             let mut text = format!("{{\"entity\":{entity},");
@@ -313,6 +344,14 @@ impl Held {
             }
             row += usize::from(found.is_some());
             text.push('}');
+            bytes += text.len();
+            if bytes > request.bytes_max {
+                let says = format!(
+                    "expected an answer of at most {} bytes, found more; ask for fewer entities or features",
+                    request.bytes_max
+                );
+                return Err(Error::user(Code::LimitExceeded, says));
+            }
             rows.push(text);
         }
         Ok(OnlineRows { version: self.version, rows })
@@ -427,7 +466,7 @@ pub(super) fn newest(frame: DataFrame, time: &str, entity: &[String]) -> Result<
     const NEXT: &str = "_next";
     let columns: Vec<Expr> =
         frame.schema().fields().iter().map(|field| ident(field.name())).collect();
-    let next = lead(ident(time), None, None)
+    let next = lead(ident(time), Some(1), None)
         .partition_by(entity.iter().map(ident).collect())
         .order_by(vec![ident(time).sort(true, false)])
         .build()?;

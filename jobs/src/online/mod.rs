@@ -13,18 +13,21 @@ mod held;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arrow::array::RecordBatch;
 use chrono::{DateTime, Utc};
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Code, Engine, Error, Principal, Result, Session, TenantId, Version, did_you_mean};
+use engine::{
+    Code, DatasetEntry, Engine, Error, Principal, Result, Session, TenantId, Version, did_you_mean,
+};
 use futures::StreamExt;
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 
 use held::Held;
 
@@ -46,6 +49,8 @@ pub struct OnlineRequest {
     pub entities: Vec<Map<String, Value>>,
     /// When they are asked for: what counts no more then is not told.
     pub now: DateTime<Utc>,
+    /// Bytes of the answer, at most.
+    pub bytes_max: usize,
 }
 
 /// Features as they are now.
@@ -73,12 +78,21 @@ pub struct Skew {
 }
 
 /// What this process holds of feature views.
-pub struct Online {
+pub struct Online(Arc<Views>);
+
+type Key = (TenantId, DatasetName);
+
+struct Views {
     bytes_max: usize,
-    views: Mutex<HashMap<(TenantId, DatasetName), Arc<Slot>>>,
+    by_key: Mutex<HashMap<Key, Arc<Slot>>>,
     /// Counts uses.
     clock: AtomicU64,
+    /// Views that are read as a whole at a time.
+    loading: Semaphore,
 }
+
+/// Views that are read as a whole at a time: each may take what all may.
+const LOADING_MAX: usize = 2;
 
 #[derive(Default)]
 struct Slot {
@@ -86,12 +100,26 @@ struct Slot {
     refreshing: AsyncMutex<()>,
     held: RwLock<Option<Held>>,
     used: AtomicU64,
+    /// What did not fit: a version of a dataset that was made then.
+    too_large: Mutex<Option<(Version, Option<DateTime<Utc>>)>>,
+}
+
+impl Slot {
+    fn is_fresh(&self, entry: &DatasetEntry, version: Version) -> bool {
+        let held = self.held.read();
+        held.as_ref().is_some_and(|held| held.version() >= version && held.is_of(entry))
+    }
 }
 
 impl Online {
     /// Nothing yet, and at most so many bytes.
     pub fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, views: Mutex::default(), clock: AtomicU64::new(0) }
+        Self(Arc::new(Views {
+            bytes_max,
+            by_key: Mutex::default(),
+            clock: AtomicU64::new(0),
+            loading: Semaphore::new(LOADING_MAX),
+        }))
     }
 
     /// Reads. `session` was opened by who asks.
@@ -124,8 +152,9 @@ impl Online {
         view: &DatasetName,
     ) -> Result<Skew> {
         let slot = self.fresh(engine, who, session, view).await?;
-        let spec = spec_of(session, view)?;
-        let (time, entity) = key_of(view, spec)?;
+        // One at a time, and while nothing is taken in.
+        let _alone = slot.refreshing.lock().await;
+        let (time, entity) = key_of(view, &entry_of(session, view)?.spec)?;
         let newest = held::newest(session.table(view).await?, time, entity)?;
         let mut rows = session.stream(newest).await?;
         let mut skew = Skew {
@@ -166,8 +195,8 @@ impl Online {
         session: &Session,
         view: &DatasetName,
     ) -> Result<Arc<Slot>> {
-        let spec = spec_of(session, view)?;
-        let (time, entity) = key_of(view, spec)?;
+        let entry = entry_of(session, view)?;
+        key_of(view, &entry.spec)?;
         if !session.grants().sees_whole(view) || session.grants().has_masks(view) {
             let says = format!(
                 "{view}: it is read by entity by those alone who see all of it; a query shows the part that is seen"
@@ -176,105 +205,36 @@ impl Online {
         }
         let version = session.version(view).unwrap_or_default();
         let key = (who.tenant.clone(), view.clone());
-        let slot = Arc::clone(self.views.lock().entry(key.clone()).or_default());
-        slot.used.store(self.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
-        let is_fresh = |slot: &Slot| {
-            slot.held
-                .read()
-                .as_ref()
-                .is_some_and(|held| held.version() >= version && held.is_of(spec))
-        };
-        if is_fresh(&slot) {
+        let views = &self.0;
+        let slot = Arc::clone(views.by_key.lock().entry(key.clone()).or_default());
+        slot.used.store(views.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        if slot.is_fresh(entry, version) {
             return Ok(slot);
         }
-        let alone = Arc::clone(&slot);
-        let _alone = alone.refreshing.lock().await;
-        if is_fresh(&slot) {
-            return Ok(slot);
-        }
-        let before = slot.held.read().as_ref().filter(|held| held.is_of(spec)).map(Held::version);
-        let taken_in = match before {
-            Some(before) => {
-                self.take_in(engine, who, session, view, &slot, before, version).await?
-            }
-            None => false,
+        let taking = Taking {
+            engine: engine.clone(),
+            who: who.clone(),
+            session: session.clone(),
+            key,
+            slot: Arc::clone(&slot),
+            views: Arc::clone(views),
         };
-        if !taken_in {
-            let mut held = Held::of(spec, version, entity, time)?;
-            let mut rows = session.stream(session.table(view).await?).await?;
-            while let Some(batch) = rows.next().await.transpose()? {
-                held.add(&batch)?;
-                self.require_room(view, held.bytes())?;
-            }
-            held.pack()?;
-            *slot.held.write() = Some(held);
-        }
-        self.make_room(&key, &slot);
+        // A task of its own: who asked may give up, and the next one would begin again.
+        let task = tokio::spawn(async move { taking.in_turn().await });
+        task.await.map_err(|e| Error::internal(format!("reading features: {e}")))??;
         Ok(slot)
     }
+}
 
-    /// Adds what came since a version; false where rows went, or that version is gone.
-    #[expect(clippy::too_many_arguments, reason = "one place asks")]
-    async fn take_in(
-        &self,
-        engine: &Engine,
-        who: &Principal,
-        session: &Session,
-        view: &DatasetName,
-        slot: &Slot,
-        from: Version,
-        to: Version,
-    ) -> Result<bool> {
-        let changes = match engine.changes(who, view, from, to).await {
-            Err(error) if error.code() == Code::NotFound => return Ok(false),
-            changes => changes?,
-        };
-        let mut removed = session.stream(changes.removed).await?;
-        while let Some(batch) = removed.next().await.transpose()? {
-            if batch.num_rows() > 0 {
-                return Ok(false);
-            }
-        }
-        let mut added = session.stream(changes.added).await?;
-        let mut batches = Vec::new();
-        while let Some(batch) = added.next().await.transpose()? {
-            batches.push(batch);
-        }
-        let mut held = slot.held.write();
-        let Some(held) = held.as_mut() else { return Ok(false) };
-        for batch in &batches {
-            held.add(batch)?;
-        }
-        self.require_room(view, held.bytes())?;
-        held.pack_if_worn()?;
-        held.is_at(to);
-        Ok(true)
-    }
-
-    fn require_room(&self, view: &DatasetName, bytes: usize) -> Result<()> {
-        if bytes <= self.bytes_max {
-            return Ok(());
-        }
-        let says = format!(
-            "{view}: its entities take more than the {} bytes that are for reads by entity, a part of the setting `memory`; take more, or \
-             ask by a query",
-            self.bytes_max
-        );
-        Err(Error::user(Code::ResourcesExhausted, says))
-    }
-
-    /// Lets go of the views that were asked for longest ago until all fit beside `kept`.
-    fn make_room(&self, kept: &(TenantId, DatasetName), slot: &Slot) {
+impl Views {
+    /// Lets go of the views that were asked for longest ago until all fit beside so many bytes of `kept`.
+    fn make_room(&self, kept: &Key, taken: usize) {
         let bytes = |slot: &Slot| slot.held.read().as_ref().map_or(0, Held::bytes);
-        let mut views = self.views.lock();
-        let mut taken: usize = bytes(slot);
-        taken += views
-            .iter()
-            .filter(|(key, _)| *key != kept)
-            .map(|(_, slot)| bytes(slot))
-            .sum::<usize>();
+        let mut views = self.by_key.lock();
+        let others = views.iter().filter(|(key, _)| *key != kept);
+        let mut taken = taken + others.map(|(_, slot)| bytes(slot)).sum::<usize>();
         while taken > self.bytes_max {
-            let others = views.iter().filter(|(key, _)| *key != kept);
+            let others = views.iter().filter(|(key, slot)| *key != kept && bytes(slot) > 0);
             let oldest = others.min_by_key(|(_, slot)| slot.used.load(Ordering::Relaxed));
             let Some(key) = oldest.map(|(key, _)| key.clone()) else { return };
             taken -= views.remove(&key).map_or(0, |slot| bytes(&slot));
@@ -282,10 +242,146 @@ impl Online {
     }
 }
 
+/// What is taken in for a view that is behind.
+struct Taking {
+    engine: Engine,
+    who: Principal,
+    session: Session,
+    key: Key,
+    slot: Arc<Slot>,
+    views: Arc<Views>,
+}
+
+impl Taking {
+    async fn in_turn(&self) -> Result<()> {
+        let Self { session, key: (_, view), slot, .. } = self;
+        let entry = entry_of(session, view)?;
+        let version = session.version(view).unwrap_or_default();
+        let _alone = slot.refreshing.lock().await;
+        if slot.is_fresh(entry, version) {
+            return Ok(());
+        }
+        // What did not fit is not read again until it is another.
+        if *slot.too_large.lock() == Some((version, entry.created_at)) {
+            return Err(self.too_large());
+        }
+        let before = slot.held.read().as_ref().filter(|held| held.is_of(entry)).map(Held::version);
+        if let Some(before) = before.filter(|before| *before < version)
+            && self.added(before, version).await?
+        {
+            return Ok(());
+        }
+        self.all(entry, version).await
+    }
+
+    async fn all(&self, entry: &DatasetEntry, version: Version) -> Result<()> {
+        let Self { session, key: (_, view), slot, views, .. } = self;
+        let loading = views.loading.acquire().await;
+        let _loading = loading.map_err(|e| Error::internal(format!("reading features: {e}")))?;
+        let (time, entity) = key_of(view, &entry.spec)?;
+        *slot.held.write() = None;
+        let mut held = Held::of(entry, version, entity, time)?;
+        let mut rows = session.stream(session.table(view).await?).await?;
+        while let Some(batch) = rows.next().await.transpose()? {
+            held.add(&batch)?;
+            if let Some(packed) = held.packed_if_worn()? {
+                held.put(packed);
+            }
+            self.require_room(held.bytes(), entry, version)?;
+        }
+        let packed = held.packed()?;
+        held.put(packed);
+        *slot.held.write() = Some(held);
+        Ok(())
+    }
+
+    /// Adds what came since a version; false where rows went and no others took their place, or that version is gone.
+    async fn added(&self, from: Version, to: Version) -> Result<bool> {
+        let Self { engine, who, session, key: (_, view), slot, .. } = self;
+        let entry = entry_of(session, view)?;
+        let changes = match engine.changes(who, view, from, to).await {
+            Err(error) if error.code() == Code::NotFound => return Ok(false),
+            changes => changes?,
+        };
+        let mut gone: HashSet<Vec<u8>> = HashSet::new();
+        let mut bytes = 0;
+        let keys = |batch: &RecordBatch| match slot.held.read().as_ref() {
+            Some(held) => held.keys(batch).map(Some),
+            None => Ok(None),
+        };
+        let mut removed = session.stream(changes.removed).await?;
+        while let Some(batch) = removed.next().await.transpose()? {
+            let Some(keys) = keys(&batch)? else { return Ok(false) };
+            bytes += keys.iter().map(|key| key.len() + size_of::<Vec<u8>>()).sum::<usize>();
+            self.require_room(bytes, entry, to)?;
+            gone.extend(keys);
+        }
+        let mut added = session.stream(changes.added).await?;
+        let mut batches = Vec::new();
+        while let Some(batch) = added.next().await.transpose()? {
+            if !gone.is_empty() {
+                let Some(keys) = keys(&batch)? else { return Ok(false) };
+                keys.iter().for_each(|key| {
+                    gone.remove(key);
+                });
+            }
+            bytes += batch.get_array_memory_size();
+            self.require_room(bytes, entry, to)?;
+            batches.push(batch);
+        }
+        if !gone.is_empty() {
+            return Ok(false);
+        }
+        for batch in &batches {
+            // Batch by batch: whoever reads meanwhile waits for no more.
+            let mut held = slot.held.write();
+            let Some(held) = held.as_mut() else { return Ok(false) };
+            held.add(batch)?;
+        }
+        let packed = match slot.held.read().as_ref() {
+            Some(held) => held.packed_if_worn()?,
+            None => return Ok(false),
+        };
+        let bytes = {
+            let mut held = slot.held.write();
+            let Some(held) = held.as_mut() else { return Ok(false) };
+            if let Some(packed) = packed {
+                held.put(packed);
+            }
+            held.is_at(to);
+            held.bytes()
+        };
+        let fits = self.require_room(bytes, entry, to);
+        if fits.is_err() {
+            *slot.held.write() = None;
+        }
+        fits.map(|()| true)
+    }
+
+    fn too_large(&self) -> Error {
+        let says = format!(
+            "{}: its entities take more than the {} bytes that are for reads by entity, a part of the setting `memory`; take more, or \
+             ask by a query",
+            self.key.1, self.views.bytes_max
+        );
+        Error::user(Code::ResourcesExhausted, says)
+    }
+
+    /// Makes room for so many bytes, or notes that this version never fits.
+    fn require_room(&self, bytes: usize, entry: &DatasetEntry, version: Version) -> Result<()> {
+        if bytes > self.views.bytes_max {
+            *self.slot.too_large.lock() = Some((version, entry.created_at));
+            return Err(self.too_large());
+        }
+        self.views.make_room(&self.key, bytes);
+        Ok(())
+    }
+}
+
 /// What is known of a view, where it is there.
-fn spec_of<'a>(session: &'a Session, view: &DatasetName) -> Result<&'a DatasetSpec> {
+fn entry_of<'a>(session: &'a Session, view: &DatasetName) -> Result<&'a DatasetEntry> {
     let datasets = &session.catalog().datasets;
-    datasets.get(view).map(|entry| &entry.spec).ok_or_else(|| {
+    datasets.get(view).ok_or_else(|| {
         let near = did_you_mean(view.as_str(), datasets.keys().map(DatasetName::as_str));
         let near = near.map(|near| format!("; {near}")).unwrap_or_default();
         Error::user(Code::NotFound, format!("feature view {view}: there is no such dataset{near}"))

@@ -47,6 +47,7 @@ async fn ask(online: &Online, engine: &Engine, minute: i64, entities: Value) -> 
         features: None,
         entities: entities.collect(),
         now: DateTime::from_timestamp_micros(minute * MINUTE_US).unwrap(),
+        bytes_max: 4_000,
     };
     online.read(engine, &who, &session, &request).await
 }
@@ -117,6 +118,45 @@ async fn what_is_held_is_what_a_query_gives() {
     assert!(!rows(&engine, "SELECT * FROM load LIMIT 1").await.is_empty());
 }
 
+/// What is held otherwise than it is, or is not there, is told.
+#[tokio::test]
+async fn skew_is_seen() {
+    let engine = engine().await;
+    put(&engine, WriteMode::Append, &[(0, 1, 10, 7), (0, 2, 15, 9), (1, 1, 16, 4)]).await;
+    refresh(&engine).await;
+    let (online, who) = (Online::new(1 << 20), Principal::local());
+    let view = DatasetName::new("load").unwrap();
+    let session = engine.session(&who, &[]).await.unwrap();
+    let slot = online.fresh(&engine, &who, &session, &view).await.unwrap();
+    for (sql, equal, not_there) in [
+        ("SELECT * REPLACE (newest + 1 AS newest) FROM load WHERE number = 2", 2, 0),
+        ("SELECT * REPLACE ('u5' AS who) FROM load WHERE number = 2", 2, 1),
+    ] {
+        let other = session.collect(session.sql(sql).await.unwrap()).await.unwrap();
+        other.iter().for_each(|batch| slot.held.write().as_mut().unwrap().add(batch).unwrap());
+        let skew = online.skew(&engine, &who, &session, &view).await.unwrap();
+        assert_eq!((skew.entities, skew.equal, skew.not_there), (3, equal, not_there), "{skew:?}");
+        assert!(skew.differing[0].contains("\"newest\":10"), "{skew:?}");
+    }
+}
+
+/// A dataset that has another name now, and one that was made in its place, which other rows under the same versions.
+#[tokio::test]
+async fn another_dataset_of_the_name_is_another_one() {
+    let engine = engine().await;
+    let (online, who) = (Online::new(1 << 20), Principal::local());
+    let view = DatasetName::new("load").unwrap();
+    let one = json!([{ "who": "u0", "number": 1 }]);
+    for value in [7, 8] {
+        put(&engine, WriteMode::Overwrite, &[(0, 1, 10, value)]).await;
+        refresh(&engine).await;
+        let found = ask(&online, &engine, 11, one.clone()).await.unwrap();
+        assert!(found.rows[0].contains(&format!("\"newest\":{value}")), "{found:?}");
+        let other = DatasetName::new(format!("load_{value}")).unwrap();
+        engine.rename_dataset(&who, &view, &other).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn bad_requests_are_named_and_room_is_bounded() {
     let engine = engine().await;
@@ -134,6 +174,9 @@ async fn bad_requests_are_named_and_room_is_bounded() {
         let error = ask(&online, &engine, 11, asked.clone()).await.unwrap_err().to_string();
         assert!(error.contains(says), "{asked}: {error}");
     }
+    let many: Vec<Value> = (0..60).map(|_| json!({ "who": "u0", "number": 1 })).collect();
+    let error = ask(&online, &engine, 11, many.into()).await.unwrap_err().to_string();
+    assert!(error.contains("expected an answer of at most 4000 bytes"), "{error}");
     let small = Online::new(10);
     let error = ask(&small, &engine, 11, json!([{ "who": "u0", "number": 1 }])).await.unwrap_err();
     assert!(error.to_string().contains("take more than the 10 bytes"), "{error}");

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::fill::Truths;
 use super::steps::{HOURLY, LooksFor};
-use super::{matters, money, program};
+use super::{features, matters, money, program};
 use crate::output::count;
 
 /// Distance of two samples of the generated metrics. A finding may be off by one of them.
@@ -175,6 +175,9 @@ impl Counted<'_> {
             LooksFor::RowsKept => self.rows_kept().await,
             LooksFor::RowsMeasured => rows_measured(&session).await,
             LooksFor::WaysTaken => ways_taken(&session).await,
+            LooksFor::UsersLoads | LooksFor::KnownBefore => {
+                features::counted(&session, looks_for).await
+            }
             LooksFor::CallsPriced
             | LooksFor::FasterModels
             | LooksFor::CheaperModels

@@ -5,6 +5,7 @@
 //! data would not take.
 
 mod check;
+mod features;
 mod fill;
 mod matters;
 mod money;

@@ -13,6 +13,10 @@ use super::program;
 /// Where the anomalies of the series go that were made here; those of the metrics go where they do by default.
 pub const HOURLY: &str = "hourly_anomalies";
 
+/// What users did of late, and calls that failed with it.
+pub const USER_LOAD: &str = "user_load";
+pub const FAILED_CALLS: &str = "failed_calls";
+
 /// One job of the demo.
 pub struct Step {
     /// The kind.
@@ -82,6 +86,10 @@ pub enum LooksFor {
     CheaperModels,
     /// Models whose inputs or outputs become others.
     Drifts,
+    /// Instants at which it is told what a user did of late.
+    UsersLoads,
+    /// Calls to which that is put as it was known before them.
+    KnownBefore,
     /// Rows of two datasets that differ, or are in one of them alone.
     RowsApart,
     /// All that stands out of what was planted, in one list.
@@ -120,6 +128,8 @@ impl LooksFor {
             Self::FasterModels => "faster models",
             Self::CheaperModels => "cheaper models",
             Self::Drifts => "drifts",
+            Self::UsersLoads => "users' loads",
+            Self::KnownBefore => "known before",
             Self::RowsApart => "rows apart",
             Self::WhatMatters => "what matters",
             Self::BurstsTold => "bursts told",
@@ -233,6 +243,27 @@ pub fn steps(embedder: &str) -> Vec<Step> {
             "model_calls",
             &[DRIFTED],
             json!({ "dataset": DRIFTED.0, "reference": 14 }),
+        ),
+        step(
+            "features",
+            LooksFor::UsersLoads,
+            "model_calls",
+            &[],
+            json!({
+                "output": USER_LOAD,
+                "features": {
+                    "last_model": "model",
+                    "calls_1h": { "measure": "count(*)", "window": "1h" },
+                    "failed_1d": { "measure": "count(*) FILTER (WHERE status <> 'ok')", "window": "1d" },
+                },
+            }),
+        ),
+        step(
+            "training_set",
+            LooksFor::KnownBefore,
+            "model_calls",
+            &[],
+            json!({ "dataset": "model_calls", "where": "status <> 'ok'", "features": [USER_LOAD], "output": FAILED_CALLS }),
         ),
         step(
             "reconcile",

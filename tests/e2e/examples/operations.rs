@@ -152,3 +152,27 @@ async fn the_examples_of_the_page_on_traces_answer() {
     reader.types("setup", "colonnade ingest workflow_steps steps.ndjson").await;
     reader.read("docs/otlp.md").await;
 }
+
+#[tokio::test]
+async fn the_examples_of_the_page_on_features_answer() {
+    let mut reader = Reader::new(&[], &[]);
+    std::fs::write(reader.file("purchases.csv"), made::purchases()).unwrap();
+    let asked = "customer,asked_at,left\nc0,2026-02-08T12:00:00Z,true\nc0,2025-12-31T00:00:00Z,false\nc0,2026-03-11T12:00:00Z,true\n";
+    std::fs::write(reader.file("churn.csv"), asked).unwrap();
+    reader.read("docs/features.md").await;
+    // What happened on day 9 is known from day 39 on; the newest of those known on day 38 is of day 36.
+    let query = "{ trainingSet(orderBy: [{askedAt: ASC}]) { nodes { lastAmount purchases customerLoadAt } } }";
+    let found = reader.served().await.data(query).await;
+    let expected = json!([
+        { "lastAmount": null, "purchases": null, "customerLoadAt": null },
+        { "lastAmount": 36.5, "purchases": "12", "customerLoadAt": "2026-02-06T00:00:00Z" },
+        { "lastAmount": 66.5, "purchases": "23", "customerLoadAt": "2026-03-11T00:00:00Z" },
+    ]);
+    assert_eq!(found["trainingSet"]["nodes"], expected, "{found}");
+    let query =
+        "{ onlineFeatures(view: \"customer_load\", entities: [{customer: \"c0\"}]) { rows } }";
+    let rows = reader.served().await.data(query).await["onlineFeatures"]["rows"].clone();
+    // The last became known in April, and counted for 90 days.
+    let row = (&rows[0]["at"], &rows[0]["is_expired"], &rows[0]["features"]["last_amount"]);
+    assert_eq!(row, (&json!("2026-04-10T00:00:00Z"), &json!(true), &json!(null)), "{rows}");
+}

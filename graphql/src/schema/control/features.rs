@@ -149,6 +149,7 @@ pub(crate) fn queries() -> [Field; 3] {
                 features: names(&context)?,
                 entities: entities(&context, most)?,
                 now: Utc::now(),
+                bytes_max: state.service().limits.answer_bytes_max,
             };
             let session = state.session(&[]).await?;
             let found = state.service().runner.online(who, &session, &request).await?;

@@ -3,6 +3,8 @@
 //! A row counts from the instant at which it is known, the later one of when it happened and when it came. Of a feature that is a value,
 //! that of the row which happened last of those known counts; a measure is of the rows known within its window, which ends at the instant.
 
+use std::sync::Arc;
+
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::functions::core::expr_fn::{get_field, greatest, named_struct};
@@ -18,9 +20,9 @@ use datafusion::logical_expr::{
 use datafusion::prelude::DataFrame;
 use engine::{Error, Result, Version};
 
-use super::NAME;
 use super::params::{AT, EXPIRES};
 use super::view::{Made, View};
+use super::{NAME, exact};
 use crate::parameters::bad;
 use crate::run::context::RunContext;
 use crate::series::{INSTANT_MAX_US, microseconds};
@@ -40,18 +42,38 @@ pub(super) struct Looked {
     pub(super) left_out: u64,
 }
 
+/// A column that may be known later than its row.
+struct Later {
+    /// The parameter that it is used in, and the feature.
+    of: String,
+    column: String,
+    /// The column of the instant at which it is known; none of one that is an instant itself.
+    known_at: Option<String>,
+    /// Whether rows that are not asked for count, too.
+    of_all: bool,
+}
+
 /// Rows of the dataset that are asked for, with the instants of each; those that say nothing of an entity are left out of `kept`.
 pub(super) struct Rows {
     all: DataFrame,
-    kept: Expr,
+    /// Which are asked for.
+    condition: Expr,
+    /// Which say something of an entity.
+    known: Expr,
+}
+
+impl Rows {
+    fn kept(&self) -> Expr {
+        self.known.clone().and(self.condition.clone())
+    }
 }
 
 impl View<'_> {
     /// The rows of `frame`, which is the dataset or a part of it.
     pub(super) async fn rows(&self, ctx: &RunContext, frame: DataFrame) -> Result<Rows> {
-        let frame = match self.params.condition.as_deref() {
-            Some(condition) => frame.filter(self.table.condition(ctx, condition).await?)?,
-            None => frame,
+        let condition = match self.params.condition.as_deref() {
+            Some(condition) => self.table.condition(ctx, condition).await?,
+            None => lit(true),
         };
         let micros = |name: &String| cast(cast(ident(name), microseconds()), DataType::Int64);
         let happened = micros(&self.time);
@@ -74,46 +96,55 @@ impl View<'_> {
             let most = INSTANT_MAX_US as i64;
             ident(name).between(lit(-most), lit(most))
         };
-        let mut kept = within(KNOWN).and(within(HAPPENED));
+        let mut known = within(KNOWN).and(within(HAPPENED));
         for name in &self.params.entity {
-            kept = kept.and(ident(name).is_not_null());
+            known = known.and(ident(name).is_not_null());
         }
-        Ok(Rows { all, kept })
+        Ok(Rows { all, condition, known })
     }
 
     /// Counts rows, and fails where a feature is made of what is not known yet when its row is.
     pub(super) async fn look(&self, ctx: &RunContext, rows: &Rows) -> Result<Looked> {
         let schema = self.table.frame.schema();
-        let mut later: Vec<(String, String, Option<String>)> = Vec::new();
+        let mut later: Vec<Later> = Vec::new();
+        let mut uses = Vec::new();
         for (feature, made) in &self.features {
-            for column in columns_of(made)? {
-                let names_time = [Some(&self.time), self.params.known_column.as_ref()];
-                if let Some(at) = self.params.known_at.get(&column) {
-                    later.push((feature.clone(), column, Some(at.clone())));
-                } else if schema.field_with_unqualified_name(&column)?.data_type().is_temporal()
-                    && !names_time.contains(&Some(&column))
-                {
-                    later.push((feature.clone(), column, None));
+            uses.push((format!("features: {feature}"), columns_of(made)?, false));
+        }
+        // What they leave out or whom they name may not be known yet either.
+        let of_condition = rows.condition.column_refs().into_iter();
+        uses.push(("where".to_owned(), of_condition.map(|of| of.name.clone()).collect(), true));
+        uses.push(("entity".to_owned(), self.params.entity.clone(), true));
+        for (of, columns, of_all) in uses {
+            for column in columns {
+                let of_time = [Some(&self.time), self.params.known_column.as_ref()];
+                let is_time =
+                    schema.field_with_unqualified_name(&column)?.data_type().is_temporal();
+                let known_at = self.params.known_at.get(&column).cloned();
+                if known_at.is_some() || is_time && !of_time.contains(&Some(&column)) {
+                    later.push(Later { of: of.clone(), column, known_at, of_all });
                 }
             }
         }
         let one = || lit(1_i64);
-        let kept = || rows.kept.clone();
         let of = |condition: Expr| Ok::<_, Error>(when(condition, one()).end()?);
-        let mut counts = vec![count(one()).alias("rows"), count(of(kept())?).alias("kept")];
-        for (at, (_, column, known_at)) in later.iter().enumerate() {
+        let mut counts = vec![
+            count(of(rows.condition.clone())?).alias("rows"),
+            count(of(rows.kept())?).alias("kept"),
+        ];
+        for (at, Later { column, known_at, of_all, .. }) in later.iter().enumerate() {
             let instant = known_at.as_ref().unwrap_or(column);
             let micros = cast(cast(ident(instant), microseconds()), DataType::Int64);
             // What is never known is known too late; an instant that is not there says nothing.
             let is_later = match known_at {
-                Some(_) => micros
-                    .clone()
-                    .is_null()
-                    .or(micros.gt(ident(KNOWN)))
-                    .and(ident(column).is_not_null()),
+                Some(_) => {
+                    let never = micros.clone().is_null();
+                    never.or(micros.gt(ident(KNOWN))).and(ident(column).is_not_null())
+                }
                 None => micros.gt(ident(KNOWN)),
             };
-            counts.push(count(of(kept().and(is_later))?).alias(format!("later_{at}")));
+            let among = if *of_all { rows.known.clone() } else { rows.kept() };
+            counts.push(count(of(among.and(is_later))?).alias(format!("later_{at}")));
         }
         let counted =
             ctx.session().collect(rows.all.clone().aggregate(Vec::new(), counts)?).await?;
@@ -126,7 +157,7 @@ impl View<'_> {
             }
         };
         let (all, known) = (number(0)?, number(1)?);
-        for (at, (feature, column, known_at)) in later.iter().enumerate() {
+        for (at, Later { of, column, known_at, .. }) in later.iter().enumerate() {
             let rows = number(at + 2)?;
             if rows > 0 {
                 let when = match known_at {
@@ -135,21 +166,25 @@ impl View<'_> {
                     }
                     None => format!("column {column:?} is later than its row is known"),
                 };
+                let (parameter, of) = match of.split_once(": ") {
+                    Some((parameter, feature)) => (parameter, format!("{feature}: ")),
+                    None => (of.as_str(), String::new()),
+                };
                 let says = format!(
-                    "{feature}: {when} in {rows} of {known} rows: it looks into the future; make it of what is known then, or have the row \
-                     known later, by `known_column`"
+                    "{of}{when} in {rows} rows: it looks into the future; make it of what is known then, or have the row known later, by \
+                     `known_column`; what lies ahead and is known at once, as a date of delivery, has its row's instant in `known_at`"
                 );
-                return Err(bad(NAME, "features", says));
+                return Err(bad(NAME, parameter, says));
             }
         }
-        Ok(Looked { rows: all, left_out: all - known })
+        Ok(Looked { rows: all, left_out: all.saturating_sub(known) })
     }
 
     /// Those of entities that got `came`, and from which instant on their features change.
     pub(super) fn touched(&self, came: &Rows) -> Result<DataFrame> {
         let entity = &self.params.entity;
         let groups = entity.iter().map(ident).collect();
-        let frame = came.all.clone().filter(came.kept.clone())?;
+        let frame = came.all.clone().filter(came.kept())?;
         let first = frame.aggregate(groups, vec![min(ident(KNOWN)).alias(FROM)])?;
         let mut columns: Vec<Expr> = Vec::new();
         for (at, name) in entity.iter().enumerate() {
@@ -176,7 +211,7 @@ impl View<'_> {
         version: Version,
     ) -> Result<DataFrame> {
         let (session, uncomputed) = (ctx.session(), ctx.uncomputed());
-        let mut frame = rows.all.clone().filter(rows.kept.clone())?;
+        let mut frame = rows.all.clone().filter(rows.kept())?;
         let is_part = touched.is_some();
         if let Some(touched) = touched {
             frame = self.only_touched(frame, touched)?;
@@ -238,16 +273,26 @@ impl View<'_> {
                 let Expr::AggregateFunction(call) = part else {
                     return Err(Error::internal(format!("{NAME}: a measure of no aggregates")));
                 };
+                let mut fun = call.func;
                 let mut args = call.params.args;
+                // Of floats the exact ones; what is no number counts for nothing, for it would be in all that comes after it.
                 for arg in &mut args {
-                    // One value that is no number would be in the sum of all that come after it.
-                    if arg.get_type(frame.schema())?.is_floating() {
+                    let kind = arg.get_type(frame.schema())?;
+                    let is_mean = fun.name() == "avg" && !is_decimal(&kind);
+                    if is_mean || fun.name() == "sum" && kind.is_floating() {
+                        fun = if is_mean {
+                            Arc::clone(&exact::MEAN)
+                        } else {
+                            Arc::clone(&exact::SUM)
+                        };
+                        *arg = cast(std::mem::take(arg), DataType::Float64);
+                    } else if kind.is_floating() {
                         let is_number = arg.clone().between(lit(f64::MIN), lit(f64::MAX));
                         *arg = when(is_number, arg.clone()).end()?;
                     }
                 }
                 let mut of = over(
-                    WindowFunctionDefinition::AggregateUDF(call.func),
+                    WindowFunctionDefinition::AggregateUDF(fun),
                     args,
                     until_now(WindowFrameUnits::Range, *window),
                 );
@@ -322,6 +367,16 @@ impl View<'_> {
         )?;
         Ok(self.only_touched(newest, touched)?.filter(ident(NEWEST).gt_eq(ident(FROM)))?)
     }
+}
+
+fn is_decimal(kind: &DataType) -> bool {
+    matches!(
+        kind,
+        DataType::Decimal32(..)
+            | DataType::Decimal64(..)
+            | DataType::Decimal128(..)
+            | DataType::Decimal256(..)
+    )
 }
 
 fn value_name(feature: &str) -> String {

@@ -9,6 +9,7 @@
 //! Cost: reads the rows of the dataset, and sorts those of the entities that rows came to. Memory: that of the sort, which spills; where
 //! rows take the place of others, these rows.
 
+mod exact;
 mod frame;
 mod params;
 #[cfg(test)]
@@ -46,6 +47,8 @@ use crate::tables::columns::column;
 pub(crate) const NAME: &str = "features";
 /// Memory of a row while it is sorted: a guess for the estimate only.
 const ROW_BYTES: usize = 128;
+/// How often it begins anew because another run committed first.
+const ATTEMPTS_MAX: usize = 3;
 /// The part of the run's memory that rows may take which take the place of others.
 const ROWS_SHARE: usize = 2;
 
@@ -93,12 +96,23 @@ impl Job for Features {
         Ok(vec![view::spec(&params, columns)])
     }
 
+    /// None: their columns are those that are asked for.
+    fn own_outputs(&self) -> Vec<DatasetSpec> {
+        Vec::new()
+    }
+
     fn plan<'a>(
         &'a self,
         session: &'a Session,
         params: &'a Value,
     ) -> BoxFuture<'a, Result<Vec<DatasetSpec>>> {
-        Box::pin(async move { Ok(vec![View::of(session, &read(params)?).await?.spec]) })
+        Box::pin(async move {
+            let spec = View::of(session, &read(params)?).await?.spec;
+            Ok(vec![match session.catalog().datasets.get(&spec.name) {
+                Some(there) => beside(NAME, "the view", spec, &there.spec)?,
+                None => spec,
+            }])
+        })
     }
 
     fn row_bytes(&self) -> usize {
@@ -111,19 +125,30 @@ impl Job for Features {
             let view = View::of(ctx.session(), &params).await?;
             let (input, output) = (&params.dataset, &params.output);
             let marked = Params { full: false, ..params.clone() };
-            let reach = match params.full {
-                true => Reach::All("`full` is asked for".to_owned()),
-                false => came::reach(ctx, &marked, input, output).await?,
-            };
-            let marks = came::marks(ctx, &marked, input)?;
-            let work = Work { ctx, view: &view, marks };
-            match reach {
-                Reach::Nothing(version) => {
-                    let says = format!("no row of {input} came after version {version}");
-                    Ok(Outcome { summary: json!({ "rows": 0, "nothing_new": says }) })
+            let identity = view.identity(&marked)?;
+            let mut attempt = 1;
+            loop {
+                let reach = match params.full {
+                    true => Reach::All("`full` is asked for".to_owned()),
+                    false => came::reach(ctx, &identity, input, output).await?,
+                };
+                let marks = came::marks(ctx, &identity, input)?;
+                let work = Work { ctx, view: &view, marks };
+                let done = match reach {
+                    Reach::Nothing(version) => {
+                        let says = format!("no row of {input} came after version {version}");
+                        Ok(Outcome { summary: json!({ "rows": 0, "nothing_new": says }) })
+                    }
+                    Reach::All(because) => work.all(because).await,
+                    Reach::Since(since) => work.since(since).await,
+                };
+                match done {
+                    // Another run committed first, and may have made these rows.
+                    Err(error) if error.code() == Code::Conflict && attempt < ATTEMPTS_MAX => {
+                        attempt += 1;
+                    }
+                    done => return done,
                 }
-                Reach::All(because) => work.all(because).await,
-                Reach::Since(since) => work.since(since).await,
             }
         })
     }

@@ -1,9 +1,11 @@
 //! A view that is checked against the dataset that it is made of, and the dataset that it makes.
 
 use arrow::datatypes::DataType;
+use chrono::{DateTime, Utc};
 use datafusion::logical_expr::{Expr, ExprSchemable};
 use datasets::{ColumnSpec, ColumnType, DatasetName, DatasetSpec};
 use engine::{Measure, Result, Session};
+use serde::Serialize;
 
 use super::NAME;
 use super::params::{AT, EXPIRES, Feature, OfRows, Params};
@@ -14,21 +16,10 @@ use crate::tables::input::{InputTable, is_name};
 
 /// What an entity is named by, in words, for [`is_entity`].
 const ENTITIES: &str = "a text, truth value, date or whole number";
-/// Aggregates that can be kept while rows come and go.
-const SLIDING: [&str; 12] = [
-    "avg",
-    "bool_and",
-    "bool_or",
-    "count",
-    "max",
-    "min",
-    "stddev",
-    "stddev_pop",
-    "sum",
-    "var",
-    "var_pop",
-    "var_samp",
-];
+/// Aggregates that can be kept while rows come and go, and beside them those that can be kept while rows come.
+const SLIDING: [&str; 7] = ["avg", "bool_and", "bool_or", "count", "max", "min", "sum"];
+const GROWING: [&str; 6] =
+    ["approx_distinct", "count(DISTINCT)", "stddev", "stddev_pop", "var", "var_pop"];
 
 /// Whether values can name an entity.
 pub(crate) fn is_entity(data_type: &DataType) -> bool {
@@ -53,9 +44,39 @@ pub(super) struct View<'a> {
     pub(super) ties: Vec<String>,
     pub(super) features: Vec<(String, Made)>,
     pub(super) spec: DatasetSpec,
+    /// When the dataset was made that it is of.
+    made_at: Option<DateTime<Utc>>,
+}
+
+/// All that its features follow from beside the rows: of another one all is computed anew.
+#[derive(Serialize)]
+pub(super) struct Identity<'a> {
+    params: &'a Params,
+    time: &'a str,
+    ties: &'a [String],
+    /// What measures are, which the dataset declares.
+    measures: Vec<String>,
+    made_at: Option<DateTime<Utc>>,
 }
 
 impl<'a> View<'a> {
+    /// `params`: its own, without what changes no feature.
+    pub(super) fn identity<'b>(&'b self, params: &'b Params) -> Result<Identity<'b>> {
+        let mut measures = Vec::new();
+        for (_, made) in &self.features {
+            if let Made::Measure(measure, _) = made {
+                let mut parts = Vec::new();
+                let value = measure.value(None, |aggregate| {
+                    parts.push(aggregate.to_string());
+                    format!("part_{}", parts.len())
+                })?;
+                measures.push(format!("{value} of {}", parts.join(", ")));
+            }
+        }
+        let Self { time, ties, made_at, .. } = self;
+        Ok(Identity { params, time, ties, measures, made_at: *made_at })
+    }
+
     /// Checks what is asked against the columns of the dataset.
     pub(super) async fn of(session: &Session, params: &'a Params) -> Result<Self> {
         let table = InputTable::open(session, NAME, &params.dataset).await?;
@@ -106,7 +127,9 @@ impl<'a> View<'a> {
         let ties = declared.map(|spec| spec.key.clone()).unwrap_or_default();
         let spec = spec(params, columns);
         spec.check()?;
-        Ok(Self { params, table, time, ties, features, spec })
+        let entry = session.catalog().datasets.get(&params.dataset);
+        let made_at = entry.and_then(|entry| entry.created_at);
+        Ok(Self { params, table, time, ties, features, spec, made_at })
     }
 }
 
@@ -163,15 +186,25 @@ async fn read(
         }
         Feature::Measure(OfRows { measure, window }) => {
             let read = read_measure(session, NAME, &params.dataset, measure).map_err(fails)?;
-            if window.is_some()
-                && let Some(other) =
-                    aggregates(&read)?.iter().find(|of| !SLIDING.contains(&of.as_str()))
-            {
-                let says = format!(
-                    "{name}: {other} can't be kept while rows leave the window; expected one of {}, or no window",
-                    SLIDING.join(", ")
-                );
-                return Err(bad(NAME, "features", says));
+            let growing: &[&str] = if window.is_some() { &[] } else { &GROWING };
+            let kept = || SLIDING.iter().chain(growing);
+            for aggregate in aggregates(&read)? {
+                if aggregate.is_ordered {
+                    let says = format!(
+                        "{name}: {}: an order within it, or values that it passes over, are not taken here",
+                        aggregate.name
+                    );
+                    return Err(bad(NAME, "features", says));
+                }
+                if !kept().any(|known| *known == aggregate.name) {
+                    let says = format!(
+                        "{name}: {} can't be kept while rows come{}; expected one of {}",
+                        aggregate.name,
+                        if window.is_some() { " and leave the window" } else { "" },
+                        kept().copied().collect::<Vec<_>>().join(", ")
+                    );
+                    return Err(bad(NAME, "features", says));
+                }
             }
             let about = match window {
                 Some(window) => format!("{measure}, of the rows known within {window}"),
@@ -193,18 +226,32 @@ fn unit_of(session: &Session, dataset: &DatasetName, value: &Expr) -> Option<Str
     entry.spec.column(&column.name)?.unit.clone()
 }
 
-/// The names of the aggregates of a measure; one of different values is `count(DISTINCT)`.
-fn aggregates(measure: &Measure) -> Result<Vec<String>> {
-    let mut names = Vec::new();
+/// An aggregate of a measure.
+struct Aggregate {
+    /// One of different values is `count(DISTINCT)`.
+    name: String,
+    is_ordered: bool,
+}
+
+fn aggregates(measure: &Measure) -> Result<Vec<Aggregate>> {
+    let mut all = Vec::new();
     measure.value(None, |aggregate| {
         if let Expr::AggregateFunction(call) = &aggregate {
-            let name = call.func.name();
-            names.push(match call.params.distinct {
-                true => format!("{name}(DISTINCT)"),
-                false => name.to_owned(),
+            let name = match call.func.name() {
+                "var_samp" => "var",
+                "stddev_samp" => "stddev",
+                name => name,
+            };
+            all.push(Aggregate {
+                name: match call.params.distinct {
+                    true => format!("{name}(DISTINCT)"),
+                    false => name.to_owned(),
+                },
+                is_ordered: !call.params.order_by.is_empty()
+                    || call.params.null_treatment.is_some(),
             });
         }
         String::from("part")
     })?;
-    Ok(names)
+    Ok(all)
 }

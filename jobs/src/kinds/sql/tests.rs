@@ -445,7 +445,7 @@ async fn a_commit_whose_run_left_no_record_counts() {
     let first = done(&runner, EACH, since()).await;
     order(&engine, &[(4, "c", 40)]).await;
     // A run that died between its commit and its record: there are its rows, and how far it had read.
-    let params = serde_json::from_value(first.params.clone()).unwrap();
+    let params: super::Params = serde_json::from_value(first.params.clone()).unwrap();
     let read = i64::try_from(version(&engine, "orders").await).unwrap();
     let label = CommitLabel {
         run_id: Some(RunId::new()),

@@ -7,7 +7,7 @@ use datafusion::functions_aggregate::first_last::last_value_udaf;
 use datafusion::logical_expr::expr::{NullTreatment, WindowFunction};
 use datafusion::logical_expr::{
     Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, cast, ident,
-    lit, when,
+    lit, try_cast, when,
 };
 use datafusion::prelude::DataFrame;
 use engine::Result;
@@ -80,7 +80,8 @@ impl Join<'_> {
         let struct_type = view.schema().field_with_unqualified_name(HELD)?.data_type().clone();
         let mut of_rows: Vec<Expr> = names.iter().map(ident).collect();
         for (at, ((of, _), kind)) in self.entity.iter().zip(kinds).enumerate() {
-            of_rows.push(cast(ident(*of), kind).alias(key(at)));
+            // Whoever has no place among the view's entities is none of them.
+            of_rows.push(try_cast(ident(*of), kind).alias(key(at)));
         }
         of_rows.push(micros(self.time).alias(AT));
         of_rows.push(lit(turn_of_rows).alias(TURN));

@@ -78,6 +78,11 @@ impl Job for TrainingSet {
         Ok(vec![plan::spec(&params, Vec::new(), Vec::new(), None)])
     }
 
+    /// None: their columns are those that are asked for.
+    fn own_outputs(&self) -> Vec<DatasetSpec> {
+        Vec::new()
+    }
+
     fn plan<'a>(
         &'a self,
         session: &'a Session,

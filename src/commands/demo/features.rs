@@ -1,0 +1,37 @@
+//! What is told of users, counted against what a query says of their calls.
+
+use engine::{Result, Session};
+
+use super::check::{Findings, numbers};
+use super::steps::{FAILED_CALLS, LooksFor, USER_LOAD};
+
+/// Counts what a run told.
+pub(super) async fn counted(session: &Session, looks_for: LooksFor) -> Result<Findings> {
+    let read = async |sql: String| session.collect(session.sql(&sql).await?).await;
+    match looks_for {
+        LooksFor::UsersLoads => {
+            let sql = format!(
+                "SELECT count(*), count(*) FILTER (WHERE calls_1h = calls AND failed_1d = failed), \
+                 (SELECT count(*) FROM {USER_LOAD}) - count(*) FILTER (WHERE calls_1h = calls AND failed_1d = failed) \
+                 FROM (SELECT DISTINCT user_id, at, \
+                   count(*) OVER (PARTITION BY user_id ORDER BY at RANGE BETWEEN INTERVAL '3599.999999 seconds' PRECEDING AND CURRENT ROW) AS calls, \
+                   count(CASE WHEN status <> 'ok' THEN 1 END) OVER (PARTITION BY user_id ORDER BY at RANGE BETWEEN INTERVAL '86399.999999 seconds' PRECEDING AND CURRENT ROW) AS failed \
+                   FROM model_calls WHERE user_id IS NOT NULL) AS calls \
+                 LEFT JOIN {USER_LOAD} AS load ON load.user_id = calls.user_id AND load.at = calls.at"
+            );
+            let [planted, found, wrong] = numbers(&read(sql).await?)?;
+            Ok(Findings::new(planted, found, wrong, Vec::new()))
+        }
+        _ => {
+            let is_right = "user_load_at IS NOT DISTINCT FROM before";
+            let sql = format!(
+                "SELECT count(before), count(*) FILTER (WHERE before IS NOT NULL AND {is_right}), count(*) FILTER (WHERE NOT ({is_right})) \
+                 FROM {FAILED_CALLS} AS failed JOIN (SELECT id, \
+                   max(at) OVER (PARTITION BY user_id ORDER BY at RANGE BETWEEN UNBOUNDED PRECEDING AND INTERVAL '0.000001 seconds' PRECEDING) AS before \
+                   FROM model_calls WHERE user_id IS NOT NULL) AS calls ON calls.id = failed.id"
+            );
+            let [planted, found, wrong] = numbers(&read(sql).await?)?;
+            Ok(Findings::new(planted, found, wrong, Vec::new()))
+        }
+    }
+}
