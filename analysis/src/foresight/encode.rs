@@ -16,6 +16,9 @@ const OTHER: usize = 7;
 const SECOND_US: f64 = 1e6;
 const HOUR_US: i64 = 3_600_000_000;
 const DAY_US: i64 = 24 * HOUR_US;
+/// Days of a log from which on the hour says something, and the weekday: of those that were never seen a network says anything.
+const HOURS_DAYS: i64 = 7;
+const WEEK_DAYS: i64 = 28;
 
 /// Makes numbers of what is known.
 #[derive(Clone, Debug)]
@@ -27,6 +30,8 @@ pub struct Encoder {
     since_last_us: f64,
     remaining_us: f64,
     remaining_max_us: f64,
+    /// From the first to the last event that is learned from.
+    span_us: i64,
 }
 
 impl Encoder {
@@ -34,13 +39,15 @@ impl Encoder {
     pub fn of(history: &History<'_>, prefixes: &[Prefix]) -> Self {
         let mut counts: HashMap<u32, u64> = HashMap::new();
         let (mut since_start, mut since_last, mut remaining) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut first_us, mut end_us) = (i64::MAX, i64::MIN);
         for prefix in prefixes {
             let (start_us, last_us) = spans(history, prefix.case, prefix.length);
             since_start.push(start_us);
             since_last.push(last_us);
             remaining.push(prefix.remaining_us);
-            let events = history.first(prefix.case, prefix.length);
-            if let Some(resource) = events.last().and_then(|event| event.resource) {
+            let Some(last) = history.first(prefix.case, prefix.length).last() else { continue };
+            (first_us, end_us) = (first_us.min(last.ended_us), end_us.max(last.ended_us));
+            if let Some(resource) = last.resource {
                 *counts.entry(resource).or_default() += 1;
             }
         }
@@ -55,6 +62,7 @@ impl Encoder {
             since_last_us: unit_us(&mut since_last),
             remaining_us: unit_us(&mut remaining),
             remaining_max_us,
+            span_us: end_us.saturating_sub(first_us),
         }
     }
 
@@ -95,14 +103,16 @@ impl Encoder {
         let (start_us, wait_us) = spans(history, case, length);
         let turn = |of: i64, length: i64| TAU * of.rem_euclid(length) as f64 / length as f64;
         let (hour, week) = (turn(last.ended_us, DAY_US), turn(last.ended_us, 7 * DAY_US));
+        let seen = |days: i64| f64::from(u8::from(self.span_us >= days * DAY_US));
+        let (of_hour, of_week) = (seen(HOURS_DAYS), seen(WEEK_DAYS));
         let other: [f64; OTHER] = [
             f64::from(length).ln_1p() / 2.0,
             (start_us as f64 / self.since_start_us).ln_1p(),
             (wait_us as f64 / self.since_last_us).ln_1p(),
-            hour.sin(),
-            hour.cos(),
-            week.sin(),
-            week.cos(),
+            of_hour * hour.sin(),
+            of_hour * hour.cos(),
+            of_week * week.sin(),
+            of_week * week.cos(),
         ];
         for value in other {
             put(column, value);
