@@ -22,8 +22,11 @@ use crate::schema::related::RELATED;
 
 /// Cost of opening and scanning a table.
 const SCAN_COST: u64 = 20;
-/// What it costs to explain a change, which takes four scans, 128 MiB and seconds of all cores: a request has a few at most.
+/// What it costs to explain a change, which takes four scans, 128 MiB and seconds of all cores, or to compare all entities of a view: a
+/// request has a few at most.
 const EXPLAIN_COST: u64 = 60_000;
+/// What it costs to read features of as many entities as one may ask for.
+const ENTITIES_COST: u64 = 1_000;
 /// Cost of a value in a table's `where`: rows are held against each.
 const CONDITION_COST: u64 = 5;
 /// Rows that cost as one where they are given in columns.
@@ -247,7 +250,10 @@ impl<'a> Costing<'a> {
                 SCAN_COST.saturating_add(self.conditions(field))
             }
             // Both periods are read, for what they have and for their groups, and then searched.
-            None if is_root && field.name.node == "explain" => EXPLAIN_COST,
+            None if is_root && matches!(field.name.node.as_str(), "explain" | "featureSkew") => {
+                EXPLAIN_COST
+            }
+            None if is_root && field.name.node == "onlineFeatures" => ENTITIES_COST,
             // Of what was committed, the rows that meet these are read.
             None if is_root && self.operation.ty == OperationType::Subscription => {
                 1 + self.conditions(field)
