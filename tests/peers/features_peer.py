@@ -61,7 +61,7 @@ def made():
     late = np.where(random.random(rows) < 0.2, random.integers(0, 3 * DAY, rows), 0)
     value = random.integers(0, 10_000, rows) / 4
     frame = pd.DataFrame({"number": np.arange(rows), "user": entity, "at": at, "known": at + late, "value": value})
-    table(SCRATCH / "events.parquet", {
+    table(SCRATCH / "happenings.parquet", {
         "number": pa.array(frame.number),
         "user": pa.array([f"user-{user:07}" for user in entity]),
         "at": instants(at),
@@ -197,8 +197,10 @@ def feast(view, labels):
         "event_timestamp": pd.to_datetime(labels.asked - 1, unit="us", utc=True),
     })
     began = time.time()
-    found = store.get_historical_features(entity_df=asked, features=names).to_df().sort_values("number")
+    found = store.get_historical_features(entity_df=asked, features=names).to_df()
     print(f"Feast puts features to {LABELS:,} labels in {time.time() - began:.1f} s ({FEAST_ENTITIES:,} entities)")
+    # It leaves labels out of which nothing was known.
+    found = found.set_index("number").reindex(labels.number)
     began = time.time()
     end = datetime.fromtimestamp((BEGIN + 40 * DAY) / 1e6, timezone.utc)
     store.materialize(datetime.fromtimestamp(BEGIN / 1e6 - 86_400, timezone.utc), end)
@@ -218,10 +220,10 @@ def feast(view, labels):
 
 def main():
     frame, labels = made()
-    ours("ingest", "events", str(SCRATCH / "events.parquet"), "--create")
+    ours("ingest", "happenings", str(SCRATCH / "happenings.parquet"), "--create")
     ours("ingest", "labels", str(SCRATCH / "labels.parquet"), "--create")
     (SCRATCH / "features.toml").write_text(
-        '[[feature]]\nname = "load"\ndataset = "events"\nentity = ["user"]\ntime_column = "at"\nknown_column = "known"\n'
+        '[[feature]]\nname = "load"\ndataset = "happenings"\nentity = ["user"]\ntime_column = "at"\nknown_column = "known"\n'
         "[feature.features]\nlast_value = \"value\"\n"
         'rows_7d = { measure = "count(*)", window = "7d" }\nsum_7d = { measure = "sum(value)", window = "7d" }\n'
     )

@@ -8,7 +8,7 @@ use engine::{Engine, Principal, Result, WriteMode};
 use serde_json::{Value, json};
 
 use super::{Online, OnlineRequest, OnlineRows};
-use crate::testing::{Noise, engine, rows, summary_of, write};
+use crate::testing::{Noise, append, engine, rows, sampled, summary_of, write};
 
 const MINUTE_US: i64 = 60_000_000;
 
@@ -140,19 +140,25 @@ async fn skew_is_seen() {
     }
 }
 
-/// A dataset that has another name now, and one that was made in its place, which other rows under the same versions.
+/// A dataset that is called otherwise now, and one that was made in its place, have other rows under the same versions.
 #[tokio::test]
 async fn another_dataset_of_the_name_is_another_one() {
     let engine = engine().await;
     let (online, who) = (Online::new(1 << 20), Principal::local());
-    let view = DatasetName::new("load").unwrap();
-    let one = json!([{ "who": "u0", "number": 1 }]);
-    for value in [7, 8] {
-        put(&engine, WriteMode::Overwrite, &[(0, 1, 10, value)]).await;
-        refresh(&engine).await;
-        let found = ask(&online, &engine, 11, one.clone()).await.unwrap();
-        assert!(found.rows[0].contains(&format!("\"newest\":{value}")), "{found:?}");
-        let other = DatasetName::new(format!("load_{value}")).unwrap();
+    let view = DatasetName::new("loads").unwrap();
+    let request = OnlineRequest {
+        view: view.clone(),
+        features: None,
+        entities: vec![json!({ "series": "a" }).as_object().unwrap().clone()],
+        now: DateTime::UNIX_EPOCH,
+        bytes_max: 4_000,
+    };
+    for value in [7.0, 8.0] {
+        append(&engine, "loads", &[sampled("a", 600, vec![value])]).await;
+        let session = engine.session(&who, &[]).await.unwrap();
+        let found = online.read(&engine, &who, &session, &request).await.unwrap();
+        assert!(found.rows[0].contains(&format!("\"value\":{value}")), "{found:?}");
+        let other = DatasetName::new(format!("loads_{value}")).unwrap();
         engine.rename_dataset(&who, &view, &other).await.unwrap();
     }
 }

@@ -175,7 +175,7 @@ impl Counted<'_> {
             LooksFor::RowsKept => self.rows_kept().await,
             LooksFor::RowsMeasured => rows_measured(&session).await,
             LooksFor::WaysTaken => ways_taken(&session).await,
-            LooksFor::UsersLoads | LooksFor::KnownBefore => {
+            LooksFor::SureNextSteps | LooksFor::UsersLoads | LooksFor::KnownBefore => {
                 features::counted(&session, looks_for).await
             }
             LooksFor::CallsPriced

@@ -1,14 +1,26 @@
-//! What is told of users, counted against what a query says of their calls.
+//! What is told of users and of cases that go on, counted against what a query says of their calls and steps.
 
 use engine::{Result, Session};
 
 use super::check::{Findings, numbers};
-use super::steps::{FAILED_CALLS, LooksFor, USER_LOAD};
+use super::steps::{CUT_STEPS, FAILED_CALLS, LooksFor, USER_LOAD};
 
 /// Counts what a run told.
 pub(super) async fn counted(session: &Session, looks_for: LooksFor) -> Result<Findings> {
     let read = async |sql: String| session.collect(session.sql(&sql).await?).await;
     match looks_for {
+        LooksFor::SureNextSteps => {
+            // What follows each step: where it is always the same, that is what comes.
+            let sql = format!(
+                "WITH pairs AS (SELECT case_id, activity, ended_at, lead(activity) OVER (PARTITION BY case_id ORDER BY ended_at, started_at) AS next FROM workflow_steps), \
+                 sure AS (SELECT activity, min(next) AS next FROM pairs GROUP BY activity HAVING min(next) = max(next) AND 20 * count(next) > 19 * count(*)) \
+                 SELECT count(*), count(*) FILTER (WHERE next_activity = sure.next), count(*) FILTER (WHERE next_activity <> sure.next) \
+                 FROM case_predictions JOIN sure ON last_activity = sure.activity WHERE source = '{}'",
+                CUT_STEPS.0
+            );
+            let [planted, found, wrong] = numbers(&read(sql).await?)?;
+            Ok(Findings::new(planted, found, wrong, Vec::new()))
+        }
         LooksFor::UsersLoads => {
             let sql = format!(
                 "SELECT count(*), count(*) FILTER (WHERE calls_1h = calls AND failed_1d = failed), \

@@ -78,6 +78,8 @@ pub enum LooksFor {
     RowsMeasured,
     /// Cases whose way is told as it was.
     WaysTaken,
+    /// Cases that go on, of which one thing alone can come next.
+    SureNextSteps,
     /// Calls that cost by the list what they did.
     CallsPriced,
     /// Models of which each is faster than the next.
@@ -124,6 +126,7 @@ impl LooksFor {
             Self::RowsKept => "rows kept",
             Self::RowsMeasured => "rows measured",
             Self::WaysTaken => "ways taken",
+            Self::SureNextSteps => "sure next steps",
             Self::CallsPriced => "calls priced",
             Self::FasterModels => "faster models",
             Self::CheaperModels => "cheaper models",
@@ -217,6 +220,13 @@ pub fn steps(embedder: &str) -> Vec<Step> {
         ),
         step("processes", LooksFor::WaysTaken, "workflow_steps", &[], json!({})),
         step(
+            "predictions",
+            LooksFor::SureNextSteps,
+            "workflow_steps",
+            &[CUT_STEPS],
+            json!({ "dataset": CUT_STEPS.0 }),
+        ),
+        step(
             "costs",
             LooksFor::CallsPriced,
             "model_calls",
@@ -307,6 +317,7 @@ const SLOW_STEPS: Query = ("slow_steps", include_str!("queries/slow_steps.sql"))
 const HOURLY_ERRORS: Query = ("hourly_errors", include_str!("queries/hourly_errors.sql"));
 const HOURLY_LATENCY: Query = ("hourly_latency", include_str!("queries/hourly_latency.sql"));
 const HOURLY_EVENTS: Query = ("hourly_events", include_str!("queries/hourly_events.sql"));
+pub const CUT_STEPS: Query = ("cut_steps", include_str!("queries/cut_steps.sql"));
 const PRICES: Query = ("demo_prices", include_str!("queries/demo_prices.sql"));
 const BOOKED: Query = ("booked_calls", include_str!("queries/booked_calls.sql"));
 const JUDGED: Query = ("judged_calls", include_str!("queries/judged_calls.sql"));

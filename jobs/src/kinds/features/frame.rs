@@ -305,23 +305,27 @@ impl View<'_> {
         }
         frame = frame.window(windows)?;
         if is_late {
+            let names = self.features.iter().filter(|(_, made)| matches!(made, Made::Value(_)));
+            let names: Vec<&String> = names.map(|(name, _)| name).collect();
+            // As columns: what two windows have in common would be computed below both, where one of its columns is not there yet.
+            let mut columns: Vec<Expr> =
+                frame.schema().fields().iter().map(|of| ident(of.name())).collect();
             let mut lasts = Vec::new();
-            for (name, made) in &self.features {
-                if let Made::Value(_) = made {
-                    let held = named_struct(vec![lit("value"), ident(value_name(name))]);
-                    let held = when(ident(HAPPENED).eq(ident(NEWEST)), held).end()?;
-                    let mut last = over(
-                        WindowFunctionDefinition::AggregateUDF(last_value_udaf()),
-                        vec![held],
-                        until_now(WindowFrameUnits::Rows, None),
-                    );
-                    last.params.order_by = whole_order.clone();
-                    last.params.null_treatment = Some(NullTreatment::IgnoreNulls);
-                    lasts.push(Expr::from(last).alias(format!("_last_{name}")));
-                }
+            for name in names {
+                let held = named_struct(vec![lit("value"), ident(value_name(name))]);
+                let held = when(ident(HAPPENED).eq(ident(NEWEST)), held).end()?;
+                columns.push(held.alias(format!("_held_{name}")));
+                let mut last = over(
+                    WindowFunctionDefinition::AggregateUDF(last_value_udaf()),
+                    vec![ident(format!("_held_{name}"))],
+                    until_now(WindowFrameUnits::Rows, None),
+                );
+                last.params.order_by = whole_order.clone();
+                last.params.null_treatment = Some(NullTreatment::IgnoreNulls);
+                lasts.push(Expr::from(last).alias(format!("_last_{name}")));
             }
             if !lasts.is_empty() {
-                frame = frame.window(lasts)?;
+                frame = frame.select(columns)?.window(lasts)?;
             }
         }
         // The last one of several rows of an instant has what all of them say together.

@@ -75,7 +75,8 @@ impl Job for TrainingSet {
     /// Their columns are known from the plan only.
     fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>> {
         let params = Self::params(params)?;
-        Ok(vec![plan::spec(&params, Vec::new(), Vec::new(), None)])
+        let since = params.asked()?.into_iter().map(|of| plan::since(&of.view)).collect();
+        Ok(vec![plan::spec(&params, Vec::new(), since, None)])
     }
 
     /// None: their columns are those that are asked for.

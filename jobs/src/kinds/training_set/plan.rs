@@ -139,6 +139,12 @@ fn since_name(view: &DatasetName) -> String {
     format!("{view}_at")
 }
 
+/// That column.
+pub(super) fn since(view: &DatasetName) -> ColumnSpec {
+    let about = format!("The instant from which on the features of {view} were known");
+    column(&since_name(view), ColumnType::Timestamp, true, &about)
+}
+
 /// The dataset of the rows.
 pub(super) fn spec(
     params: &Params,
@@ -221,8 +227,7 @@ impl Use {
             )?;
             features.push((name, called));
         }
-        let about = format!("The instant from which on the features of {view} were known");
-        add(columns, column(&since_name(&view), ColumnType::Timestamp, true, &about), &view)?;
+        add(columns, since(&view), &view)?;
         Ok(Self {
             frame: session.table(&view).await?,
             entity,

@@ -144,7 +144,10 @@ async fn names_and_entities_are_held_against_each_other() {
     assert_eq!(rows(&engine, of).await, ["7 1 7"]);
     for (more, says) in [
         (json!({ "features": [] }), "expected 1 to 200"),
-        (json!({ "features": ["featurs"] }), "there is no such dataset; did you mean features"),
+        (
+            json!({ "features": ["featurs"] }),
+            "dataset featurs does not exist; did you mean features",
+        ),
         (json!({ "features": ["features.new"] }), "it has no feature \"new\""),
         (json!({ "features": ["features.seen", "features.seen"] }), "stands there twice"),
         (json!({ "features": ["happenings"] }), "it is no feature view"),
