@@ -30,15 +30,14 @@ impl KeptParams for Params {
     const JOB: &'static str = features::NAME;
     const LISTED_BY: &'static str = "colonnade features";
     const MADE: &'static str = "rows";
-    const HAS_OWN_OUTPUT: bool = true;
-    const REFUSED: &'static [(&'static str, &'static str)] = &[(
-        "full",
-        "a run of the job features takes it: `colonnade run features --param full=true`",
-    )];
+    const IS_COMPUTED_AGAIN: bool = true;
+    const REFUSED: &'static [(&'static str, &'static str)] = &[
+        ("full", "a run of the job features takes it: `colonnade run features --param full=true`"),
+        ("output", "its features go to the dataset of its name"),
+    ];
 
     fn named(name: &str, fields: &mut Map<String, Value>) {
-        // The name of a schedule may have what that of a dataset has not.
-        fields.entry("output").or_insert_with(|| name.replace('-', "_").into());
+        fields.insert("output".to_owned(), name.into());
     }
 
     fn read(params: &Value) -> Result<Self> {
@@ -66,26 +65,40 @@ mod tests {
     use crate::run::runner::{Runner, RunnerOptions};
     use crate::testing::{append, engine, sampled};
 
+    /// A view is read by its name, so that is what its dataset is called; and each time that it is asked for it takes in what came.
     #[tokio::test]
-    async fn two_views_have_two_outputs() {
+    async fn a_view_is_the_dataset_of_its_name() {
         let (engine, who) = (engine().await, Principal::local());
         append(&engine, "metrics", &[sampled("a", 600, vec![2.0; 40])]).await;
         let options = RunnerOptions { gpu: GpuPolicy::Off, threads: 1, ..RunnerOptions::default() };
         let runner = Runner::start(engine.clone(), options).await.unwrap();
-        let of = |name: &str, output: &str| {
-            let fields = json!({
-                "dataset": "metrics", "entity": ["series"], "features": { "newest": "value" }, "output": output,
-            });
-            FeatureView::new(name, fields.as_object().unwrap().clone()).unwrap()
+        let fields = json!({ "dataset": "metrics", "entity": ["series"], "features": { "newest": "value" } });
+        let of = |name: &str, more: Value| {
+            let mut fields = fields.as_object().unwrap().clone();
+            fields.extend(more.as_object().unwrap().clone());
+            FeatureView::new(name, fields)
         };
-        let made = runner.define(&who, &[of("one", "loads")]).await.unwrap();
-        assert_eq!(made[0].1, Applied::Added);
-        for asked in [vec![of("two", "loads")], vec![of("two", "same"), of("three", "same")]] {
-            let error = runner.check_definitions(&who, &asked).await.unwrap_err().to_string();
-            assert!(error.contains("expected another `output`"), "{error}");
+        let asked = [of("loads", json!({})).unwrap()];
+        for applied in [Applied::Added, Applied::Same] {
+            let (state, was, run) = runner.define(&who, &asked).await.unwrap().pop().unwrap();
+            assert_eq!((state.definition.output.as_str(), was), ("loads", applied));
+            let run = run.unwrap().wait().await.unwrap();
+            assert_eq!(run.summary["rows"], 40, "{run:?}");
+            append(&engine, "metrics", &[sampled("b", 600, vec![3.0; 40])]).await;
         }
-        // Its own is none of another's.
-        runner.check_definitions(&who, &[of("one", "loads")]).await.unwrap();
+        let rows = crate::testing::rows(&engine, "SELECT count(*) FROM loads").await;
+        assert_eq!(rows, ["80"]);
+        for (name, more, says) in [
+            (
+                "loads",
+                json!({ "output": "others" }),
+                "output: its features go to the dataset of its name",
+            ),
+            ("our-loads", json!({}), "our-loads"),
+        ] {
+            let error = of(name, more).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
         runner.shutdown().await;
     }
 }

@@ -1,8 +1,6 @@
 //! Definitions that are kept up to date: a name and the parameters of a job, as a schedule of that job on changes of its dataset.
 //! Metrics ([`crate::metrics`]) and feature views ([`crate::feature_views`]) are such.
 
-use std::collections::BTreeMap;
-
 use chrono::DateTime;
 use datasets::DatasetName;
 use engine::{Code, Error, Principal, Result};
@@ -28,8 +26,8 @@ pub trait KeptParams: Clone + Serialize + Send + Sync + Sized {
     const LISTED_BY: &'static str;
     /// What a run's summary counts of what it made.
     const MADE: &'static str;
-    /// Whether its output is its own: another definition's rows would take the place of its own there.
-    const HAS_OWN_OUTPUT: bool;
+    /// Whether one that is as it was is computed when it is asked for again.
+    const IS_COMPUTED_AGAIN: bool;
     /// Fields that are not for a definition, each with why.
     const REFUSED: &'static [(&'static str, &'static str)];
 
@@ -144,8 +142,8 @@ impl Runner {
         for (one, schedule) in asked.iter().zip(&schedules) {
             let applied = self.upsert_schedule(who, schedule.clone(), &schedules).await?;
             let run = match applied {
-                Applied::Same => None,
-                Applied::Added | Applied::Changed => {
+                Applied::Same if !P::IS_COMPUTED_AGAIN => None,
+                Applied::Same | Applied::Added | Applied::Changed => {
                     let (job, params) = (P::JOB.to_owned(), schedule.params.clone());
                     Some(
                         self.submit(who, RunRequest { job, params, ..RunRequest::default() })
@@ -175,21 +173,6 @@ impl Runner {
     ) -> Result<Vec<Schedule>> {
         let kind = P::KIND;
         definitions::require_different(kind, asked.iter().map(Kept::name))?;
-        if P::HAS_OWN_OUTPUT {
-            let there = self.definitions::<P>(who).await?;
-            let there = there.iter().map(|of| (of.name.as_str(), of.definition.output()));
-            let there = there.filter(|(name, _)| asked.iter().all(|one| one.name != *name));
-            let asked = asked.iter().map(|one| (one.name.as_str(), one.params.output()));
-            let mut outputs = BTreeMap::new();
-            for (name, output) in there.chain(asked) {
-                if let Some(other) = outputs.insert(output, name) {
-                    let says = format!(
-                        "{kind} {name}: its rows go to {output}, as those of {kind} {other} do; expected another `output`"
-                    );
-                    return Err(Error::user(Code::Conflict, says));
-                }
-            }
-        }
         let schedules = asked.iter().map(Kept::schedule).collect::<Result<Vec<_>>>()?;
         for (one, schedule) in asked.iter().zip(&schedules) {
             let there = self.entry_of(who, &schedule.name).await?;

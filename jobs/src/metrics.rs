@@ -26,7 +26,7 @@ impl KeptParams for metric::Params {
     const JOB: &'static str = metric::NAME;
     const LISTED_BY: &'static str = "colonnade metrics";
     const MADE: &'static str = "values";
-    const HAS_OWN_OUTPUT: bool = false;
+    const IS_COMPUTED_AGAIN: bool = false;
     const REFUSED: &'static [(&'static str, &'static str)] = &[
         ("metric", "its name is `name`"),
         ("full", "a run of the job metric takes it: `colonnade run metric --param full=true`"),

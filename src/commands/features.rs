@@ -87,7 +87,9 @@ async fn get(view: &str, entity: &[String], settings: &Settings, output: &Output
     }
     match (&row["at"], row["is_expired"].as_bool()) {
         (Value::Null, _) => return output.line("nothing is known of this entity"),
-        (at, Some(true)) => output.line(&format!("expired; known since {at}"))?,
+        (at, Some(true)) => {
+            output.line(&format!("expired; known since {}", at.as_str().unwrap_or_default()))?;
+        }
         (at, _) => output.line(&format!("known since {}", at.as_str().unwrap_or_default()))?,
     }
     for (name, value) in row["features"].as_object().into_iter().flatten() {

@@ -42,8 +42,8 @@ pub struct Suggestion {
     pub examples: Vec<u32>,
 }
 
-/// A case at a place for the first time: the class of its next step, whether it succeeded, and itself.
-type Visit = (u32, bool, u32);
+/// A case at a place for the first time: the class of its next step, whether it succeeded, itself, and whether that step was its success.
+type Visit = (u32, bool, u32, bool);
 
 /// For each of the cases that go on the step that is suggested, by those that have ended. Nothing is said of a case that has succeeded.
 pub fn suggest(history: &History<'_>, ended: &[u32], open: &[u32]) -> Vec<Option<Suggestion>> {
@@ -109,7 +109,8 @@ fn visits(
             for order in 1..=ORDER_MAX {
                 let place = of_order(place, order);
                 if wanted.contains(&place) && been.insert(place) {
-                    let visit = (next, history.succeeds(*case), *case);
+                    let is_success = history.has_succeeded(*case, length.saturating_add(1));
+                    let visit = (next, history.succeeds(*case), *case, is_success);
                     visits.entry(place).or_default().push(visit);
                 }
             }
@@ -125,7 +126,11 @@ fn held(history: &History<'_>, visits: &[Visit], order: usize) -> Vec<Suggestion
         let outcome = |visit: &Visit| f64::from(u8::from(visit.1));
         let (with, without): (Vec<&Visit>, Vec<&Visit>) =
             visits.iter().partition(|visit| visit.0 == step);
-        if step == history.end() || with.len().min(without.len()) < STEP_LEAST {
+        // To succeed is no way to succeed.
+        if step == history.end()
+            || with.iter().any(|visit| visit.3)
+            || with.len().min(without.len()) < STEP_LEAST
+        {
             return None;
         }
         let values = |of: &[&Visit]| of.iter().map(|visit| outcome(visit)).collect::<Vec<f64>>();

@@ -80,6 +80,9 @@ async fn answered(app: &App, view: &str, mut request: Request, ids: &RequestIds)
         }
     };
     let most = ENTITIES_MAX.min(limits.page_rows_max);
+    if asked.entities.is_empty() {
+        return Err(bad_input(format!("entities: expected 1 to {most}, found 0")));
+    }
     if asked.entities.len() > most {
         return Err(over_limit("entities", most, asked.entities.len()));
     }

@@ -283,6 +283,10 @@ impl Held {
     pub(super) fn read(&self, request: &OnlineRequest) -> Result<OnlineRows> {
         let features = match &request.features {
             None => self.features.clone(),
+            Some(names) if names.is_empty() => {
+                let says = "features: expected at least one; without it all are told";
+                return Err(Error::user(Code::BadInput, says));
+            }
             Some(names) => {
                 for (at, name) in names.iter().enumerate() {
                     if names.iter().take(at).any(|other| other == name) {

@@ -20,7 +20,7 @@ const ONLINE: &str = "OnlineFeatures";
 const SKEW: &str = "FeatureSkew";
 
 /// Arguments of `defineFeature` and the fields of a definition that they are.
-const FIELDS: [(&str, &str, &str); 10] = [
+const FIELDS: [(&str, &str, &str); 9] = [
     ("dataset", "dataset", "The dataset whose rows features are made of."),
     ("entity", "entity", "The columns that name an entity."),
     (
@@ -38,7 +38,6 @@ const FIELDS: [(&str, &str, &str); 10] = [
         "Columns that are known later than their row, each with the column of the instant at which it is.",
     ),
     ("ttl", "ttl", "How long a value holds, such as `7d`; for ever when absent."),
-    ("output", "output", "The dataset of the features; the view's name when absent."),
     (
         "everySeconds",
         "every_seconds",
@@ -207,7 +206,7 @@ pub(crate) fn mutations() -> [Field; 2] {
     )
     .argument(
         InputValue::new("name", TypeRef::named_nn(TypeRef::STRING))
-            .description("Lower-case letters, digits, `_` and `-`, a letter first."),
+            .description("Lower-case letters, digits and `_`, a letter first: also that of the dataset of its features."),
     );
     let define = FIELDS.iter().fold(define, |field, (name, _, about)| {
         let of = match *name {

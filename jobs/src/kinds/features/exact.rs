@@ -100,6 +100,28 @@ impl Sum {
     }
 }
 
+/// The float next to a sum of parts that do not overlap, in order of size; of two as near the even one.
+fn rounded(parts: &[f64]) -> f64 {
+    let mut parts = parts.iter().rev().copied().peekable();
+    let (mut sum, mut lost) = (parts.next().unwrap_or(0.0), 0.0);
+    for part in parts.by_ref() {
+        let before = sum;
+        sum += part;
+        lost = part - (sum - before);
+        if lost != 0.0 {
+            break;
+        }
+    }
+    // Half a step was lost, and what is left says which way it goes.
+    if parts.peek().is_some_and(|next| lost != 0.0 && (*next > 0.0) == (lost > 0.0)) {
+        let doubled = sum + 2.0 * lost;
+        if doubled - sum == 2.0 * lost {
+            return doubled;
+        }
+    }
+    sum
+}
+
 impl Accumulator for Sum {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         self.change(values, 1.0)
@@ -117,8 +139,7 @@ impl Accumulator for Sum {
         if self.count == 0 {
             return Ok(ScalarValue::Float64(None));
         }
-        // From the largest part down, each of which is less than the last digit of the one before.
-        let sum = self.parts.iter().rev().sum::<f64>();
+        let sum = rounded(&self.parts);
         let count = if self.is_mean { self.count as f64 } else { 1.0 };
         Ok(ScalarValue::Float64(Some(sum / count)))
     }
@@ -159,6 +180,16 @@ mod tests {
             sum.retract_batch(&floats(&[0.2, 0.1])).unwrap();
             assert_eq!(sum.evaluate().unwrap(), ScalarValue::Float64(None));
             assert!(sum.parts.is_empty());
+        }
+        // Next to the true sums of these floats.
+        for (values, expected) in [
+            (&[-2.19, 65.76, 63.98][..], 127.55),
+            (&[0.1; 10], 1.0),
+            (&[1e16, 1.0, 1e-16], 10_000_000_000_000_002.0),
+        ] {
+            let mut sum = Sum::default();
+            sum.update_batch(&floats(values)).unwrap();
+            assert_eq!(sum.evaluate().unwrap(), ScalarValue::Float64(Some(expected)));
         }
         let mut mean = Sum { is_mean: true, ..Sum::default() };
         mean.update_batch(&floats(&[1.0, 2.0, 6.0])).unwrap();

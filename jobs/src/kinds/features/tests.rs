@@ -345,15 +345,14 @@ async fn rows_of_another_dataset_of_the_name_are_all_read() {
 /// A view is kept by its name, in a dataset of that name.
 #[test]
 fn views_are_read_from_toml() {
-    let text = "[[feature]]\nname = \"user-load\"\ndataset = \"model_calls\"\nentity = [\"user_id\"]\nttl = \"7d\"\n\n\
+    let text = "[[feature]]\nname = \"user_load\"\ndataset = \"model_calls\"\nentity = [\"user_id\"]\nttl = \"7d\"\n\n\
                 [feature.features]\nlast_model = \"model\"\ncalls_1d = { measure = \"count(*)\", window = \"1d\" }\n";
     let views = crate::FeatureView::from_toml(text, "f.toml").unwrap();
     assert_eq!(views.len(), 1);
-    assert_eq!(views[0].name(), "user-load");
-    assert_eq!(views[0].params.output.as_str(), "user_load");
+    assert_eq!((views[0].name(), views[0].params.output.as_str()), ("user_load", "user_load"));
     let names: BTreeMap<_, _> = views[0].params.features.iter().collect();
     assert_eq!(names.len(), 2);
     let bad = text.replace("entity = [\"user_id\"]", "entity = [\"at\"]");
     let error = crate::FeatureView::from_toml(&bad, "f.toml").unwrap_err().to_string();
-    assert!(error.contains("f.toml") && error.contains("feature user-load"), "{error}");
+    assert!(error.contains("f.toml") && error.contains("feature user_load"), "{error}");
 }

@@ -17,7 +17,7 @@ use crate::tables::input::{InputTable, is_name};
 /// What an entity is named by, in words, for [`is_entity`].
 const ENTITIES: &str = "a text, truth value, date or whole number";
 /// Aggregates that can be kept while rows come and go, and beside them those that can be kept while rows come.
-const SLIDING: [&str; 7] = ["avg", "bool_and", "bool_or", "count", "max", "min", "sum"];
+const SLIDING: [&str; 5] = ["avg", "count", "max", "min", "sum"];
 const GROWING: [&str; 6] =
     ["approx_distinct", "count(DISTINCT)", "stddev", "stddev_pop", "var", "var_pop"];
 

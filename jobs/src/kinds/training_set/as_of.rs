@@ -6,8 +6,8 @@ use datafusion::functions::core::expr_fn::{get_field, named_struct};
 use datafusion::functions_aggregate::first_last::last_value_udaf;
 use datafusion::logical_expr::expr::{NullTreatment, WindowFunction};
 use datafusion::logical_expr::{
-    Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, cast, ident,
-    lit, try_cast, when,
+    Expr, JoinType, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
+    cast, ident, lit, try_cast, when,
 };
 use datafusion::prelude::DataFrame;
 use engine::Result;
@@ -48,6 +48,17 @@ impl Join<'_> {
                 Ok(field.data_type().clone())
             })
             .collect::<Result<_>>()?;
+        // Of others than are asked for nothing is sorted.
+        let asked_key = |at: usize| format!("_asked_{at}");
+        let mut asked = Vec::new();
+        for (at, ((of, _), kind)) in self.entity.iter().zip(&kinds).enumerate() {
+            asked.push(try_cast(ident(*of), kind.clone()).alias(asked_key(at)));
+        }
+        let of_view: Vec<&str> = self.entity.iter().map(|(_, of)| *of).collect();
+        let keys: Vec<String> = (0..of_view.len()).map(asked_key).collect();
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let asked = rows.clone().select(asked)?.distinct()?;
+        let view = view.join(asked, JoinType::LeftSemi, &of_view, &keys, None)?;
         let mut held = vec![lit("since"), micros(self.view_time)];
         held.push(lit("expires"));
         held.push(match self.expires {
