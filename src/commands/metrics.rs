@@ -34,8 +34,25 @@ pub async fn metrics(settings: &Settings, output: &Output) -> Result<()> {
             plain(&of.measure),
             by,
             of.interval.to_string(),
+            target(of),
+            plain(of.owner.as_deref().unwrap_or("-")),
         ]
     };
-    kept::list(&["metric", "dataset", "measure", "by", "interval"], row, LABEL, settings, output)
-        .await
+    kept::list(
+        &["metric", "dataset", "measure", "by", "interval", "target", "owner"],
+        row,
+        LABEL,
+        settings,
+        output,
+    )
+    .await
+}
+
+/// What is wanted of its values.
+fn target(metric: &metric::Params) -> String {
+    let way = match metric.direction.map(|way| way.as_str()) {
+        Some("up") => "at least",
+        _ => "at most",
+    };
+    metric.target.map_or("-".to_owned(), |target| format!("{way} {target}"))
 }

@@ -130,7 +130,7 @@ impl Reader {
             self.types(place, &format!("colonnade pipeline apply --check pipelines/{file}")).await;
             return;
         }
-        for file in ["alerts.toml", "features.toml", "metrics.toml"] {
+        for file in ["alerts.toml", "features.toml", "metrics.toml", "targets.toml"] {
             if text.starts_with(&format!("# {file}")) {
                 std::fs::write(self.file(file), text).unwrap();
                 return;
@@ -433,6 +433,15 @@ async fn a_file_becomes_metrics_and_an_insight_that_says_what_was_wrong() {
     let of_it = json!({ "rule": "insight", "group": "subject=\"error_rate{region=eu}\"", "state": "firing" });
     let alerts = alerts.as_array().unwrap();
     assert!(alerts.contains(&of_it), "{alerts:?}");
+    let query = "{ insights(where: {kind: {eq: \"target_miss\"}}) { nodes { subject startedAt headline action } } }";
+    let told = reader.served().await.data(query).await["insights"]["nodes"].clone();
+    let missed =
+        told.as_array().unwrap().iter().find(|of| of["subject"] == "automation_rate{region=eu}");
+    let missed = missed.unwrap_or_else(|| panic!("{told}"));
+    assert_eq!(missed["startedAt"], "2026-02-08T00:00:00Z", "{missed}");
+    assert!(missed["headline"].as_str().unwrap().contains("at least 0.88 is wanted"), "{missed}");
+    assert!(missed["action"].as_str().unwrap().starts_with("checkout team: "), "{missed}");
+    assert!(!told.to_string().contains("automation_rate{region=us}"), "{told}");
 }
 
 #[tokio::test]

@@ -223,6 +223,18 @@ mod tests {
         }
     }
 
+    /// Correlations that vary more than they are large are drawn in wholly, and never beyond nothing.
+    #[test]
+    fn unrelated_series_are_drawn_in_wholly() {
+        let drawn_in = |k: usize| {
+            let rows = [scrambled(k, 60), scrambled(k + 1, 60)];
+            given(&rows, Shrinkage::Estimated).unwrap().shrinkage
+        };
+        let all: Vec<f64> = (0..20).map(drawn_in).collect();
+        assert!(all.iter().all(|of| (0.0..=1.0).contains(of)), "{all:?}");
+        assert!(all.iter().filter(|of| **of == 1.0).count() > 3, "{all:?}");
+    }
+
     #[test]
     fn more_series_than_samples_have_numbers_only_when_drawn_in() {
         let rows: Vec<Vec<f64>> = (0..12).map(|k| scrambled(k, 10)).collect();

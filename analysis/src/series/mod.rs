@@ -7,7 +7,7 @@
 //!
 //! [`discord`]: shapes that come but once. [`taught`]: labels by hand teach what is told.
 //!
-//! [`online`] does it as samples come. [`hierarchy`] makes what is said of parts and of their sum agree. [`rows`] makes rows of a
+//! [`Target`]: what is wanted of a series, and where it misses it. [`online`] does it as samples come. [`hierarchy`] makes what is said of parts and of their sum agree. [`rows`] makes rows of a
 //! grid comparable.
 
 mod decompose;
@@ -26,6 +26,7 @@ mod samples;
 mod season;
 mod span;
 mod spread;
+mod target;
 pub mod taught;
 pub mod trend;
 
@@ -36,6 +37,7 @@ pub use samples::{Cleaning, Samples, clean};
 pub use season::{Deseasonalised, Season, deseasonalise};
 pub use span::Span;
 pub use spread::{Spread, median, spread};
+pub use target::{Direction, Miss, Target};
 
 /// One series in time order.
 #[derive(Clone, Debug, Default, PartialEq)]

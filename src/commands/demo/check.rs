@@ -174,6 +174,10 @@ impl Counted<'_> {
             LooksFor::NumbersTold => self.numbers_told(&session).await,
             LooksFor::RowsKept => self.rows_kept().await,
             LooksFor::RowsMeasured => rows_measured(&session).await,
+            LooksFor::TargetsMissed => {
+                let sql = "SELECT dimensions->>'provider', at, at FROM metric_values WHERE metric = 'errors' AND NOT is_met";
+                self.planted(&session, sql, AnomalyKind::ErrorBurst).await
+            }
             LooksFor::WaysTaken => ways_taken(&session).await,
             LooksFor::SureNextSteps | LooksFor::UsersLoads | LooksFor::KnownBefore => {
                 features::counted(&session, looks_for).await
@@ -199,7 +203,12 @@ impl Counted<'_> {
         let source = self.record.params["dataset"].as_str().unwrap_or_default();
         let sql =
             format!("SELECT series, started_at, ended_at FROM {HOURLY} WHERE source = '{source}'");
-        let found = windows(&session.collect(session.sql(&sql).await?).await?)?;
+        self.planted(session, &sql, kind).await
+    }
+
+    /// What was planted of a kind among what a query finds, by the hour.
+    async fn planted(&self, session: &Session, sql: &str, kind: AnomalyKind) -> Result<Findings> {
+        let found = windows(&session.collect(session.sql(sql).await?).await?)?;
         let mut truth = self.truth.clone();
         truth.anomalies.retain(|planted| planted.kind == kind);
         Ok(anomalies(&truth, &found, HOUR_MINUTES))

@@ -76,6 +76,8 @@ pub enum LooksFor {
     RowsKept,
     /// Rows in the intervals of a metric.
     RowsMeasured,
+    /// Hours in which a provider fails more than is wanted.
+    TargetsMissed,
     /// Cases whose way is told as it was.
     WaysTaken,
     /// Cases that go on, of which one thing alone can come next.
@@ -125,6 +127,7 @@ impl LooksFor {
             Self::NumbersTold => "numbers told",
             Self::RowsKept => "rows kept",
             Self::RowsMeasured => "rows measured",
+            Self::TargetsMissed => "targets missed",
             Self::WaysTaken => "ways taken",
             Self::SureNextSteps => "sure next steps",
             Self::CallsPriced => "calls priced",
@@ -217,6 +220,16 @@ pub fn steps(embedder: &str) -> Vec<Step> {
             "model_calls",
             &[],
             json!({ "metric": "calls", "dimensions": ["provider", "model"] }),
+        ),
+        step(
+            "metric",
+            LooksFor::TargetsMissed,
+            "model_calls",
+            &[],
+            json!({
+                "metric": "errors", "measure": "count(*) FILTER (WHERE status <> 'ok') / count(*)", "dimensions": ["provider"],
+                "owner": "platform", "target": 0.25, "direction": "down",
+            }),
         ),
         step("processes", LooksFor::WaysTaken, "workflow_steps", &[], json!({})),
         step(

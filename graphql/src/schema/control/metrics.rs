@@ -1,8 +1,8 @@
 //! `metricDefinitions`, `defineMetric` and `removeMetric`: measures that are kept up to date as series; `rateInsight`: what a person says
 //! of an insight.
 
-use async_graphql::Value;
 use async_graphql::dynamic::{Field, FieldValue, InputValue, Object, ResolverContext, TypeRef};
+use async_graphql::{Name, Value};
 use datasets::DatasetName;
 use engine::{Commit, Error, Result, Role};
 use jobs::insight_feedback::rate;
@@ -16,7 +16,7 @@ const METRIC: &str = "MetricDefinition";
 const RATED: &str = "RatedInsight";
 
 /// Arguments of `defineMetric` and the fields of a definition that they are.
-const FIELDS: [(&str, &str, &str); 9] = [
+const FIELDS: [(&str, &str, &str); 13] = [
     ("dataset", "dataset", "The dataset whose rows are measured."),
     (
         "measure",
@@ -33,6 +33,14 @@ const FIELDS: [(&str, &str, &str); 9] = [
     ("timeColumn", "time_column", "The column of instants; the declared one when absent."),
     ("empty", "empty", "What an interval without rows is: `zero`, `missing`, or `auto`."),
     ("unit", "unit", "What the values are in, such as `USD`."),
+    ("owner", "owner", "Who answers for it."),
+    ("target", "target", "What each value should reach, or not exceed, as `direction` says."),
+    ("direction", "direction", "Which way is better, `up` or `down`: a target needs it."),
+    (
+        "assumptions",
+        "assumptions",
+        "Numbers by name that are assumed: `{usd_per_hour: 42}` says what `$usd_per_hour` is in the measure.",
+    ),
     (
         "everySeconds",
         "every_seconds",
@@ -62,6 +70,17 @@ pub(crate) fn types() -> [Object; 2] {
         }))
         .field(text("interval", |of| of.definition.interval.to_string()))
         .field(optional("unit", |of| of.definition.unit.as_ref()))
+        .field(optional("owner", |of| of.definition.owner.as_ref()))
+        .field(part("target", TypeRef::named(TypeRef::FLOAT), |of: &MetricState| {
+            Ok(of.definition.target.map_or(Value::Null, Value::from))
+        }))
+        .field(part("direction", TypeRef::named(TypeRef::STRING), |of: &MetricState| {
+            Ok(of.definition.direction.map_or(Value::Null, |way| way.as_str().into()))
+        }))
+        .field(part("assumptions", TypeRef::named_nn(scalars::JSON), |of: &MetricState| {
+            let all = of.definition.assumptions.iter();
+            Ok(Value::Object(all.map(|(name, number)| (Name::new(name), (*number).into())).collect()))
+        }))
         .field(text("output", |of| of.definition.output.to_string()))
         .field(
             object("schedule", TypeRef::named_nn("Schedule"), |of: &MetricState| {
@@ -121,6 +140,8 @@ pub(crate) fn mutations() -> [Field; 3] {
             "dataset" => TypeRef::named_nn(TypeRef::STRING),
             "dimensions" => TypeRef::named_nn_list(TypeRef::STRING),
             "everySeconds" => TypeRef::named(TypeRef::INT),
+            "target" => TypeRef::named(TypeRef::FLOAT),
+            "assumptions" => TypeRef::named(scalars::JSON),
             _ => TypeRef::named(TypeRef::STRING),
         };
         field.argument(InputValue::new(*name, of).description(*about))

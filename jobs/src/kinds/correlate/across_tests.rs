@@ -85,13 +85,17 @@ async fn measures_and_samples_of_other_datasets_are_on_one_grid_with_the_series(
     assert_eq!(summary["also"], json!(["calls", "took"]));
     let pairs = rows(
         &engine,
-        "SELECT source, series_a, series_b, lag_samples FROM correlations \
+        "SELECT source, series_a, series_b, lag_samples, across FROM correlations \
          WHERE abs(lag_coefficient) >= 0.4 ORDER BY 2, 3",
     )
     .await;
     assert_eq!(
         pairs,
-        ["metrics calls load -2", "metrics calls took/a -1", "metrics load took/a 1"],
+        [
+            "metrics calls load -2 true",
+            "metrics calls took/a -1 true",
+            "metrics load took/a 1 true"
+        ],
         "{summary}"
     );
     let leads = "SELECT leader, follower, CAST(lag_seconds AS INT), through, \

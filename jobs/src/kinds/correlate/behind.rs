@@ -138,3 +138,16 @@ fn aligned(subjects: &Subjects, row: usize, lag: i64) -> Vec<f64> {
     };
     (0..cols).map(|at| value(at).unwrap_or(f64::NAN)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lag_of_a_pair_is_the_other_way_round_from_its_second_row() {
+        let links: Links = [((1, 4), (-0.5, 3))].into();
+        assert_eq!(link(&links, 1, 4), Some((-0.5, 3)));
+        assert_eq!(link(&links, 4, 1), Some((-0.5, -3)));
+        assert_eq!(link(&links, 1, 2), None);
+    }
+}

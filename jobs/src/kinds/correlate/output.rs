@@ -246,3 +246,32 @@ pub(super) fn batch(
         .collect::<Result<Vec<ArrayRef>>>()?;
     Ok(RecordBatch::try_new(spec.arrow_schema(), columns)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_is_as_strong_as_the_larger_magnitude_of_its_coefficients() {
+        let of = |coefficient: f64, at_lag: Option<f64>| {
+            let lag = |coefficient| BestLag { samples: 1, coefficient, p: 0.0, q: None };
+            Correlation {
+                series_a: "a".into(),
+                series_b: "b".into(),
+                coefficient,
+                n: 9,
+                effective_n: 9.0,
+                p: 0.0,
+                q: 0.0,
+                lag: at_lag.map(lag),
+                interval_us: 1,
+                started_at: 0,
+                ended_at: 8,
+                told: None,
+            }
+            .strength()
+        };
+        assert_eq!([of(-0.9, None), of(0.4, None)], [0.9, 0.4]);
+        assert_eq!([of(-0.9, Some(-0.5)), of(0.4, Some(-0.5))], [0.9, 0.5]);
+    }
+}

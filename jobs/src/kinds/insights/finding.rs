@@ -19,10 +19,11 @@ pub(super) enum Kind {
     Drift,
     Saving,
     Better,
+    TargetMiss,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::Anomaly,
         Self::Level,
         Self::Slope,
@@ -37,6 +38,7 @@ impl Kind {
         Self::Drift,
         Self::Saving,
         Self::Better,
+        Self::TargetMiss,
     ];
 
     /// As it stands in rows.
@@ -56,6 +58,7 @@ impl Kind {
             Self::Drift => "drift",
             Self::Saving => "saving",
             Self::Better => "better",
+            Self::TargetMiss => "target_miss",
         }
     }
 
@@ -77,6 +80,7 @@ impl Kind {
             Self::Drift => Family::Drift,
             Self::Saving => Family::Saving,
             Self::Better => Family::Better,
+            Self::TargetMiss => Family::TargetMiss,
         }
     }
 }
@@ -96,6 +100,7 @@ pub(super) enum Family {
     Drift,
     Saving,
     Better,
+    TargetMiss,
 }
 
 impl Family {
@@ -103,7 +108,12 @@ impl Family {
     /// they are looked at.
     pub(super) fn is_of_a_time(self) -> bool {
         match self {
-            Self::Moment | Self::Record | Self::Change | Self::Quality | Self::Drift => true,
+            Self::Moment
+            | Self::Record
+            | Self::Change
+            | Self::Quality
+            | Self::Drift
+            | Self::TargetMiss => true,
             Self::Slope
             | Self::Correlation
             | Self::Duplicates
@@ -126,6 +136,7 @@ impl Family {
             Self::Drift => "drift",
             Self::Saving => "saving",
             Self::Better => "better",
+            Self::TargetMiss => "target_miss",
         }
     }
 }

@@ -95,3 +95,44 @@ async fn drifts_savings_and_better_agents_are_said_once() {
     let next = summary_of(&engine, NAME, json!({ "day": "2026-02-11" })).await;
     assert_eq!((&next["insights"], &next["said_before"]), (&json!(0), &json!(3)), "{next}");
 }
+
+#[tokio::test]
+async fn a_target_that_is_missed_by_more_than_noise_is_said_once_with_who_answers_for_it() {
+    let engine = engine().await;
+    calls(&engine).await;
+    let metric = json!({
+        "dataset": "asked", "metric": "it's tokens", "measure": "avg(tokens)", "time_column": "at", "dimensions": ["model"],
+        "interval": "1d", "owner": "platform", "target": 200, "direction": "down", "unit": "tokens",
+    });
+    summary_of(&engine, "metric", metric).await;
+    // Another one lies on its target, and one has none.
+    for (name, target) in [("on", json!(110.0)), ("none", Value::Null)] {
+        let direction = if target.is_null() { Value::Null } else { json!("up") };
+        let other = json!({
+            "dataset": "asked", "metric": name, "measure": "avg(tokens)", "time_column": "at", "interval": "1d", "target": target,
+            "direction": direction,
+        });
+        summary_of(&engine, "metric", other).await;
+    }
+    let first = summary_of(&engine, NAME, json!({ "day": "2026-02-10" })).await;
+    assert_eq!(first["insights"], 1, "{first}");
+    let sql = "SELECT kind, subject, headline, action, severity > 75, confidence > 0.99, reach FROM insights";
+    let said = rows(&engine, sql).await;
+    let [said] = &said[..] else { panic!("{said:?}") };
+    for part in [
+        "target_miss it's tokens{model=cheap} it's tokens{model=cheap} (tokens) misses its target: 5",
+        " on average in 9 intervals of 1d, 5",
+        " at worst, and still is, where at most 200 is wanted platform: see why",
+        " true true 9",
+    ] {
+        assert!(said.contains(part), "{part:?}: {said}");
+    }
+    let evidence = rows(&engine, "SELECT evidence FROM insights").await;
+    let evidence: Value = serde_json::from_str(&evidence[0]).unwrap();
+    let condition = evidence[0]["where"].as_str().unwrap();
+    let sql =
+        format!("SELECT count(*), min(value) > 500, min(at) FROM metric_values WHERE {condition}");
+    assert_eq!(rows(&engine, &sql).await, ["9 true 2026-01-31T00:00:00Z"]);
+    let next = summary_of(&engine, NAME, json!({ "day": "2026-02-11" })).await;
+    assert_eq!((&next["insights"], &next["said_before"]), (&json!(0), &json!(1)), "{next}");
+}

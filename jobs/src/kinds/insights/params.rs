@@ -50,6 +50,9 @@ pub struct Params {
     /// Who is better, as the job agents commits it. Default: ["agent_comparisons"].
     #[schemars(with = "Vec<String>")]
     pub comparisons: Vec<DatasetName>,
+    /// Values of metrics, of which those with a target may miss it, as the job metric commits them. Default: ["metric_values"].
+    #[schemars(with = "Vec<String>")]
+    pub metrics: Vec<DatasetName>,
     /// Rows that failed a check. Default: those of the built-in datasets, such as tickets_quarantine.
     #[schemars(with = "Vec<String>")]
     pub quarantines: Vec<DatasetName>,
@@ -89,6 +92,7 @@ impl Default for Params {
             drifts: one("drifts"),
             routing: one("routing_policies"),
             comparisons: one("agent_comparisons"),
+            metrics: one("metric_values"),
             quarantines: specs::builtin().iter().map(|spec| spec.name.quarantine()).collect(),
             day: None,
             days: 30,
@@ -154,7 +158,7 @@ impl Params {
     }
 
     /// The datasets of each form, by the parameter that names them.
-    pub(super) fn forms(&self) -> [(&'static str, &[DatasetName]); 11] {
+    pub(super) fn forms(&self) -> [(&'static str, &[DatasetName]); 12] {
         [
             ("anomalies", &self.anomalies),
             ("trends", &self.trends),
@@ -166,6 +170,7 @@ impl Params {
             ("drifts", &self.drifts),
             ("routing", &self.routing),
             ("comparisons", &self.comparisons),
+            ("metrics", &self.metrics),
             ("quarantines", &self.quarantines),
         ]
     }

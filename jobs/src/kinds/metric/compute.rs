@@ -120,15 +120,20 @@ async fn before(ctx: &RunContext, params: &Params) -> Result<BTreeMap<Group, Bef
         let (first, last) = (number(1), number(2));
         for (row, dimensions) in dimensions.iter().enumerate() {
             let Some(dimensions) = dimensions.filter(|_| first.is_valid(row)) else { continue };
-            let by_column: Map<String, Value> = serde_json::from_str(dimensions)
-                .map_err(|e| Error::internal(format!("{NAME}: dimensions {dimensions:?}: {e}")))?;
-            let value = |column: &String| by_column.get(column)?.as_str().map(str::to_owned);
             let first = first.value(row);
             let last = if last.is_valid(row) { last.value(row) } else { first };
-            before.insert(params.dimensions.iter().map(value).collect(), Before { first, last });
+            before.insert(group_of(params, dimensions)?, Before { first, last });
         }
     }
     Ok(before)
+}
+
+/// The values of the dimensions that a row of the output has as JSON.
+fn group_of(params: &Params, dimensions: &str) -> Result<Group> {
+    let by_column: Map<String, Value> = serde_json::from_str(dimensions)
+        .map_err(|e| Error::internal(format!("{NAME}: dimensions {dimensions:?}: {e}")))?;
+    let value = |column: &String| by_column.get(column)?.as_str().map(str::to_owned);
+    Ok(params.dimensions.iter().map(value).collect())
 }
 
 /// Zeros that are filled in after an interval with rows, at most: one row of another age does not make millions of them.

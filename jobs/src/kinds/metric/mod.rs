@@ -59,7 +59,7 @@ impl Job for Metric {
     }
 
     fn revision(&self) -> u32 {
-        2
+        3
     }
 
     fn parameters_schema(&self) -> Value {
@@ -90,7 +90,9 @@ impl Job for Metric {
         Box::pin(async move {
             let params = read(params)?;
             let (time_column, _) = declared(session, &params)?;
-            check(session, &params, &source(&params, &time_column)).await?;
+            let text = params.measure()?;
+            let source = source(&params, &time_column, measure(&params, &text));
+            check(session, &params, &source).await?;
             Ok(vec![output::spec(params.output.clone())])
         })
     }
@@ -103,9 +105,10 @@ impl Job for Metric {
         Box::pin(async move {
             let params = read(params)?;
             let (time_column, unit) = declared(ctx.session(), &params)?;
-            let source = source(&params, &time_column);
+            let text = params.measure()?;
+            let measure = measure(&params, &text);
+            let source = source(&params, &time_column, measure);
             let of_rows = check(ctx.session(), &params, &source).await?;
-            let measure = measure(&params);
             let Some(newest) = source.newest(ctx).await? else {
                 let says = format!("{} has no rows that are not in the future", params.dataset);
                 return Ok(nothing(&params, &says));
@@ -177,11 +180,15 @@ fn declared(session: &Session, params: &Params) -> Result<(String, Option<String
     Ok((time, unit))
 }
 
-fn measure(params: &Params) -> MeasureOf<'_> {
-    MeasureOf { text: &params.measure, interval: params.interval }
+fn measure<'a>(params: &Params, text: &'a str) -> MeasureOf<'a> {
+    MeasureOf { text, interval: params.interval }
 }
 
-fn source<'a>(params: &'a Params, time_column: &'a str) -> SeriesSource<'a> {
+fn source<'a>(
+    params: &'a Params,
+    time_column: &'a str,
+    measure: MeasureOf<'a>,
+) -> SeriesSource<'a> {
     SeriesSource {
         job: NAME,
         dataset: &params.dataset,
@@ -192,7 +199,7 @@ fn source<'a>(params: &'a Params, time_column: &'a str) -> SeriesSource<'a> {
         from: None,
         to: None,
         condition: params.condition.as_deref(),
-        measure: Some(measure(params)),
+        measure: Some(measure),
     }
 }
 
@@ -202,7 +209,8 @@ async fn check(session: &Session, params: &Params, source: &SeriesSource<'_>) ->
     for dimension in &params.dimensions {
         table.check("dimensions", dimension, NAMES, is_name)?;
     }
-    measure(params).read(session, NAME, &params.dataset)
+    let text = params.measure()?;
+    measure(params, &text).read(session, NAME, &params.dataset)
 }
 
 fn nothing(params: &Params, says: &str) -> Outcome {
@@ -212,12 +220,15 @@ fn nothing(params: &Params, says: &str) -> Outcome {
 
 fn summary(params: &Params, points: &Points, rows: u64, told: Value) -> Value {
     let all = || points.values().flatten();
+    let is_met = |value| params.target().map(|target| target.is_met(value));
+    let met = all().filter(|(_, point)| point.value.and_then(is_met) == Some(true)).count();
     json!({
         "metric": params.metric(),
         "source": params.dataset,
         "series": points.len(),
         "values": all().count(),
         "values_missing": all().filter(|(_, point)| point.value.is_none()).count(),
+        "values_on_target": params.target.map(|_| met),
         "rows": rows,
         "read": told,
     })

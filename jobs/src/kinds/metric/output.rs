@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+use analysis::series::Direction;
+use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use datasets::{
     ColumnSpec, ColumnType, DatasetName, DatasetSpec, PartitionSpec, PartitionTransform,
 };
 use engine::{Error, Result};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::params::Params;
 use crate::tables::columns::{column, of_sources, timestamps, with_unit};
@@ -51,6 +52,16 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
         with_unit(required("rows", ColumnType::Int64, "Rows in the interval"), "rows"),
         required("dimensions", ColumnType::Json, "Values of the dimensions, by column"),
         column("unit", ColumnType::Text, true, "What the value is in"),
+        column("owner", ColumnType::Text, true, "Who answers for it"),
+        column("target", ColumnType::Float64, true, "What it should reach, or not exceed"),
+        column("direction", ColumnType::Text, true, "Which way is better: up or down"),
+        column("is_met", ColumnType::Bool, true, "Whether the value meets the target"),
+        column(
+            "assumptions",
+            ColumnType::Json,
+            true,
+            "Numbers that the measure takes as given, by name",
+        ),
         with_unit(required("interval_seconds", ColumnType::Float64, "Length of an interval"), "s"),
         with_unit(
             required("source_version", ColumnType::Int64, "Version of the dataset that was read"),
@@ -119,8 +130,11 @@ pub(super) fn batch(
         .flat_map(|(group, of)| of.iter().map(move |(at, point)| (group, *at, point)))
         .collect();
     let count = all.len();
-    let same = |text: &str| {
-        Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, count))) as ArrayRef
+    let same = |text: Option<&str>| {
+        Arc::new(StringArray::from_iter(std::iter::repeat_n(text, count))) as ArrayRef
+    };
+    let number = |number: Option<f64>| {
+        Arc::new(Float64Array::from_iter(std::iter::repeat_n(number, count))) as ArrayRef
     };
     let each = |text: &dyn Fn(&Group) -> String| {
         let of_group = |(group, _, _): &(&Group, i64, &Point)| text(group);
@@ -131,8 +145,8 @@ pub(super) fn batch(
         .iter()
         .map(|column| {
             Ok(match column.name.as_str() {
-                "source" => same(params.dataset.as_str()),
-                "metric" => same(params.metric()),
+                "source" => same(Some(params.dataset.as_str())),
+                "metric" => same(Some(params.metric())),
                 "series" => each(&|group| series(params, group)),
                 "at" => timestamps(all.iter().map(|(_, at, _)| *at)),
                 "value" => {
@@ -142,11 +156,21 @@ pub(super) fn batch(
                     all.iter().map(|(_, _, point)| point.rows),
                 )),
                 "dimensions" => each(&|group| dimensions(params, group)),
-                "unit" => Arc::new(StringArray::from_iter(std::iter::repeat_n(unit, count))),
-                "interval_seconds" => {
-                    let seconds = params.interval.seconds();
-                    Arc::new(Float64Array::from_iter_values(std::iter::repeat_n(seconds, count)))
+                "unit" => same(unit),
+                "owner" => same(params.owner.as_deref()),
+                "target" => number(params.target),
+                "direction" => same(params.direction.map(Direction::as_str)),
+                "is_met" => {
+                    let is_met = |value: f64| Some(params.target()?.is_met(value));
+                    let all = all.iter().map(|(_, _, point)| point.value.and_then(is_met));
+                    Arc::new(BooleanArray::from_iter(all))
                 }
+                "assumptions" => {
+                    let some = !params.assumptions.is_empty();
+                    let told = some.then(|| json!(params.assumptions).to_string());
+                    same(told.as_deref())
+                }
+                "interval_seconds" => number(Some(params.interval.seconds())),
                 "source_version" => Arc::new(Int64Array::from_iter_values(std::iter::repeat_n(
                     version as i64,
                     count,

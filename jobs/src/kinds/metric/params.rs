@@ -1,6 +1,9 @@
 //! The parameters of `metric`.
 
-use analysis::series::Span;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+use analysis::series::{Direction, Span, Target};
 use datasets::DatasetName;
 use engine::Result;
 use schemars::JsonSchema;
@@ -14,6 +17,10 @@ use crate::series::EmptyAs;
 const NAME_MAX_BYTES: usize = 200;
 /// Columns by which it is told apart, at most.
 const DIMENSIONS_MAX: usize = 8;
+/// Longest name of who answers for it, in bytes.
+const OWNER_MAX_BYTES: usize = 200;
+/// Numbers that the measure takes by name, at most.
+const ASSUMPTIONS_MAX: usize = 32;
 /// Shortest interval.
 const INTERVAL_MIN_US: i64 = 1_000_000;
 
@@ -43,6 +50,14 @@ pub struct Params {
     pub empty: EmptyAs,
     /// What the values are in, such as "USD" or "ms"; null takes the unit of the measure, if it declares one. Default: null.
     pub unit: Option<String>,
+    /// Who answers for it, such as a team. Default: null.
+    pub owner: Option<String>,
+    /// The value that each interval should reach, or not exceed, as `direction` says. Default: null.
+    pub target: Option<f64>,
+    /// Which way is better: "up" or "down". A target needs it. Default: null.
+    pub direction: Option<Direction>,
+    /// Numbers that are assumed, by name: `$usd_per_hour` in the measure is what {"usd_per_hour": 42.0} says. Default: {}.
+    pub assumptions: BTreeMap<String, f64>,
     /// Compute all anew, and not only the intervals that rows came to. Default: false.
     pub full: bool,
     /// Dataset that the values are committed to. Default: metric_values.
@@ -62,6 +77,10 @@ impl Default for Params {
             interval: Span::HOUR,
             empty: EmptyAs::Auto,
             unit: None,
+            owner: None,
+            target: None,
+            direction: None,
+            assumptions: BTreeMap::new(),
             full: false,
             output: dataset_name("metric_values"),
         }
@@ -100,11 +119,139 @@ impl Params {
                 format!("expected 1 s at least, found {}", self.interval),
             ));
         }
-        Ok(())
+        self.check_target()?;
+        self.measure().map(drop)
+    }
+
+    fn check_target(&self) -> Result<()> {
+        if let Some(owner) = &self.owner
+            && (owner.trim().is_empty()
+                || owner.len() > OWNER_MAX_BYTES
+                || owner.contains(char::is_control))
+        {
+            let says = format!(
+                "expected 1 to {OWNER_MAX_BYTES} bytes without control characters, found {} bytes",
+                owner.len()
+            );
+            return Err(bad(NAME, "owner", says));
+        }
+        match (self.target, self.direction) {
+            (Some(target), _) if !target.is_finite() => {
+                Err(bad(NAME, "target", format!("expected a number, found {target}")))
+            }
+            (Some(_), None) => {
+                let says = "expected \"up\" or \"down\", for which way is better: a target has none by itself";
+                Err(bad(NAME, "direction", says))
+            }
+            (None, Some(_)) => {
+                Err(bad(NAME, "target", "expected a number beside `direction`, found none"))
+            }
+            (None, None) | (Some(_), Some(_)) => Ok(()),
+        }
+    }
+
+    /// What is wanted of each value.
+    pub(super) fn target(&self) -> Option<Target> {
+        Some(Target { value: self.target?, direction: self.direction? })
+    }
+
+    /// The measure with the numbers that are assumed in the place of their names.
+    pub(super) fn measure(&self) -> Result<Cow<'_, str>> {
+        let found = self.assumptions.len();
+        if found > ASSUMPTIONS_MAX {
+            let says = format!("expected at most {ASSUMPTIONS_MAX} numbers, found {found}");
+            return Err(bad(NAME, "assumptions", says));
+        }
+        let is_name = |name: &str| {
+            !name.is_empty() && name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_')
+        };
+        if let Some(name) = self.assumptions.keys().find(|name| !is_name(name)) {
+            let says = format!("expected names of letters, digits and `_`, found {name:?}");
+            return Err(bad(NAME, "assumptions", says));
+        }
+        if let Some((name, number)) = self.assumptions.iter().find(|(_, of)| !of.is_finite()) {
+            return Err(bad(NAME, "assumptions", format!("{name:?} is {number}, no number")));
+        }
+        assume(&self.measure, &self.assumptions)
     }
 
     /// The metric's name.
     pub(super) fn metric(&self) -> &str {
         self.metric.as_deref().unwrap_or(&self.measure)
+    }
+}
+
+/// `measure` with numbers in the place of `$names`, but for those in quotes. All that are given must be used, and none be missing.
+fn assume<'a>(measure: &'a str, assumptions: &BTreeMap<String, f64>) -> Result<Cow<'a, str>> {
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut used: BTreeSet<&str> = BTreeSet::new();
+    let mut text = String::new();
+    let mut rest = measure;
+    while let Some(at) = rest.find(['$', '\'', '"']) {
+        let (before, from) = rest.split_at(at);
+        text.push_str(before);
+        let quote = from.starts_with(['\'', '"']).then(|| &from[..1]);
+        let length = match quote {
+            Some(quote) => from[1..].find(quote).map_or(from.len(), |end| end + 2),
+            None => 1 + from[1..].find(|c| !is_of_name(c)).unwrap_or(from.len() - 1),
+        };
+        let (part, behind) = from.split_at(length);
+        match quote {
+            Some(_) => text.push_str(part),
+            None => {
+                let name = &part[1..];
+                let Some((name, number)) = assumptions.get_key_value(name) else {
+                    let known: Vec<&str> = assumptions.keys().map(String::as_str).collect();
+                    let known = match known.is_empty() {
+                        true => "there are none".to_owned(),
+                        false => format!("there are {}", known.join(", ")),
+                    };
+                    let says = format!("${name} is none of the numbers in `assumptions`; {known}");
+                    return Err(bad(NAME, "measure", says));
+                };
+                used.insert(name);
+                text.push_str(&format!("({number:?})"));
+            }
+        }
+        rest = behind;
+    }
+    if let Some(name) = assumptions.keys().find(|name| !used.contains(name.as_str())) {
+        let says = format!("{name:?} is nowhere in the measure, where it is written ${name}");
+        return Err(bad(NAME, "assumptions", says));
+    }
+    match used.is_empty() {
+        true => Ok(Cow::Borrowed(measure)),
+        false => Ok(Cow::Owned(text + rest)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn numbers_that_are_assumed_stand_in_the_place_of_their_names_but_not_in_quotes() {
+        let with = |measure: &str, given: &[(&str, f64)]| {
+            let given = given.iter().map(|(name, number)| ((*name).to_owned(), *number)).collect();
+            assume(measure, &given).map(Cow::into_owned).map_err(|error| error.to_string())
+        };
+        let two = [("a", 2.0), ("b_2", -1e-7)];
+        assert_eq!(with("sum(x) * $a - $b_2", &two).unwrap(), "sum(x) * (2.0) - (-1e-7)");
+        assert_eq!(with("$a", &two[..1]).unwrap(), "(2.0)");
+        assert_eq!(
+            with("count(*) FILTER (WHERE \"a$\" = '$a it''s $') * $a", &two[..1]).unwrap(),
+            "count(*) FILTER (WHERE \"a$\" = '$a it''s $') * (2.0)"
+        );
+        assert_eq!(with("sum(\"äö\") + 'open", &[]).unwrap(), "sum(\"äö\") + 'open");
+        for (measure, given, says) in [
+            ("$c + $a", &two[..1], "$c is none of the numbers in `assumptions`; there are a"),
+            ("$", &[], "$ is none of the numbers in `assumptions`; there are none"),
+            ("$a + '$b_2'", &two, "\"b_2\" is nowhere in the measure, where it is written $b_2"),
+            ("$ä", &two[..1], "$ is none"),
+        ] {
+            let error = with(measure, given).unwrap_err();
+            assert!(error.contains(says), "{error}");
+        }
     }
 }

@@ -23,6 +23,7 @@ const HISTORY_COMMITS: [usize; 2] = [16, 2_000];
 /// Beginnings of the marks' names.
 const READ: &str = "colonnade-metric-read-";
 const CLOSED: &str = "colonnade-metric-closed-";
+const NAMED: &str = "colonnade-metric-named-";
 /// Stretches of intervals that are told apart; of more one is made.
 const STRETCHES_MAX: usize = 64;
 
@@ -30,6 +31,8 @@ const STRETCHES_MAX: usize = 64;
 pub(super) struct Marks {
     read: String,
     closed: String,
+    /// That of the metric's name alone.
+    named: String,
 }
 
 /// What a run computes.
@@ -56,13 +59,19 @@ impl Marks {
     pub(super) fn of(params: &Params) -> Result<Self> {
         let asked = Params { full: false, ..params.clone() };
         let digest = parameters::digest(&asked)?;
-        Ok(Self { read: format!("{READ}{digest}"), closed: format!("{CLOSED}{digest}") })
+        let named = parameters::digest(&params.metric())?;
+        Ok(Self {
+            read: format!("{READ}{digest}"),
+            closed: format!("{CLOSED}{digest}"),
+            named: format!("{NAMED}{named}"),
+        })
     }
 
     /// As a commit keeps them.
     pub(super) fn kept(&self, version: Version, closed_us: i64) -> Vec<(String, i64)> {
         let version = i64::try_from(version.0).unwrap_or(i64::MAX);
-        vec![(self.read.clone(), version), (self.closed.clone(), closed_us)]
+        let (read, closed) = (self.read.clone(), self.closed.clone());
+        vec![(read, version), (closed, closed_us), (self.named.clone(), 1)]
     }
 
     /// What a commit of this metric kept; `None` where it is of another. An error says why it counts no more.
@@ -70,6 +79,10 @@ impl Marks {
         let number = |name: &String| commit.numbers.get(name).copied();
         if let (Some(read), Some(closed)) = (number(&self.read), number(&self.closed)) {
             return Some(Ok((Version(u64::try_from(read).ok()?), closed)));
+        }
+        if number(&self.named).is_some() {
+            let says = "version {} of it has values of this metric by other parameters";
+            return Some(Err(says.replace("{}", &commit.version.to_string())));
         }
         let is_metric = commit.numbers.keys().any(|name| name.starts_with(READ));
         match is_still(commit) || is_metric {

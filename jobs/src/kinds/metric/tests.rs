@@ -312,3 +312,85 @@ async fn bad_parameters_are_refused_by_name() {
     let summary = summary_of(&engine, NAME, asked(&json!({}))).await;
     assert!(summary["nothing_new"].as_str().unwrap().contains("not in the future"), "{summary}");
 }
+
+/// Of 40 hours with ten calls each: those of which the share `bad` holds are slow.
+fn hours(bad: impl Fn(i64) -> usize) -> Vec<(i64, Option<&'static str>, f64)> {
+    (0..40 * 10)
+        .map(|call| {
+            let hour = call / 10;
+            let took = if ((call % 10) as usize) < bad(hour) { 9.0 } else { 1.0 };
+            (hour * HOUR_S + call % 10, Some(if call % 2 == 0 { "a" } else { "b" }), took)
+        })
+        .collect()
+}
+
+const SLOW: &str = "count(*) FILTER (WHERE took > $slow) / count(*)";
+
+fn slow(more: &Value) -> Value {
+    let mut params = json!({
+        "measure": SLOW, "target": 0.25, "direction": "down", "owner": "team", "assumptions": { "slow": 5 },
+    });
+    for (name, value) in more.as_object().unwrap() {
+        params[name] = value.clone();
+    }
+    asked(&params)
+}
+
+/// Slow are 2 of 10 calls, in each fourth hour 3, 7 of 10 in the hours 10 to 14.
+#[tokio::test]
+async fn values_say_whether_they_meet_the_target_and_all_do_when_it_is_another() {
+    let engine = engine().await;
+    let bad = |hour: i64| match hour {
+        10..15 => 7,
+        _ => 2 + usize::from(hour % 4 == 0),
+    };
+    let all = hours(bad);
+    let sql = "SELECT target, direction, owner, assumptions, is_met, count(*), min(value), max(value) FROM metric_values \
+               WHERE metric = 'm' GROUP BY 1, 2, 3, 4, 5 ORDER BY is_met";
+    let expected = |target: f64, rows: &[&str]| -> Vec<String> {
+        rows.iter().map(|row| format!("{target} down team {{\"slow\":5.0}} {row}")).collect()
+    };
+    for part in all.chunks(77) {
+        calls(&engine, WriteMode::Append, part).await;
+        summary_of(&engine, NAME, slow(&json!({}))).await;
+    }
+    let quarter = expected(0.25, &["false 14 0.3 0.7", "true 25 0.2 0.2"]);
+    assert_eq!(rows(&engine, sql).await, quarter);
+    // Another target, and then the first one again, without new rows.
+    let summary = summary_of(&engine, NAME, slow(&json!({ "target": 0.3 }))).await;
+    assert_eq!(summary["values_on_target"], json!(34));
+    let three = expected(0.3, &["false 5 0.7 0.7", "true 34 0.2 0.3"]);
+    assert_eq!(rows(&engine, sql).await, three);
+    let summary = summary_of(&engine, NAME, slow(&json!({}))).await;
+    let why = summary["read"]["all_because"].as_str().unwrap_or_default();
+    assert!(why.contains("by other parameters"), "{summary}");
+    assert_eq!(rows(&engine, sql).await, quarter);
+    // One without a target says nothing of one.
+    let plain = json!({ "target": null, "direction": null, "metric": "plain" });
+    assert_eq!(summary_of(&engine, NAME, slow(&plain)).await["values_on_target"], Value::Null);
+    let sql =
+        "SELECT count(*), count(is_met), count(target) FROM metric_values WHERE metric = 'plain'";
+    assert_eq!(rows(&engine, sql).await, ["39 0 0"]);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_target_is_said_by_name() {
+    let engine = engine().await;
+    calls(&engine, WriteMode::Append, &hours(|_| 1)).await;
+    for (wrong, says) in [
+        (json!({ "direction": null }), "parameter \"direction\": expected \"up\" or \"down\""),
+        (json!({ "target": null }), "parameter \"target\": expected a number beside `direction`"),
+        (json!({ "direction": "sideways" }), "sideways"),
+        (json!({ "owner": " " }), "parameter \"owner\": expected 1 to 200 bytes"),
+        (json!({ "assumptions": {} }), "parameter \"measure\": $slow is none of the numbers"),
+        (
+            json!({ "assumptions": { "slow": 5, "quick": 1 } }),
+            "\"quick\" is nowhere in the measure",
+        ),
+        (json!({ "assumptions": { "slow": "5" } }), "assumptions"),
+        (json!({ "measure": "sum(took) + $slow + $(1)" }), "$ is none of the numbers"),
+    ] {
+        let refused = refusal_of(&engine, NAME, slow(&wrong)).await;
+        assert!(refused.contains(says), "{wrong}: {refused}");
+    }
+}

@@ -3,6 +3,7 @@
 mod alike;
 mod moments;
 mod operations;
+mod targets;
 
 use std::collections::HashMap;
 
@@ -63,6 +64,7 @@ impl Gather<'_> {
                     "drifts" => from.drifts().await,
                     "routing" => from.savings().await,
                     "comparisons" => from.comparisons().await,
+                    "metrics" => from.target_misses().await,
                     _ => from.quarantine().await,
                 };
                 let is_of_form = |error: &engine::Error| error.code() == engine::Code::BadInput;
