@@ -175,7 +175,7 @@ impl Counted<'_> {
             LooksFor::RowsKept => self.rows_kept().await,
             LooksFor::RowsMeasured => rows_measured(&session).await,
             LooksFor::TargetsMissed => {
-                let sql = "SELECT dimensions->>'provider', at, at FROM metric_values WHERE metric = 'errors' AND NOT is_met";
+                let sql = "SELECT arrow_cast(dimensions->>'provider', 'Utf8'), at AS started_at, at AS ended_at FROM metric_values WHERE metric = 'errors' AND NOT is_met";
                 self.planted(&session, sql, AnomalyKind::ErrorBurst).await
             }
             LooksFor::WaysTaken => ways_taken(&session).await,

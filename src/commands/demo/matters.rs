@@ -46,6 +46,17 @@ pub async fn counted(session: &Session, truths: &Truths) -> Result<Findings> {
         false_alarms += of.false_alarms;
         notes.extend(of.notes);
     }
+    if let Some(truth) = truths.get("model_calls") {
+        let mut truth: Truth = truth.clone();
+        truth.anomalies.retain(|of| of.kind == AnomalyKind::ErrorBurst);
+        let sql = "SELECT replace(replace(subject, 'errors{provider=', ''), '}', ''), started_at, ended_at FROM insights \
+                   WHERE kind = 'target_miss'";
+        let of = anomalies(&truth, &windows(&read(sql).await?)?, HOUR_MINUTES);
+        planted += of.planted;
+        found += of.found;
+        false_alarms += of.false_alarms;
+        notes.extend(of.notes);
+    }
     let mut pairs = Vec::new();
     for batch in
         read("SELECT subject FROM insights WHERE source = 'metrics' AND kind = 'correlation'")

@@ -227,8 +227,10 @@ pub fn steps(embedder: &str) -> Vec<Step> {
             "model_calls",
             &[],
             json!({
-                "metric": "errors", "measure": "count(*) FILTER (WHERE status <> 'ok') / count(*)", "dimensions": ["provider"],
-                "owner": "platform", "target": 0.25, "direction": "down",
+                "metric": "errors", "dimensions": ["provider"],
+                "measure": "CASE WHEN count(*) >= $calls_min THEN count(*) FILTER (WHERE status <> 'ok') / count(*) END",
+                "assumptions": { "calls_min": 10 },
+                "owner": "platform", "target": 0.2, "direction": "down",
             }),
         ),
         step("processes", LooksFor::WaysTaken, "workflow_steps", &[], json!({})),

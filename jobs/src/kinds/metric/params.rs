@@ -21,6 +21,8 @@ const DIMENSIONS_MAX: usize = 8;
 const OWNER_MAX_BYTES: usize = 200;
 /// Numbers that the measure takes by name, at most.
 const ASSUMPTIONS_MAX: usize = 32;
+/// Whole numbers below this are written as such: functions such as `round` take no other.
+const WHOLE_MAX: f64 = 1e15;
 /// Shortest interval.
 const INTERVAL_MIN_US: i64 = 1_000_000;
 
@@ -190,6 +192,12 @@ fn assume<'a>(measure: &'a str, assumptions: &BTreeMap<String, f64>) -> Result<C
     while let Some(at) = rest.find(['$', '\'', '"']) {
         let (before, from) = rest.split_at(at);
         text.push_str(before);
+        // Of a name such as cost$usd.
+        if from.starts_with('$') && text.ends_with(is_of_name) {
+            text.push('$');
+            rest = &from[1..];
+            continue;
+        }
         let quote = from.starts_with(['\'', '"']).then(|| &from[..1]);
         let length = match quote {
             Some(quote) => from[1..].find(quote).map_or(from.len(), |end| end + 2),
@@ -210,7 +218,10 @@ fn assume<'a>(measure: &'a str, assumptions: &BTreeMap<String, f64>) -> Result<C
                     return Err(bad(NAME, "measure", says));
                 };
                 used.insert(name);
-                text.push_str(&format!("({number:?})"));
+                text.push_str(&match number.fract() == 0.0 && number.abs() < WHOLE_MAX {
+                    true => format!("({number:.0})"),
+                    false => format!("({number:?})"),
+                });
             }
         }
         rest = behind;
@@ -237,11 +248,11 @@ mod tests {
             assume(measure, &given).map(Cow::into_owned).map_err(|error| error.to_string())
         };
         let two = [("a", 2.0), ("b_2", -1e-7)];
-        assert_eq!(with("sum(x) * $a - $b_2", &two).unwrap(), "sum(x) * (2.0) - (-1e-7)");
-        assert_eq!(with("$a", &two[..1]).unwrap(), "(2.0)");
+        assert_eq!(with("sum(x) * $a - $b_2", &two).unwrap(), "sum(x) * (2) - (-1e-7)");
+        assert_eq!(with("$a + cost$usd", &two[..1]).unwrap(), "(2) + cost$usd");
         assert_eq!(
             with("count(*) FILTER (WHERE \"a$\" = '$a it''s $') * $a", &two[..1]).unwrap(),
-            "count(*) FILTER (WHERE \"a$\" = '$a it''s $') * (2.0)"
+            "count(*) FILTER (WHERE \"a$\" = '$a it''s $') * (2)"
         );
         assert_eq!(with("sum(\"äö\") + 'open", &[]).unwrap(), "sum(\"äö\") + 'open");
         for (measure, given, says) in [
