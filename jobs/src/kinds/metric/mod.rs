@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 use compute::Asked;
 use output::Points;
 pub use params::Params;
+use params::WrittenOut;
 use reach::{Marks, Reach, reach};
 
 use crate::job::{Job, Outcome};
@@ -90,8 +91,8 @@ impl Job for Metric {
         Box::pin(async move {
             let params = read(params)?;
             let (time_column, _) = declared(session, &params)?;
-            let text = params.measure()?;
-            let source = source(&params, &time_column, measure(&params, &text));
+            let written = params.written_out()?;
+            let source = source(&params, &time_column, &written);
             check(session, &params, &source).await?;
             Ok(vec![output::spec(params.output.clone())])
         })
@@ -105,9 +106,9 @@ impl Job for Metric {
         Box::pin(async move {
             let params = read(params)?;
             let (time_column, unit) = declared(ctx.session(), &params)?;
-            let text = params.measure()?;
-            let measure = measure(&params, &text);
-            let source = source(&params, &time_column, measure);
+            let written = params.written_out()?;
+            let measure = measure(&params, &written.measure);
+            let source = source(&params, &time_column, &written);
             let of_rows = check(ctx.session(), &params, &source).await?;
             let Some(newest) = source.newest(ctx).await? else {
                 let says = format!("{} has no rows that are not in the future", params.dataset);
@@ -187,7 +188,7 @@ fn measure<'a>(params: &Params, text: &'a str) -> MeasureOf<'a> {
 fn source<'a>(
     params: &'a Params,
     time_column: &'a str,
-    measure: MeasureOf<'a>,
+    written: &'a WrittenOut<'_>,
 ) -> SeriesSource<'a> {
     SeriesSource {
         job: NAME,
@@ -198,8 +199,8 @@ fn source<'a>(
         only: &[],
         from: None,
         to: None,
-        condition: params.condition.as_deref(),
-        measure: Some(measure),
+        condition: written.condition.as_deref(),
+        measure: Some(measure(params, &written.measure)),
     }
 }
 
@@ -209,8 +210,7 @@ async fn check(session: &Session, params: &Params, source: &SeriesSource<'_>) ->
     for dimension in &params.dimensions {
         table.check("dimensions", dimension, NAMES, is_name)?;
     }
-    let text = params.measure()?;
-    measure(params, &text).read(session, NAME, &params.dataset)
+    measure(params, &params.written_out()?.measure).read(session, NAME, &params.dataset)
 }
 
 fn nothing(params: &Params, says: &str) -> Outcome {

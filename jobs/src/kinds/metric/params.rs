@@ -89,6 +89,12 @@ impl Default for Params {
     }
 }
 
+/// What is computed, of which rows, as SQL reads it.
+pub(super) struct WrittenOut<'a> {
+    pub(super) measure: Cow<'a, str>,
+    pub(super) condition: Option<Cow<'a, str>>,
+}
+
 impl Params {
     /// Checks what the types can't.
     pub(super) fn check(&self) -> Result<()> {
@@ -122,20 +128,22 @@ impl Params {
             ));
         }
         self.check_target()?;
-        self.measure().map(drop)
+        self.written_out().map(drop)
     }
 
     fn check_target(&self) -> Result<()> {
-        if let Some(owner) = &self.owner
-            && (owner.trim().is_empty()
-                || owner.len() > OWNER_MAX_BYTES
-                || owner.contains(char::is_control))
-        {
-            let says = format!(
-                "expected 1 to {OWNER_MAX_BYTES} bytes without control characters, found {} bytes",
-                owner.len()
-            );
-            return Err(bad(NAME, "owner", says));
+        if let Some(owner) = &self.owner {
+            let says = match () {
+                () if owner.trim().is_empty() => Some("found no letter".to_owned()),
+                () if owner.len() > OWNER_MAX_BYTES => Some(format!("found {} bytes", owner.len())),
+                () => owner.chars().find(|c| c.is_control()).map(|c| format!("found {c:?}")),
+            };
+            if let Some(says) = says {
+                let expected = format!(
+                    "expected a name on one line, of {OWNER_MAX_BYTES} bytes at most, {says}"
+                );
+                return Err(bad(NAME, "owner", expected));
+            }
         }
         match (self.target, self.direction) {
             (Some(target), _) if !target.is_finite() => {
@@ -157,8 +165,8 @@ impl Params {
         Some(Target { value: self.target?, direction: self.direction? })
     }
 
-    /// The measure with the numbers that are assumed in the place of their names.
-    pub(super) fn measure(&self) -> Result<Cow<'_, str>> {
+    /// The measure and the condition with the numbers that are assumed in the place of their names.
+    pub(super) fn written_out(&self) -> Result<WrittenOut<'_>> {
         let found = self.assumptions.len();
         if found > ASSUMPTIONS_MAX {
             let says = format!("expected at most {ASSUMPTIONS_MAX} numbers, found {found}");
@@ -174,7 +182,15 @@ impl Params {
         if let Some((name, number)) = self.assumptions.iter().find(|(_, of)| !of.is_finite()) {
             return Err(bad(NAME, "assumptions", format!("{name:?} is {number}, no number")));
         }
-        assume(&self.measure, &self.assumptions)
+        let mut used = BTreeSet::new();
+        let mut assume = |parameter, text| assume(parameter, text, &self.assumptions, &mut used);
+        let measure = assume("measure", self.measure.as_str())?;
+        let condition = self.condition.as_deref().map(|text| assume("where", text)).transpose()?;
+        if let Some(name) = self.assumptions.keys().find(|name| !used.contains(name.as_str())) {
+            let says = format!("{name:?} is in neither measure nor where, in which it is ${name}");
+            return Err(bad(NAME, "assumptions", says));
+        }
+        Ok(WrittenOut { measure, condition })
     }
 
     /// The metric's name.
@@ -183,56 +199,58 @@ impl Params {
     }
 }
 
-/// `measure` with numbers in the place of `$names`, but for those in quotes. All that are given must be used, and none be missing.
-fn assume<'a>(measure: &'a str, assumptions: &BTreeMap<String, f64>) -> Result<Cow<'a, str>> {
+/// `text` with numbers in the place of `$names`, but for those in quotes and comments. None may be missing; those that are there are
+/// `used`.
+fn assume<'t, 'a>(
+    parameter: &str,
+    text: &'t str,
+    assumptions: &'a BTreeMap<String, f64>,
+    used: &mut BTreeSet<&'a str>,
+) -> Result<Cow<'t, str>> {
     let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let mut used: BTreeSet<&str> = BTreeSet::new();
-    let mut text = String::new();
-    let mut rest = measure;
-    while let Some(at) = rest.find(['$', '\'', '"']) {
+    let mut written = String::new();
+    let mut rest = text;
+    let mut is_same = true;
+    while let Some(at) = rest.find(['$', '\'', '"', '-', '/']) {
         let (before, from) = rest.split_at(at);
-        text.push_str(before);
-        // Of a name such as cost$usd.
-        if from.starts_with('$') && text.ends_with(is_of_name) {
-            text.push('$');
-            rest = &from[1..];
-            continue;
-        }
-        let quote = from.starts_with(['\'', '"']).then(|| &from[..1]);
-        let length = match quote {
-            Some(quote) => from[1..].find(quote).map_or(from.len(), |end| end + 2),
-            None => 1 + from[1..].find(|c| !is_of_name(c)).unwrap_or(from.len() - 1),
+        written.push_str(before);
+        // How far it goes: a quote, a comment, a name; of anything else a letter.
+        let until = |end: &str| from[1..].find(end).map_or(from.len(), |at| at + 1 + end.len());
+        let is_number = from.starts_with('$') && !written.ends_with(is_of_name);
+        let length = match () {
+            () if is_number => 1 + from[1..].find(|c| !is_of_name(c)).unwrap_or(from.len() - 1),
+            () if from.starts_with('\'') => until("'"),
+            () if from.starts_with('"') => until("\""),
+            () if from.starts_with("--") => until("\n"),
+            () if from.starts_with("/*") => until("*/"),
+            () => 1,
         };
         let (part, behind) = from.split_at(length);
-        match quote {
-            Some(_) => text.push_str(part),
-            None => {
-                let name = &part[1..];
-                let Some((name, number)) = assumptions.get_key_value(name) else {
-                    let known: Vec<&str> = assumptions.keys().map(String::as_str).collect();
-                    let known = match known.is_empty() {
-                        true => "there are none".to_owned(),
-                        false => format!("there are {}", known.join(", ")),
-                    };
-                    let says = format!("${name} is none of the numbers in `assumptions`; {known}");
-                    return Err(bad(NAME, "measure", says));
-                };
-                used.insert(name);
-                text.push_str(&match number.fract() == 0.0 && number.abs() < WHOLE_MAX {
-                    true => format!("({number:.0})"),
-                    false => format!("({number:?})"),
-                });
-            }
-        }
         rest = behind;
+        if !is_number {
+            written.push_str(part);
+            continue;
+        }
+        let name = &part[1..];
+        let Some((name, number)) = assumptions.get_key_value(name) else {
+            let known: Vec<&str> = assumptions.keys().map(String::as_str).collect();
+            let known = match known.is_empty() {
+                true => "there are none".to_owned(),
+                false => format!("there are {}", known.join(", ")),
+            };
+            let says = format!("${name} is none of the numbers in `assumptions`; {known}");
+            return Err(bad(NAME, parameter, says));
+        };
+        used.insert(name);
+        is_same = false;
+        written.push_str(&match number.fract() == 0.0 && number.abs() < WHOLE_MAX {
+            true => format!("({number:.0})"),
+            false => format!("({number:?})"),
+        });
     }
-    if let Some(name) = assumptions.keys().find(|name| !used.contains(name.as_str())) {
-        let says = format!("{name:?} is nowhere in the measure, where it is written ${name}");
-        return Err(bad(NAME, "assumptions", says));
-    }
-    match used.is_empty() {
-        true => Ok(Cow::Borrowed(measure)),
-        false => Ok(Cow::Owned(text + rest)),
+    match is_same {
+        true => Ok(Cow::Borrowed(text)),
+        false => Ok(Cow::Owned(written + rest)),
     }
 }
 
@@ -245,7 +263,10 @@ mod tests {
     fn numbers_that_are_assumed_stand_in_the_place_of_their_names_but_not_in_quotes() {
         let with = |measure: &str, given: &[(&str, f64)]| {
             let given = given.iter().map(|(name, number)| ((*name).to_owned(), *number)).collect();
-            assume(measure, &given).map(Cow::into_owned).map_err(|error| error.to_string())
+            let params =
+                Params { measure: measure.into(), assumptions: given, ..Params::default() };
+            let written = params.written_out().map(|written| written.measure.into_owned());
+            written.map_err(|error| error.to_string())
         };
         let two = [("a", 2.0), ("b_2", -1e-7)];
         assert_eq!(with("sum(x) * $a - $b_2", &two).unwrap(), "sum(x) * (2) - (-1e-7)");
@@ -255,10 +276,27 @@ mod tests {
             "count(*) FILTER (WHERE \"a$\" = '$a it''s $') * (2)"
         );
         assert_eq!(with("sum(\"äö\") + 'open", &[]).unwrap(), "sum(\"äö\") + 'open");
+        assert_eq!(
+            with("/* the user's */ $a -- it's $z\n - $a / 2 -- $y", &two[..1]).unwrap(),
+            "/* the user's */ (2) -- it's $z\n - (2) / 2 -- $y"
+        );
+        let params = Params {
+            condition: Some("x > $b_2 OR x = '$a'".into()),
+            measure: "sum(x) * $a".into(),
+            assumptions: two.map(|(name, number)| (name.to_owned(), number)).into(),
+            ..Params::default()
+        };
+        let written = params.written_out().unwrap();
+        assert_eq!(written.measure, "sum(x) * (2)");
+        assert_eq!(written.condition.as_deref(), Some("x > (-1e-7) OR x = '$a'"));
+        let missing = Params { condition: Some("x > $c".into()), ..params };
+        let error = missing.written_out().err().unwrap().to_string();
+        assert!(error.contains("parameter \"where\": $c is none of the numbers"), "{error}");
         for (measure, given, says) in [
+            ("-- $a\n1", &two[..1], "\"a\" is in neither"),
             ("$c + $a", &two[..1], "$c is none of the numbers in `assumptions`; there are a"),
             ("$", &[], "$ is none of the numbers in `assumptions`; there are none"),
-            ("$a + '$b_2'", &two, "\"b_2\" is nowhere in the measure, where it is written $b_2"),
+            ("$a + '$b_2'", &two, "\"b_2\" is in neither measure nor where, in which it is $b_2"),
             ("$ä", &two[..1], "$ is none"),
         ] {
             let error = with(measure, given).unwrap_err();

@@ -381,11 +381,14 @@ async fn what_is_wrong_with_a_target_is_said_by_name() {
         (json!({ "direction": null }), "parameter \"direction\": expected \"up\" or \"down\""),
         (json!({ "target": null }), "parameter \"target\": expected a number beside `direction`"),
         (json!({ "direction": "sideways" }), "sideways"),
-        (json!({ "owner": " " }), "parameter \"owner\": expected 1 to 200 bytes"),
+        (
+            json!({ "owner": " " }),
+            "parameter \"owner\": expected a name on one line, of 200 bytes at most, found no letter",
+        ),
         (json!({ "assumptions": {} }), "parameter \"measure\": $slow is none of the numbers"),
         (
             json!({ "assumptions": { "slow": 5, "quick": 1 } }),
-            "\"quick\" is nowhere in the measure",
+            "\"quick\" is in neither measure nor where",
         ),
         (json!({ "assumptions": { "slow": "5" } }), "assumptions"),
         (json!({ "measure": "sum(took) + $slow + $(1)" }), "$ is none of the numbers"),
