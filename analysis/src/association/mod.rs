@@ -33,6 +33,8 @@ pub mod stability;
 #[cfg(test)]
 mod made;
 #[cfg(test)]
+mod pinned_tests;
+#[cfg(test)]
 mod worlds;
 
 use crate::series::trend::slope::Z_95;

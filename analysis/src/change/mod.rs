@@ -39,6 +39,8 @@ mod edges;
 mod excess;
 mod explain;
 mod gather;
+#[cfg(test)]
+mod pinned_tests;
 mod search;
 mod tally;
 #[cfg(test)]

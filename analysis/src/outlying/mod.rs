@@ -26,6 +26,8 @@
 
 mod eigen;
 mod measure;
+#[cfg(test)]
+mod pinned_tests;
 mod prepare;
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@
 //! walk: as the root of the window. A walk, or a series that shifts all the time, keeps its spread.
 
 use super::robust::Excursion;
-use super::spread::{MAD_TO_SIGMA, MEAN_SIGMA_PART, median, spread};
+use super::spread::{MAD_TO_SIGMA, median, spread};
 
 /// Part of the residual's standard deviation that the unit is at least: medians spread less than values.
 const SIGMA_PART: f64 = 0.5;
@@ -113,7 +113,7 @@ fn sigma_within(
 ) -> Option<f64> {
     let sigma = |values: &[f64]| {
         let spread = spread(values);
-        spread.sigma.max(MEAN_SIGMA_PART * spread.mean_sigma)
+        spread.at_least_of_mean()
     };
     // Where that is less, it is rounding that counts.
     let whole = sigma(residual);

@@ -7,8 +7,8 @@
 //!
 //! [`discord`]: shapes that come but once. [`taught`]: labels by hand teach what is told.
 //!
-//! [`Target`]: what is wanted of a series, and where it misses it. [`online`] does it as samples come. [`hierarchy`] makes what is said of parts and of their sum agree. [`rows`] makes rows of a
-//! grid comparable.
+//! [`Target`]: what is wanted of a series, and where it misses it. [`online`] does it as samples come. [`hierarchy`] makes what is said
+//! of parts and of their sum agree. [`rows`] makes rows of a grid comparable.
 
 mod decompose;
 pub mod discord;
@@ -18,6 +18,10 @@ pub mod hierarchy;
 pub mod level_shift;
 pub mod missing;
 pub mod online;
+#[cfg(test)]
+mod pinned_findings_tests;
+#[cfg(test)]
+mod pinned_tests;
 mod rarity;
 mod repetition;
 pub mod robust;

@@ -4,7 +4,7 @@
 //! make the next ordinary one an anomaly; the mean absolute deviation bounds it from below where more than
 //! half of the values are equal and every MAD is zero.
 
-use super::spread::{MAD_TO_SIGMA, MEAN_SIGMA_PART, spread};
+use super::spread::{MAD_TO_SIGMA, spread};
 
 /// Spread below this part of the values' size is rounding.
 const ROUNDING: f64 = 1e-9;
@@ -41,7 +41,7 @@ pub struct Excursion {
 pub fn sigma_floor(values: &[f64], residual: &[f64]) -> f64 {
     let whole = spread(residual);
     let size = spread(values).centre.abs();
-    whole.sigma.max(MEAN_SIGMA_PART * whole.mean_sigma).max(ROUNDING * size).max(f64::MIN_POSITIVE)
+    whole.at_least_of_mean().max(ROUNDING * size).max(f64::MIN_POSITIVE)
 }
 
 /// Stretches of `residual` beyond `threshold` standard deviations from its baseline.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::spread::MEAN_SIGMA_PART;
 use super::{Samples, Season, Series, deseasonalise, spread};
 
 /// Writes the mean of the samples in each cell of `row`, the first of which is interval number `first` since 1970. A cell without
@@ -145,8 +144,7 @@ pub fn take_season_out(row: &mut [f64], starts: &[i64], interval_us: i64) -> boo
 pub fn clip_and_fill(row: &mut [f64], clip: f64) {
     let there: Vec<f64> = row.iter().copied().filter(|value| !value.is_nan()).collect();
     let whole = spread(&there);
-    // More than half of the values are equal where the MAD is zero.
-    let sigma = if whole.sigma > 0.0 { whole.sigma } else { MEAN_SIGMA_PART * whole.mean_sigma };
+    let sigma = whole.or_of_mean();
     if clip > 0.0 && sigma > 0.0 {
         let (low, high) = (whole.centre - clip * sigma, whole.centre + clip * sigma);
         for value in row.iter_mut() {

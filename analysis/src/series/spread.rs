@@ -35,6 +35,18 @@ pub struct Spread {
     pub mean_sigma: f64,
 }
 
+impl Spread {
+    /// The robust standard deviation, and no less than a part of what the mean distance says.
+    pub(crate) fn at_least_of_mean(&self) -> f64 {
+        self.sigma.max(MEAN_SIGMA_PART * self.mean_sigma)
+    }
+
+    /// The robust standard deviation; where more than half of the values are equal, what the mean distance says.
+    pub(super) fn or_of_mean(&self) -> f64 {
+        if self.sigma > 0.0 { self.sigma } else { MEAN_SIGMA_PART * self.mean_sigma }
+    }
+}
+
 /// The spread of finite values; all zero of none.
 pub fn spread(values: &[f64]) -> Spread {
     let mut scratch = values.to_vec();

@@ -10,7 +10,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::spread::{MEAN_SIGMA_PART, median, spread};
+use super::spread::{median, spread};
 
 /// Part of the target, or of what is usual where that is more, that the noise is taken for at least: values of a series that hardly
 /// moves are no misses by their last digits.
@@ -37,6 +37,14 @@ impl Direction {
         match self {
             Self::Up => "up",
             Self::Down => "down",
+        }
+    }
+
+    /// What stands before the target in words.
+    pub fn limit(self) -> &'static str {
+        match self {
+            Self::Up => "at least",
+            Self::Down => "at most",
         }
     }
 }
@@ -122,7 +130,7 @@ impl Scatter {
     fn of(values: &[f64], target: f64) -> Self {
         let differences: Vec<f64> = values.windows(2).map(|two| two[1] - two[0]).collect();
         let of = spread(&differences);
-        let noise = of.sigma.max(MEAN_SIGMA_PART * of.mean_sigma) / std::f64::consts::SQRT_2;
+        let noise = of.at_least_of_mean() / std::f64::consts::SQRT_2;
         let mut sizes: Vec<f64> = values.iter().map(|value| value.abs()).collect();
         let usual = median(&mut sizes).unwrap_or(0.0);
         let least = NOISE_PART_MIN * target.abs().max(usual);

@@ -20,6 +20,8 @@ mod generated;
 pub mod insights;
 pub mod maintain;
 pub mod metric;
+#[cfg(test)]
+mod pinned;
 pub mod predictions;
 pub mod processes;
 pub mod promote;

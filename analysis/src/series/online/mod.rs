@@ -79,6 +79,8 @@ mod watch;
 #[cfg(test)]
 mod nab_tests;
 #[cfg(test)]
+mod pinned_tests;
+#[cfg(test)]
 mod seasonal_tests;
 #[cfg(test)]
 mod split_tests;

@@ -25,9 +25,11 @@ mod whole_seasons;
 #[cfg(test)]
 mod calibration;
 #[cfg(test)]
+mod pinned_tests;
+#[cfg(test)]
+mod pinned_trend_tests;
+#[cfg(test)]
 pub(in crate::series) mod samples;
-
-use super::spread::{MEAN_SIGMA_PART, Spread};
 
 /// The values of a series that are there, with their positions.
 #[derive(Clone, Debug, Default)]
@@ -46,11 +48,6 @@ impl Present {
     fn len(&self) -> usize {
         self.at.len()
     }
-}
-
-/// The robust standard deviation; where more than half of the values are equal, what the mean distance says.
-fn usual_distance(spread: &Spread) -> f64 {
-    if spread.sigma > 0.0 { spread.sigma } else { MEAN_SIGMA_PART * spread.mean_sigma }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //! of an AR(1) process", 2017) with means instead of medians, which overrate ρ where tails are heavy. What levels that are known
 //! leave says it more surely (`of_residuals`). All in O(n).
 
-use super::{Present, usual_distance};
+use super::Present;
 use crate::series::spread::spread;
 
 /// Differences that are larger are changes of the level, or outliers.
@@ -53,7 +53,7 @@ pub(super) fn of_differences(present: &Present) -> Ar1 {
 /// The mean square of differences less their median, which is a slope; each at most [`REACH`] robust standard deviations.
 fn mean_square(differences: &[f64]) -> f64 {
     let spread = spread(differences);
-    let reach = REACH * usual_distance(&spread);
+    let reach = REACH * spread.or_of_mean();
     let square = |difference: &f64| (difference - spread.centre).abs().min(reach).powi(2);
     differences.iter().map(square).sum::<f64>() / differences.len().max(1) as f64
 }

@@ -1,6 +1,5 @@
 //! Values far from their surroundings, drawn in, so that no short stretch makes a level of its own.
 
-use super::usual_distance;
 use crate::series::spread::{median, spread};
 
 /// Robust standard deviations from the running median that a value may be away.
@@ -20,7 +19,7 @@ pub(super) fn drawn_in(values: &[f64], length_min: usize) -> (Vec<f64>, f64) {
         .collect();
     let rest: Vec<f64> = values.iter().zip(&medians).map(|(v, m)| v - m).collect();
     let spread = spread(&rest);
-    let sigma = usual_distance(&spread);
+    let sigma = spread.or_of_mean();
     let reach = REACH * sigma;
     let drawn = |rest: f64| rest.signum() * rest.abs().min((2.0 * reach - rest.abs()).max(0.0));
     let values = medians.iter().zip(&rest).map(|(median, rest)| median + drawn(*rest)).collect();

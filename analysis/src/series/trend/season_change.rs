@@ -16,7 +16,6 @@
 
 use std::ops::Range;
 
-use super::usual_distance;
 use crate::Noise;
 use crate::series::spread::{median, spread};
 
@@ -127,7 +126,7 @@ impl Seasons {
         }
         let there: Vec<f64> = rest.iter().copied().filter(|value| value.is_finite()).collect();
         let spread = spread(&there);
-        let reach = REACH * usual_distance(&spread);
+        let reach = REACH * spread.or_of_mean();
         for value in &mut rest {
             *value = if value.is_finite() { value.max(-reach).min(reach) } else { 0.0 };
         }

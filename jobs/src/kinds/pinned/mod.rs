@@ -1,0 +1,170 @@
+//! All that runs of kinds that look at series and changes say of made data, held against files. See [`analysis::pinned`].
+
+mod anomalies;
+mod correlate;
+mod explain;
+mod forecast;
+mod trends;
+
+use std::f64::consts::TAU;
+use std::sync::Arc;
+
+use analysis::pinned::Pinned;
+use analysis::series::Series;
+use arrow::array::{ArrayRef, Float64Array, StringArray, TimestampMicrosecondArray};
+use datasets::ColumnType;
+use engine::Engine;
+use serde_json::{Value, json};
+
+use crate::job::Job;
+use crate::testing::{Noise, rows, sampled, summary_of, write};
+
+/// Where made series begin: 2026-01-01, a Thursday.
+const BEGIN_S: i64 = 1_767_225_600;
+
+/// Adds what a run says, and what it commits: of each query its rows.
+async fn run(engine: &Engine, pinned: &mut Pinned, job: &str, params: Value, queries: &[&str]) {
+    let mut summary = summary_of(engine, job, params.clone()).await;
+    // How long something took is another thing each time.
+    if let Some(summary) = summary.as_object_mut() {
+        summary.retain(|name, _| !name.ends_with("seconds"));
+    }
+    pinned.text(&format!("{job} {params}"), &[summary.to_string()]);
+    for query in queries {
+        pinned.text(query, &rows(engine, query).await);
+    }
+}
+
+/// Adds whether parameters are taken, and why not.
+fn taken(pinned: &mut Pinned, job: &dyn Job, params: &[Value]) {
+    for params in params {
+        let says = job.canonical(params).map_or_else(|error| error.to_string(), |_| "taken".into());
+        pinned.text(&params.to_string(), &[says]);
+    }
+}
+
+/// `with` and more.
+fn and(mut with: Value, more: &Value) -> Value {
+    for (name, value) in more.as_object().into_iter().flatten() {
+        with[name] = value.clone();
+    }
+    with
+}
+
+fn wave(at: usize, length: usize, height: f64) -> f64 {
+    height * (at as f64 / length as f64 * TAU).sin()
+}
+
+/// Series of many shapes, a sample every `interval_s` seconds, of which `day` are a day.
+fn shapes(count: usize, day: usize, interval_s: i64) -> Vec<Series> {
+    let made = |name: &str, seed: u64, of: &dyn Fn(usize, f64) -> f64| {
+        let mut noise = Noise::new(seed);
+        let values = (0..count).map(|at| of(at, noise.normal())).collect();
+        sampled(name, interval_s, values)
+    };
+    let drift = |at: usize| at as f64 / count as f64;
+    let late = |at: usize| f64::from(u8::from(at >= count * 3 / 5));
+    let mut walk = Noise::new(50);
+    let mut place = 0.0;
+    let walk: Vec<f64> = (0..count)
+        .map(|_| {
+            place += walk.normal();
+            place
+        })
+        .collect();
+    let mut rare = Noise::new(51);
+    let rare: Vec<f64> = (0..count)
+        .map(|_| if rare.uniform() < 0.12 { (1.0 + 9.0 * rare.uniform()).floor() } else { 0.0 })
+        .collect();
+    let mut all = vec![
+        made("noise", 1, &|_, noise| 50.0 + noise),
+        made("day", 2, &|at, noise| 50.0 + wave(at, day, 10.0) + noise),
+        made("week", 3, &|at, noise| 80.0 + wave(at, day, 10.0) + wave(at, 7 * day, 15.0) + noise),
+        made("rising", 4, &|at, noise| 20.0 + 30.0 * drift(at) + wave(at, day, 5.0) + noise),
+        made("step", 5, &|at, noise| 30.0 + 9.0 * late(at) + noise),
+        made("spikes", 6, &|at, noise| {
+            10.0 + noise + if at % (count / 3) == count / 4 { 25.0 } else { 0.0 }
+                - if at == count / 2 { 40.0 } else { 0.0 }
+        }),
+        made("growing", 7, &|at, noise| {
+            (40.0 + wave(at, day, 20.0)) * (1.0 + drift(at)) + 2.0 * noise
+        }),
+        made("swing", 8, &|at, noise| wave(at, day, 4.0 + 8.0 * late(at)) + noise),
+        made("loud", 9, &|at, noise| -5.0 + noise * (1.0 + 4.0 * late(at))),
+        made("counts", 10, &|at, noise| (4.0 + wave(at, day, 3.0) + 1.5 * noise).round().max(0.0)),
+        made("constant", 11, &|_, _| 7.0),
+        made("stuck", 12, &|at, noise| {
+            if (count / 2..count * 2 / 3).contains(&at) { 3.0 } else { 3.0 + noise }
+        }),
+        made("total", 16, &|at, noise| 3.0 * at as f64 + noise.abs()),
+        made("fewer", 17, &|at, noise| 900.0 - at as f64 - 0.1 * noise.abs()),
+        made("newest", 18, &|at, noise| {
+            20.0 + noise + if at + 4 == count { 9.0 } else { 0.0 }
+                - if at + 9 == count { 8.0 } else { 0.0 }
+        }),
+        sampled("rare", interval_s, rare),
+        sampled("walk", interval_s, walk),
+        sampled("nothing", interval_s, vec![f64::NAN; 30]),
+        sampled("short", interval_s, (0..9).map(|at| f64::from(at % 4)).collect()),
+        sampled("one", interval_s, vec![1.5]),
+    ];
+    // One shape that is like no other, though each value is usual.
+    let mut odd = made("shape", 13, &|at, noise| wave(at, day / 2, 10.0) + 0.3 * noise);
+    let from = count * 5 / 8 / day * day;
+    (0..day / 2).for_each(|at| odd.values[from + at] = wave(at, day / 4, 10.0));
+    // Gaps, long and short, and instants off the grid or twice.
+    let mut gaps = made("gaps", 14, &|at, noise| 5.0 + wave(at, day, 2.0) + 0.5 * noise);
+    (0..count).step_by(11).for_each(|at| gaps.values[at] = f64::NAN);
+    gaps.times[count / 2..].iter_mut().for_each(|at| *at += 40 * interval_s * 1_000_000);
+    let mut uneven = made("uneven", 15, &|_, noise| 100.0 + 3.0 * noise);
+    uneven.times.iter_mut().enumerate().for_each(|(at, time)| *time += (at as i64 % 5) * 7_000_000);
+    uneven.times[9] = uneven.times[8];
+    all.extend([odd, gaps, uneven]);
+    all
+}
+
+fn texts(of: Vec<String>) -> ArrayRef {
+    Arc::new(StringArray::from(of))
+}
+
+fn floats(of: Vec<Option<f64>>) -> ArrayRef {
+    Arc::new(Float64Array::from(of))
+}
+
+/// Calls of two models and three teams over so many hours, a few in each, some of them dear, late or without a cost.
+async fn calls(engine: &Engine, hours: usize) {
+    let mut noise = Noise::new(60);
+    let (mut at, mut models, mut teams, mut agents, mut costs, mut took) =
+        (vec![], vec![], vec![], vec![], vec![], vec![]);
+    for hour in 0..hours {
+        let count = (3.0 + wave(hour, 24, 2.0) + noise.normal()).round().max(0.0) as i64;
+        for call in 0..count {
+            let (model, team) = (call % 2, (call + hour as i64) % 3);
+            let size = 1.0 + noise.uniform();
+            let dear = if hour > hours * 3 / 4 && model == 1 && team == 0 { 3.0 } else { 1.0 };
+            // Two that no other is like, and hours in which none takes as long as it costs.
+            let is_odd = (hour == 100 || hour == 230) && call == 1;
+            let (size, long) = match hour {
+                _ if is_odd => (9.0, 60.0),
+                150..156 => (size, 250.0 - 100.0 * size),
+                _ => (size, 100.0 * size),
+            };
+            at.push((BEGIN_S + hour as i64 * 3_600 + call * 97) * 1_000_000);
+            models.push(format!("m{model}"));
+            teams.push(format!("t{team}"));
+            agents.push(format!("m{model}-t{team}"));
+            costs.push((noise.uniform() > 0.02).then_some(size * dear));
+            took.push(Some(long + 5.0 * noise.normal()));
+        }
+    }
+    let at = Arc::new(TimestampMicrosecondArray::from(at).with_timezone("UTC")) as ArrayRef;
+    let columns = [
+        ("at", ColumnType::Timestamp, at),
+        ("model", ColumnType::Text, texts(models)),
+        ("team", ColumnType::Text, texts(teams)),
+        ("agent", ColumnType::Text, texts(agents)),
+        ("cost", ColumnType::Float64, floats(costs)),
+        ("took", ColumnType::Float64, floats(took)),
+    ];
+    write(engine, "calls", engine::WriteMode::Append, &columns).await;
+}
