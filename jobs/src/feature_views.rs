@@ -30,7 +30,6 @@ impl KeptParams for Params {
     const JOB: &'static str = features::NAME;
     const LISTED_BY: &'static str = "colonnade features";
     const MADE: &'static str = "rows";
-    const IS_COMPUTED_AGAIN: bool = true;
     const REFUSED: &'static [(&'static str, &'static str)] = &[
         ("full", "a run of the job features takes it: `colonnade run features --param full=true`"),
         ("output", "its features go to the dataset of its name"),
@@ -82,7 +81,7 @@ mod tests {
         for applied in [Applied::Added, Applied::Same] {
             let (state, was, run) = runner.define(&who, &asked).await.unwrap().pop().unwrap();
             assert_eq!((state.definition.output.as_str(), was), ("loads", applied));
-            let run = run.unwrap().wait().await.unwrap();
+            let run = run.wait().await.unwrap();
             assert_eq!(run.summary["rows"], 40, "{run:?}");
             append(&engine, "metrics", &[sampled("b", 600, vec![3.0; 40])]).await;
         }

@@ -26,8 +26,6 @@ pub trait KeptParams: Clone + Serialize + Send + Sync + Sized {
     const LISTED_BY: &'static str;
     /// What a run's summary counts of what it made.
     const MADE: &'static str;
-    /// Whether one that is as it was is computed when it is asked for again.
-    const IS_COMPUTED_AGAIN: bool;
     /// Fields that are not for a definition, each with why.
     const REFUSED: &'static [(&'static str, &'static str)];
 
@@ -60,8 +58,8 @@ pub struct KeptState<P> {
     pub schedule: ScheduleState,
 }
 
-/// A definition as it was made, and the run that computes it where it is new or changed.
-pub type Defined<P> = (KeptState<P>, Applied, Option<RunHandle>);
+/// A definition as it was made, and the run that computes it.
+pub type Defined<P> = (KeptState<P>, Applied, RunHandle);
 
 fn schedule_name<P: KeptParams>(name: &str) -> String {
     format!("{}-{name}", P::KIND)
@@ -131,7 +129,7 @@ impl<P: KeptParams> Kept<P> {
 
 impl Runner {
     /// Makes definitions what `asked` says, whether there were some of their names or not: all of them, or where something is wrong with
-    /// one, none. What is new or changed is computed at once: answers with its run.
+    /// one, none. Each is computed at once, what is as it was too, which may have failed before: answers with its run.
     pub async fn define<P: KeptParams>(
         &self,
         who: &Principal,
@@ -141,16 +139,8 @@ impl Runner {
         let mut made = Vec::with_capacity(asked.len());
         for (one, schedule) in asked.iter().zip(&schedules) {
             let applied = self.upsert_schedule(who, schedule.clone(), &schedules).await?;
-            let run = match applied {
-                Applied::Same if !P::IS_COMPUTED_AGAIN => None,
-                Applied::Same | Applied::Added | Applied::Changed => {
-                    let (job, params) = (P::JOB.to_owned(), schedule.params.clone());
-                    Some(
-                        self.submit(who, RunRequest { job, params, ..RunRequest::default() })
-                            .await?,
-                    )
-                }
-            };
+            let (job, params) = (P::JOB.to_owned(), schedule.params.clone());
+            let run = self.submit(who, RunRequest { job, params, ..RunRequest::default() }).await?;
             made.push((self.definition(who, &one.name).await?, applied, run));
         }
         Ok(made)

@@ -26,7 +26,6 @@ impl KeptParams for metric::Params {
     const JOB: &'static str = metric::NAME;
     const LISTED_BY: &'static str = "colonnade metrics";
     const MADE: &'static str = "values";
-    const IS_COMPUTED_AGAIN: bool = false;
     const REFUSED: &'static [(&'static str, &'static str)] = &[
         ("metric", "its name is `name`"),
         ("full", "a run of the job metric takes it: `colonnade run metric --param full=true`"),
@@ -58,6 +57,7 @@ mod tests {
 
     use super::*;
     use crate::pipelines::Applied;
+    use crate::run::record::RunState;
     use crate::run::runner::{Runner, RunnerOptions};
     use crate::testing::{append, engine, rows, sampled};
 
@@ -74,9 +74,7 @@ mod tests {
         let define = async |asked: &[MetricDefinition]| {
             let mut all = Vec::new();
             for (_, applied, run) in runner.define(&who, asked).await? {
-                if let Some(run) = run {
-                    run.wait().await?;
-                }
+                assert_eq!(run.wait().await?.state, RunState::Succeeded);
                 all.push(applied);
             }
             Ok::<_, Error>(all)

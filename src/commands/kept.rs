@@ -134,8 +134,7 @@ async fn make<P: KeptParams>(
     let mut failed = Vec::new();
     let mut made = Vec::new();
     for (state, applied, run) in &applied {
-        let values = run.as_ref().map(|run| run.summary[P::MADE].as_u64().unwrap_or(0));
-        let error = run.as_ref().filter(|run| run.state != RunState::Succeeded).map(|run| {
+        let error = (run.state != RunState::Succeeded).then(|| {
             let error = run.error.as_ref().map(|error| error.message.clone());
             error.unwrap_or_else(|| run.state.to_string())
         });
@@ -145,12 +144,13 @@ async fn make<P: KeptParams>(
             Applied::Same => "is as it was",
         };
         if !output.is_json() {
-            let has = match (&error, values) {
+            let has = match (&error, run.summary["nothing_new"].as_str()) {
                 (Some(error), _) => format!("; it could not be computed: {}", plain(error)),
-                (None, Some(values)) => {
+                (None, Some(why)) => format!("; {}", plain(why)),
+                (None, None) => {
+                    let values = run.summary[P::MADE].as_u64().unwrap_or(0);
                     format!("; {} {} in {}", count(values), P::MADE, state.definition.output())
                 }
-                (None, None) => String::new(),
             };
             output.line(&format!("{} {}: {what}{has}", P::KIND, state.name))?;
         }
@@ -170,7 +170,7 @@ async fn make<P: KeptParams>(
     }
 }
 
-type Made<P> = (KeptState<P>, Applied, Option<RunRecord>);
+type Made<P> = (KeptState<P>, Applied, RunRecord);
 
 async fn applied<P: KeptParams>(
     runner: &Runner,
@@ -179,11 +179,7 @@ async fn applied<P: KeptParams>(
 ) -> Result<Vec<Made<P>>> {
     let mut all = Vec::new();
     for (state, applied, run) in runner.define(who, asked).await? {
-        let record = match run {
-            Some(run) => Some(run.wait().await?),
-            None => None,
-        };
-        all.push((state, applied, record));
+        all.push((state, applied, run.wait().await?));
     }
     Ok(all)
 }

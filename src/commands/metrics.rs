@@ -50,9 +50,6 @@ pub async fn metrics(settings: &Settings, output: &Output) -> Result<()> {
 
 /// What is wanted of its values.
 fn target(metric: &metric::Params) -> String {
-    let way = match metric.direction.map(|way| way.as_str()) {
-        Some("up") => "at least",
-        _ => "at most",
-    };
-    metric.target.map_or("-".to_owned(), |target| format!("{way} {target}"))
+    let both = metric.direction.zip(metric.target);
+    both.map_or("-".to_owned(), |(way, target)| format!("{} {target}", way.limit()))
 }

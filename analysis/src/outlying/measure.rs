@@ -15,9 +15,6 @@ use statrs::distribution::{Continuous, ContinuousCDF, Normal};
 use crate::series::spread;
 use crate::tail::{Ranks, Tail};
 
-/// Part of the mean absolute deviation that σ is at least, both as standard deviations of normal data: the MAD is zero where more than
-/// half of the values are equal.
-const MEAN_SIGMA_PART: f64 = 0.6;
 /// A σ below this part of the values' size is rounding.
 const ROUNDING: f64 = 1e-9;
 /// The middle of a side: these parts of all values are further out.
@@ -74,7 +71,7 @@ impl Measure {
     /// it by more than a rounding.
     pub(super) fn of(values: &[f64], step: f64) -> Option<Self> {
         let whole = spread(values);
-        let (median, sigma) = (whole.centre, whole.sigma.max(MEAN_SIGMA_PART * whole.mean_sigma));
+        let (median, sigma) = (whole.centre, whole.at_least_of_mean());
         if !sigma.is_finite() || sigma <= ROUNDING * median.abs() || sigma <= f64::MIN_POSITIVE {
             return None;
         }

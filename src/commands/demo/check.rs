@@ -100,7 +100,7 @@ impl Counted<'_> {
             LooksFor::OddMetrics => {
                 let sql =
                     "SELECT series, started_at, ended_at FROM anomalies WHERE source = 'metrics'";
-                Ok(anomalies(truth, &windows(&read(sql).await?)?, SAMPLE_MINUTES))
+                Ok(anomalies(truth, |_| true, &windows(&read(sql).await?)?, SAMPLE_MINUTES))
             }
             LooksFor::ErrorBursts => self.hourly(&session, AnomalyKind::ErrorBurst).await,
             LooksFor::LatencyRises => self.hourly(&session, AnomalyKind::LatencyRise).await,
@@ -125,9 +125,9 @@ impl Counted<'_> {
             }
             LooksFor::Levels => {
                 let sql = "SELECT series, from_at, until_at FROM trends WHERE source = 'metrics' AND kind = 'level'";
-                let mut truth = truth.clone();
-                truth.anomalies.retain(|planted| planted.kind == AnomalyKind::LevelShift);
-                Ok(anomalies(&truth, &windows(&read(sql).await?)?, 3 * SAMPLE_MINUTES))
+                let found = windows(&read(sql).await?)?;
+                let is_level = |kind| kind == AnomalyKind::LevelShift;
+                Ok(anomalies(truth, is_level, &found, 3 * SAMPLE_MINUTES))
             }
             LooksFor::Causes => {
                 let sql = "SELECT finding, from_at, to_at FROM explanations WHERE source = 'model_calls' AND rank = 1";
@@ -190,9 +190,9 @@ impl Counted<'_> {
             LooksFor::BurstsTold => {
                 let sql =
                     "SELECT summary, at, at AS until FROM alert_events WHERE event = 'firing'";
-                let mut truth = truth.clone();
-                truth.anomalies.retain(|planted| planted.kind == AnomalyKind::ErrorBurst);
-                Ok(anomalies(&truth, &windows(&read(sql).await?)?, HOUR_MINUTES))
+                let found = windows(&read(sql).await?)?;
+                let is_burst = |kind| kind == AnomalyKind::ErrorBurst;
+                Ok(anomalies(truth, is_burst, &found, HOUR_MINUTES))
             }
             LooksFor::WhatMatters => matters::counted(&session, self.truths).await,
         }
@@ -209,9 +209,7 @@ impl Counted<'_> {
     /// What was planted of a kind among what a query finds, by the hour.
     async fn planted(&self, session: &Session, sql: &str, kind: AnomalyKind) -> Result<Findings> {
         let found = windows(&session.collect(session.sql(sql).await?).await?)?;
-        let mut truth = self.truth.clone();
-        truth.anomalies.retain(|planted| planted.kind == kind);
-        Ok(anomalies(&truth, &found, HOUR_MINUTES))
+        Ok(anomalies(self.truth, |of| of == kind, &found, HOUR_MINUTES))
     }
 
     /// Every byte of what was exported is held against what is said of it.
@@ -270,11 +268,17 @@ impl Counted<'_> {
     }
 }
 
-pub(super) fn anomalies(truth: &Truth, found: &[Window], slack_minutes: i64) -> Findings {
-    let planted: Vec<Window> = truth
-        .anomalies
-        .iter()
-        .map(|a| Window { series: a.series.clone(), start: a.start, end: a.end })
+/// What was planted of some kinds, held against what was found.
+pub(super) fn anomalies(
+    truth: &Truth,
+    is_asked: impl Fn(AnomalyKind) -> bool,
+    found: &[Window],
+    slack_minutes: i64,
+) -> Findings {
+    let asked: Vec<_> = truth.anomalies.iter().filter(|of| is_asked(of.kind)).collect();
+    let planted = asked.iter();
+    let planted: Vec<Window> = planted
+        .map(|of| Window { series: of.series.clone(), start: of.start, end: of.end })
         .collect();
     let score = score_windows(&planted, found, TimeDelta::minutes(slack_minutes));
     let missed: Vec<String> = score
@@ -282,10 +286,7 @@ pub(super) fn anomalies(truth: &Truth, found: &[Window], slack_minutes: i64) -> 
         .iter()
         .take(MISSED_TOLD_MAX)
         .map(|&i| {
-            format!(
-                "missed {:?} of {} at {}",
-                truth.anomalies[i].kind, planted[i].series, planted[i].start
-            )
+            format!("missed {:?} of {} at {}", asked[i].kind, planted[i].series, planted[i].start)
         })
         .collect();
     let (planted, hit) = (planted.len() as u64, score.hit.len() as u64);

@@ -34,24 +34,22 @@ pub async fn counted(session: &Session, truths: &Truths) -> Result<Findings> {
     let mut notes = Vec::new();
     for (source, dataset, kinds, slack) in LOOKS {
         let Some(truth) = truths.get(dataset) else { continue };
-        let mut truth: Truth = truth.clone();
-        truth.anomalies.retain(|of| kinds.contains(&of.kind));
         let sql = format!(
             "SELECT subject, started_at, ended_at FROM insights WHERE source = '{source}' \
              AND kind IN ('anomaly', 'level', 'season', 'forecast_miss')"
         );
-        let of = anomalies(&truth, &windows(&read(&sql).await?)?, slack);
+        let is_asked = |kind| kinds.contains(&kind);
+        let of = anomalies(truth, is_asked, &windows(&read(&sql).await?)?, slack);
         planted += of.planted;
         found += of.found;
         false_alarms += of.false_alarms;
         notes.extend(of.notes);
     }
     if let Some(truth) = truths.get("model_calls") {
-        let mut truth: Truth = truth.clone();
-        truth.anomalies.retain(|of| of.kind == AnomalyKind::ErrorBurst);
         let sql = "SELECT replace(replace(subject, 'errors{provider=', ''), '}', ''), started_at, ended_at FROM insights \
                    WHERE kind = 'target_miss'";
-        let of = anomalies(&truth, &windows(&read(sql).await?)?, HOUR_MINUTES);
+        let is_burst = |kind| kind == AnomalyKind::ErrorBurst;
+        let of = anomalies(truth, is_burst, &windows(&read(sql).await?)?, HOUR_MINUTES);
         planted += of.planted;
         found += of.found;
         false_alarms += of.false_alarms;

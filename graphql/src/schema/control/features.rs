@@ -12,7 +12,7 @@ use serde_json::{Map, Value as Json};
 
 use super::super::resolve::{argument, nullable, object, part, state, text_argument};
 use super::super::scalars;
-use super::{big, given, json};
+use super::{CONDITION, EVERY_SECONDS, FieldOf, TIME_COLUMN, big, given, json};
 use crate::error::{bad_input, over_limit};
 
 const VIEW: &str = "FeatureView";
@@ -20,7 +20,7 @@ const ONLINE: &str = "OnlineFeatures";
 const SKEW: &str = "FeatureSkew";
 
 /// Arguments of `defineFeature` and the fields of a definition that they are.
-const FIELDS: [(&str, &str, &str); 9] = [
+const FIELDS: [FieldOf; 9] = [
     ("dataset", "dataset", "The dataset whose rows features are made of."),
     ("entity", "entity", "The columns that name an entity."),
     (
@@ -29,8 +29,8 @@ const FIELDS: [(&str, &str, &str); 9] = [
         "Features by name: an expression of a row, of which the newest row's counts, or a measure of rows, as \
          `{measure: \"count(*)\", window: \"7d\"}`.",
     ),
-    ("where", "where", "Only rows of which this is true, as it stands in SQL behind WHERE."),
-    ("timeColumn", "time_column", "The column of instants; the declared one when absent."),
+    CONDITION,
+    TIME_COLUMN,
     ("knownColumn", "known_column", "The column of the instant at which a row was known."),
     (
         "knownAt",
@@ -38,11 +38,7 @@ const FIELDS: [(&str, &str, &str); 9] = [
         "Columns that are known later than their row, each with the column of the instant at which it is.",
     ),
     ("ttl", "ttl", "How long a value holds, such as `7d`; for ever when absent."),
-    (
-        "everySeconds",
-        "every_seconds",
-        "It is computed no more often than once in so many seconds; 10 when absent.",
-    ),
+    EVERY_SECONDS,
 ];
 
 /// `FeatureView`, `OnlineFeatures`, `FeatureSkew`.

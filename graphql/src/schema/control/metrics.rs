@@ -1,8 +1,8 @@
 //! `metricDefinitions`, `defineMetric` and `removeMetric`: measures that are kept up to date as series; `rateInsight`: what a person says
 //! of an insight.
 
+use async_graphql::Value;
 use async_graphql::dynamic::{Field, FieldValue, InputValue, Object, ResolverContext, TypeRef};
-use async_graphql::{Name, Value};
 use datasets::DatasetName;
 use engine::{Commit, Error, Result, Role};
 use jobs::insight_feedback::rate;
@@ -10,27 +10,27 @@ use jobs::{MetricDefinition, MetricState, metric};
 
 use super::super::resolve::{nullable, object, part, state, text_argument};
 use super::super::scalars;
-use super::{big, given};
+use super::{CONDITION, EVERY_SECONDS, FieldOf, TIME_COLUMN, big, given, json};
 
 const METRIC: &str = "MetricDefinition";
 const RATED: &str = "RatedInsight";
 
 /// Arguments of `defineMetric` and the fields of a definition that they are.
-const FIELDS: [(&str, &str, &str); 13] = [
+const FIELDS: [FieldOf; 13] = [
     ("dataset", "dataset", "The dataset whose rows are measured."),
     (
         "measure",
         "measure",
         "What is computed of the rows of each interval, such as `sum(cost_usd) / count(*)`, or a declared measure; `count(*)` when absent.",
     ),
-    ("where", "where", "Only rows of which this is true, as it stands in SQL behind WHERE."),
+    CONDITION,
     (
         "dimensions",
         "dimensions",
         "Columns of which each combination of values is a series of its own.",
     ),
     ("interval", "interval", "Length of an interval, such as `5m`; `1h` when absent."),
-    ("timeColumn", "time_column", "The column of instants; the declared one when absent."),
+    TIME_COLUMN,
     ("empty", "empty", "What an interval without rows is: `zero`, `missing`, or `auto`."),
     ("unit", "unit", "What the values are in, such as `USD`."),
     ("owner", "owner", "Who answers for it."),
@@ -39,13 +39,9 @@ const FIELDS: [(&str, &str, &str); 13] = [
     (
         "assumptions",
         "assumptions",
-        "Numbers by name that are assumed: `{usd_per_hour: 42}` says what `$usd_per_hour` is in the measure.",
+        "Numbers by name that are assumed: `{usd_per_hour: 42}` says what `$usd_per_hour` is in `measure` and `where`.",
     ),
-    (
-        "everySeconds",
-        "every_seconds",
-        "It is computed no more often than once in so many seconds; 10 when absent.",
-    ),
+    EVERY_SECONDS,
 ];
 
 /// `MetricDefinition`, `RatedInsight`.
@@ -78,8 +74,7 @@ pub(crate) fn types() -> [Object; 2] {
             Ok(of.definition.direction.map_or(Value::Null, |way| way.as_str().into()))
         }))
         .field(part("assumptions", TypeRef::named_nn(scalars::JSON), |of: &MetricState| {
-            let all = of.definition.assumptions.iter();
-            Ok(Value::Object(all.map(|(name, number)| (Name::new(name), (*number).into())).collect()))
+            json(&of.definition.assumptions)
         }))
         .field(text("output", |of| of.definition.output.to_string()))
         .field(

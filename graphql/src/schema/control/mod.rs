@@ -26,6 +26,19 @@ use serde_json::Map;
 use super::resolve::argument;
 use crate::error::bad_input;
 
+/// An argument, the parameter that it stands for, and what it is.
+type FieldOf = (&'static str, &'static str, &'static str);
+
+const CONDITION: FieldOf =
+    ("where", "where", "Only rows of which this is true, as it stands in SQL behind WHERE.");
+const TIME_COLUMN: FieldOf =
+    ("timeColumn", "time_column", "The column of instants; the declared one when absent.");
+const EVERY_SECONDS: FieldOf = (
+    "everySeconds",
+    "every_seconds",
+    "It is computed no more often than once in so many seconds; 10 when absent.",
+);
+
 /// The arguments of a field that stand for parameters, under the names of those: `names` has both. Of a list of one the client may leave
 /// the brackets out.
 fn given(

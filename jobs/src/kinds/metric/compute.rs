@@ -104,10 +104,26 @@ struct Before {
     last: i64,
 }
 
+/// The rows of the output that are of the metric.
+pub(super) fn of_metric(params: &Params) -> Expr {
+    ident("metric").eq(lit(params.metric()))
+}
+
+/// How many values of the metric there are.
+pub(super) async fn kept_values(ctx: &RunContext, params: &Params) -> Result<usize> {
+    let session = ctx.present().await?;
+    if !session.catalog().datasets.contains_key(&params.output) {
+        return Ok(0);
+    }
+    let rows = session.table(&params.output).await?.filter(of_metric(params))?;
+    let rows = session.collect(rows.select(vec![ident("at")])?).await?;
+    Ok(rows.iter().map(|batch| batch.num_rows()).sum())
+}
+
 async fn before(ctx: &RunContext, params: &Params) -> Result<BTreeMap<Group, Before>> {
     let session = ctx.present().await?;
     let rows = session.table(&params.output).await?;
-    let of_metric = rows.filter(ident("metric").eq(lit(params.metric())))?;
+    let of_metric = rows.filter(of_metric(params))?;
     let groups = vec![cast(ident("dimensions"), DataType::Utf8).alias("dimensions")];
     let at = || cast(ident("at"), DataType::Int64);
     let with_rows = when(ident("rows").gt(lit(0_i64)), at()).end()?;
@@ -256,7 +272,7 @@ fn gaps<'a>(
 impl Asked<'_> {
     /// The rows of the output that these values take the place of.
     pub(super) fn replaced(&self, params: &Params) -> Expr {
-        let of_metric = ident("metric").eq(lit(params.metric()));
+        let of_metric = of_metric(params);
         match self.stretches.map(|stretches| within(&ident("at"), stretches)) {
             None => of_metric,
             Some(within) => of_metric.and(within.unwrap_or_else(|| lit(false))),

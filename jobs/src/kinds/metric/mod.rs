@@ -93,7 +93,7 @@ impl Job for Metric {
             let (time_column, _) = declared(session, &params)?;
             let written = params.written_out()?;
             let source = source(&params, &time_column, &written);
-            check(session, &params, &source).await?;
+            check(session, &params, &source, &written).await?;
             Ok(vec![output::spec(params.output.clone())])
         })
     }
@@ -109,10 +109,9 @@ impl Job for Metric {
             let written = params.written_out()?;
             let measure = measure(&params, &written.measure);
             let source = source(&params, &time_column, &written);
-            let of_rows = check(ctx.session(), &params, &source).await?;
+            let of_rows = check(ctx.session(), &params, &source, &written).await?;
             let Some(newest) = source.newest(ctx).await? else {
-                let says = format!("{} has no rows that are not in the future", params.dataset);
-                return Ok(nothing(&params, &says));
+                return none_left(ctx, &params).await;
             };
             let closed_us = measure.begin(newest);
             let mut stage = ctx.stage("metric");
@@ -166,6 +165,24 @@ impl Job for Metric {
     }
 }
 
+/// Takes away the values of rows that are gone.
+async fn none_left(ctx: &RunContext, params: &Params) -> Result<Outcome> {
+    let says = format!("{} has no rows that are not in the future", params.dataset);
+    let removed = compute::kept_values(ctx, params).await?;
+    if removed == 0 {
+        return Ok(nothing(params, &says));
+    }
+    let spec = output::spec(params.output.clone());
+    let batch = output::batch(&spec, params, None, 0, &Points::new())?;
+    let place = Place::Of(compute::of_metric(params));
+    ctx.commit_rows(spec, place, vec![batch], Marks::of(params)?.emptied()).await?;
+    let metric = params.metric();
+    let told = json!({ "all_because": says });
+    Ok(Outcome {
+        summary: json!({ "metric": metric, "values": 0, "values_removed": removed, "read": told }),
+    })
+}
+
 /// The column of instants, and what the values are in.
 fn declared(session: &Session, params: &Params) -> Result<(String, Option<String>)> {
     let spec = session.catalog().datasets.get(&params.dataset).map(|entry| &entry.spec);
@@ -205,12 +222,17 @@ fn source<'a>(
 }
 
 /// Checks what is asked against the columns of the dataset; the measure.
-async fn check(session: &Session, params: &Params, source: &SeriesSource<'_>) -> Result<Measure> {
+async fn check(
+    session: &Session,
+    params: &Params,
+    source: &SeriesSource<'_>,
+    written: &WrittenOut<'_>,
+) -> Result<Measure> {
     let table = source.check(session).await?;
     for dimension in &params.dimensions {
         table.check("dimensions", dimension, NAMES, is_name)?;
     }
-    measure(params, &params.written_out()?.measure).read(session, NAME, &params.dataset)
+    measure(params, &written.measure).read(session, NAME, &params.dataset)
 }
 
 fn nothing(params: &Params, says: &str) -> Outcome {

@@ -58,7 +58,7 @@ pub struct Params {
     pub target: Option<f64>,
     /// Which way is better: "up" or "down". A target needs it. Default: null.
     pub direction: Option<Direction>,
-    /// Numbers that are assumed, by name: `$usd_per_hour` in the measure is what {"usd_per_hour": 42.0} says. Default: {}.
+    /// Numbers that are assumed, by name: `$usd_per_hour` in the measure or in `where` is what {"usd_per_hour": 42.0} says. Default: {}.
     pub assumptions: BTreeMap<String, f64>,
     /// Compute all anew, and not only the intervals that rows came to. Default: false.
     pub full: bool,

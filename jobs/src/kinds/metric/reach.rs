@@ -74,17 +74,29 @@ impl Marks {
         vec![(read, version), (closed, closed_us), (self.named.clone(), 1)]
     }
 
+    /// The same of a commit that took all of its values away.
+    pub(super) fn emptied(&self) -> Vec<(String, i64)> {
+        vec![(self.named.clone(), 0)]
+    }
+
     /// What a commit of this metric kept; `None` where it is of another. An error says why it counts no more.
     fn found(&self, commit: &CommitRecord) -> Option<Result<(Version, i64), String>> {
         let number = |name: &String| commit.numbers.get(name).copied();
         if let (Some(read), Some(closed)) = (number(&self.read), number(&self.closed)) {
             return Some(Ok((Version(u64::try_from(read).ok()?), closed)));
         }
-        if number(&self.named).is_some() {
-            let says = "version {} of it has values of this metric by other parameters";
-            return Some(Err(says.replace("{}", &commit.version.to_string())));
+        if let Some(has_values) = number(&self.named) {
+            let version = commit.version;
+            let says = match has_values {
+                0 => format!("version {version} of it has none of its values"),
+                _ => {
+                    format!("version {version} of it has values of this metric by other parameters")
+                }
+            };
+            return Some(Err(says));
         }
-        let is_metric = commit.numbers.keys().any(|name| name.starts_with(READ));
+        let is_metric =
+            commit.numbers.keys().any(|name| name.starts_with(READ) || name.starts_with(NAMED));
         match is_still(commit) || is_metric {
             true => None,
             false => Some(Err(format!(

@@ -313,6 +313,29 @@ async fn bad_parameters_are_refused_by_name() {
     assert!(summary["nothing_new"].as_str().unwrap().contains("not in the future"), "{summary}");
 }
 
+#[tokio::test]
+async fn values_go_with_the_last_rows_and_come_again_with_others() {
+    let engine = engine().await;
+    let some = [(0, Some("a"), 1.0), (HOUR_S, Some("a"), 2.0), (2 * HOUR_S, Some("a"), 3.0)];
+    calls(&engine, WriteMode::Overwrite, &some).await;
+    let other = asked(&json!({ "metric": "other" }));
+    for params in [asked(&json!({})), other.clone()] {
+        assert_eq!(summary_of(&engine, NAME, params).await["values"], 2);
+    }
+    calls(&engine, WriteMode::Overwrite, &[]).await;
+    let summary = summary_of(&engine, NAME, asked(&json!({}))).await;
+    assert_eq!(summary["values_removed"], 2, "{summary}");
+    let kept = "SELECT metric, count(*) FROM metric_values GROUP BY metric";
+    assert_eq!(rows(&engine, kept).await, ["other 2"]);
+    // There is nothing more to take away.
+    let summary = summary_of(&engine, NAME, asked(&json!({ "full": true }))).await;
+    assert!(summary["nothing_new"].as_str().is_some(), "{summary}");
+    calls(&engine, WriteMode::Append, &some).await;
+    let summary = summary_of(&engine, NAME, asked(&json!({}))).await;
+    assert_eq!(summary["values"], 2, "{summary}");
+    assert!(summary["read"]["all_because"].as_str().unwrap().contains("none of its values"));
+}
+
 /// Of 40 hours with ten calls each: those of which the share `bad` holds are slow.
 fn hours(bad: impl Fn(i64) -> usize) -> Vec<(i64, Option<&'static str>, f64)> {
     (0..40 * 10)

@@ -27,7 +27,7 @@ impl From<'_> {
         let until = sql_instant(self.gather.until_us);
         let is_judged = format!("target IS NOT NULL AND value IS NOT NULL AND at < {until}");
         let sql = format!(
-            "SELECT source, metric, series, CAST(max(at) AS TIMESTAMP) AS newest FROM {} WHERE {is_judged} GROUP BY source, metric, series \
+            "SELECT source, metric, series FROM {} WHERE {is_judged} GROUP BY source, metric, series \
              HAVING count(*) FILTER (WHERE NOT is_met AND {}) > 0 ORDER BY metric, series LIMIT {SERIES_MAX}",
             self.table(),
             self.within("at"),
@@ -117,10 +117,7 @@ impl From<'_> {
 
 /// A miss in words.
 fn told(target: Target, miss: &Miss, interval_us: i64, is_open: bool) -> String {
-    let wanted = match target.direction {
-        Direction::Up => "at least",
-        Direction::Down => "at most",
-    };
+    let wanted = target.direction.limit();
     let long = analysis::series::Span::from_micros(interval_us)
         .map(|span| format!(" of {span}"))
         .unwrap_or_default();
