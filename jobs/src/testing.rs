@@ -115,11 +115,16 @@ async fn submitted(engine: &Engine, job: &str, params: Value) -> Result<RunRecor
     record
 }
 
-/// The summary of a run, which succeeds.
-pub(crate) async fn summary_of(engine: &Engine, job: &str, params: Value) -> Value {
+/// The record of a run, which succeeds.
+pub(crate) async fn record_of(engine: &Engine, job: &str, params: Value) -> RunRecord {
     let record = submitted(engine, job, params.clone()).await.unwrap();
     assert_eq!(record.state, RunState::Succeeded, "{job} {params}: {:?}", record.error);
-    record.summary
+    record
+}
+
+/// The summary of a run, which succeeds.
+pub(crate) async fn summary_of(engine: &Engine, job: &str, params: Value) -> Value {
+    record_of(engine, job, params).await.summary
 }
 
 /// What is told of a run that can not begin, or fails.

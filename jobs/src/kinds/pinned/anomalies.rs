@@ -7,7 +7,7 @@ use super::*;
 use crate::anomaly_labels::{AnomalyAt, AnomalyVerdict, label_anomaly};
 use crate::kinds::anomalies::Anomalies;
 use crate::parameters::dataset_name;
-use crate::testing::{append, engine};
+use crate::testing::{append, engine, summary_of};
 
 const FOUND: &str = "SELECT * FROM anomalies ORDER BY series, started_at, kind, peak_at";
 

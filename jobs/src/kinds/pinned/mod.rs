@@ -17,22 +17,66 @@ use engine::Engine;
 use serde_json::{Value, json};
 
 use crate::job::Job;
-use crate::testing::{Noise, rows, sampled, summary_of, write};
+use crate::testing::{Noise, record_of, rows, sampled, write};
 
 /// Where made series begin: 2026-01-01, a Thursday.
 const BEGIN_S: i64 = 1_767_225_600;
 
 /// Adds what a run says, and what it commits: of each query its rows.
 async fn run(engine: &Engine, pinned: &mut Pinned, job: &str, params: Value, queries: &[&str]) {
-    let mut summary = summary_of(engine, job, params.clone()).await;
-    // How long something took is another thing each time.
-    if let Some(summary) = summary.as_object_mut() {
-        summary.retain(|name, _| !name.ends_with("seconds"));
-    }
-    pinned.text(&format!("{job} {params}"), &[summary.to_string()]);
+    let record = record_of(engine, job, params.clone()).await;
+    pinned.text(&format!("{job} {params}"), &[timeless(record.summary).to_string()]);
+    let stages = record.stages.into_iter().map(|of| {
+        let (name, device, rows) = (of.name, of.device, [of.rows_in, of.rows_out]);
+        format!("{name} {device} {rows:?} {}", timeless(of.facts))
+    });
+    pinned.text("stages", &stages.collect::<Vec<_>>());
     for query in queries {
         pinned.text(query, &rows(engine, query).await);
     }
+}
+
+/// Without how long something took, which is another thing each time.
+fn timeless(mut of: Value) -> Value {
+    if let Some(fields) = of.as_object_mut() {
+        fields.retain(|name, _| !name.ends_with("seconds"));
+    }
+    of
+}
+
+/// What kinds say of themselves, and the columns of what they commit.
+#[test]
+fn kinds_and_their_columns() {
+    let mut pinned = Pinned::default();
+    let kinds: [&dyn Job; 5] = [
+        &super::anomalies::Anomalies,
+        &super::correlate::Correlate,
+        &super::explain::Explain,
+        &super::forecast::Forecast,
+        &super::trends::Trends,
+    ];
+    for kind in kinds {
+        let of = (kind.name(), kind.revision(), kind.row_bytes(), kind.uses_gpu());
+        pinned.line("kind", &of);
+        pinned.text(
+            "parameters",
+            &[kind.canonical(&json!({})).map_or_else(|e| e.to_string(), |of| of.to_string())],
+        );
+        let no_params = json!({});
+        pinned.line("reads", &(kind.inputs(&no_params), kind.reads_where_there(&no_params)));
+        let own = kind.own_outputs();
+        let outputs = kind.outputs(&no_params).unwrap_or_default();
+        for spec in outputs.iter().chain(&own) {
+            pinned.line("dataset", &(&spec.name, &spec.key, &spec.time_column, spec.derived));
+            let columns = spec.columns.iter();
+            let columns = columns.map(|of| {
+                let unit = of.unit.as_deref().unwrap_or("-");
+                format!("{} {:?} {} {unit}", of.name, of.data_type, of.nullable)
+            });
+            pinned.text("columns", &columns.collect::<Vec<_>>());
+        }
+    }
+    assert_eq!(pinned.against("kinds"), Ok(()));
 }
 
 /// Adds whether parameters are taken, and why not.
@@ -137,7 +181,8 @@ async fn calls(engine: &Engine, hours: usize) {
     let (mut at, mut models, mut teams, mut agents, mut costs, mut took) =
         (vec![], vec![], vec![], vec![], vec![], vec![]);
     for hour in 0..hours {
-        let count = (3.0 + wave(hour, 24, 2.0) + noise.normal()).round().max(0.0) as i64;
+        let more = if (200..206).contains(&hour) { 14.0 } else { 3.0 };
+        let count = (more + wave(hour, 24, 2.0) + noise.normal()).round().max(0.0) as i64;
         for call in 0..count {
             let (model, team) = (call % 2, (call + hour as i64) % 3);
             let size = 1.0 + noise.uniform();
