@@ -11,7 +11,6 @@
 //! - [`linkage`]: whether two records describe the same thing.
 //! - [`money`]: what calls of models cost by lists of prices.
 //! - [`outlying`]: which rows of a table are unlike all others.
-//! - [`pinned`]: what tests found, held against files.
 //! - [`process`]: what event logs say of the processes behind them.
 //! - [`routing`]: what other ways to route requests to models would have cost.
 //! - [`series`]: what is usual in a series, and what is not.
@@ -35,8 +34,8 @@ pub mod linkage;
 pub mod money;
 mod noise;
 pub mod outlying;
-#[doc(hidden)]
-pub mod pinned;
+#[cfg(test)]
+mod pinned;
 pub mod process;
 pub mod routing;
 pub mod series;

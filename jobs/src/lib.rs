@@ -30,6 +30,9 @@ mod metrics;
 pub mod online;
 mod parameters;
 mod partition;
+#[cfg(test)]
+#[path = "../../analysis/src/pinned.rs"]
+mod pinned;
 mod pipelines;
 mod registry;
 pub mod report;

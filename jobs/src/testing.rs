@@ -73,7 +73,8 @@ impl Job for Does {
 
 /// An engine of its own, in memory.
 pub(crate) async fn engine() -> Engine {
-    let options = EngineOptions { root: "memory:".into(), ..EngineOptions::default() };
+    // On every machine as many, so that results are the same to the last digit.
+    let options = EngineOptions { root: "memory:".into(), threads: 2, ..EngineOptions::default() };
     Engine::open(options).await.unwrap()
 }
 
@@ -104,7 +105,22 @@ pub(crate) async fn reran(runner: &Runner, id: RunId) -> Rerun {
 }
 
 async fn submitted(engine: &Engine, job: &str, params: Value) -> Result<RunRecord> {
-    let options = RunnerOptions { gpu: GpuPolicy::Off, threads: 1, ..RunnerOptions::default() };
+    submitted_within(engine, job, params, RunnerOptions::default().memory_budget_bytes).await
+}
+
+/// A run for which there is so much memory.
+pub(crate) async fn submitted_within(
+    engine: &Engine,
+    job: &str,
+    params: Value,
+    memory_budget_bytes: usize,
+) -> Result<RunRecord> {
+    let options = RunnerOptions {
+        gpu: GpuPolicy::Off,
+        threads: 1,
+        memory_budget_bytes,
+        ..RunnerOptions::default()
+    };
     let runner = Runner::start(engine.clone(), options).await.unwrap();
     let request = RunRequest { job: job.into(), params, ..RunRequest::default() };
     let record = match runner.submit(&Principal::local(), request).await {

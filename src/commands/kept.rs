@@ -148,8 +148,15 @@ async fn make<P: KeptParams>(
                 (Some(error), _) => format!("; it could not be computed: {}", plain(error)),
                 (None, Some(why)) => format!("; {}", plain(why)),
                 (None, None) => {
-                    let values = run.summary[P::MADE].as_u64().unwrap_or(0);
-                    format!("; {} {} in {}", count(values), P::MADE, state.definition.output())
+                    let (made, output) = (P::MADE, state.definition.output());
+                    let number = |name: &str| count(run.summary[name].as_u64().unwrap_or(0));
+                    match run.summary["values_removed"].is_u64() {
+                        true => format!(
+                            "; its {} {made} went from {output} with the rows",
+                            number("values_removed")
+                        ),
+                        false => format!("; {} {made} in {output}", number(made)),
+                    }
                 }
             };
             output.line(&format!("{} {}: {what}{has}", P::KIND, state.name))?;

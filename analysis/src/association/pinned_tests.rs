@@ -68,6 +68,18 @@ fn pairs_and_what_remains_of_them() {
     let nearly =
         follows(&scaled, 1.0, 0.0, 8).into_iter().zip(&scaled).map(|(a, b)| b + 1e-7 * (a - b));
     let nearly: Vec<f64> = nearly.collect();
+    // What is nearly another row: where it begins to be one.
+    let z = wandering(40, 0.3, 9);
+    for step in 0..60 {
+        let part = 10_f64.powf(-3.0 - f64::from(step) / 20.0);
+        let near: Vec<f64> = x.iter().zip(&z).map(|(x, z)| x + part * z).collect();
+        let is = |found: bool| if found { "ok" } else { "no" };
+        let given = given_all(&[&x, &z, &near], Shrinkage::Fixed(0.0)).is_ok();
+        pinned.line(
+            "nearly",
+            &[is(partial(&x, &z, &near).is_ok()), is(partial(&near, &z, &x).is_ok()), is(given)],
+        );
+    }
     let mut with_jump = vec![1.0; 40];
     with_jump[17] = 1.0 + 1e-9;
     for (name, y) in [
@@ -128,6 +140,34 @@ fn origins() {
         let mix = x.iter().zip(&cause).zip(&other);
         let turned: Vec<f64> = mix.map(|((x, cause), other)| 4.0 * cause - x + other).collect();
         pinned.line("turned", &origin(&x, &turned, &[&cause], &options));
+    }
+    // Limits that are exactly what is found, and the next number on either side.
+    let cause = wandering(120, 0.3, 41);
+    let (x, y) = (follows(&cause, 2.0, 0.3, 42), follows(&cause, -2.0, 0.3, 43));
+    let usual = origin::Options::default();
+    let found = origin(&x, &y, &[&cause], &usual).unwrap();
+    let third = found.third.and_then(|third| third.partial).unwrap();
+    let like = third.with_x.abs().max(third.with_y.abs());
+    for alike in [like.next_down(), like, like.next_up()] {
+        let options = origin::Options { alike, ..usual };
+        pinned.line("as alike", &origin(&x, &y, &[&cause], &options).map(|of| of.verdict));
+    }
+    for p_max in [found.pair.p.next_down(), found.pair.p, found.pair.p.next_up()] {
+        let options = origin::Options { p_max, ..usual };
+        pinned.line("as likely", &origin(&x, &y, &[&cause], &options).map(|of| of.verdict));
+    }
+    for shared in [0.5_f64.next_down(), 0.5, 0.5_f64.next_up()] {
+        let options = origin::Options { shared, ..usual };
+        let half = with_gaps(cause.clone(), 2);
+        pinned
+            .line("as many", &origin(&x, &y, &[&half], &options).map(|of| (of.asked, of.left_out)));
+    }
+    let rest = third.rest;
+    for limit in [rest.high, -rest.low, rest.low].map(|of| of.abs() / third.whole.abs()) {
+        for remaining in [limit - 1e-9, limit + 1e-9] {
+            let options = origin::Options { remaining, ..usual };
+            pinned.line("as much", &origin::verdict(&third, &options));
+        }
     }
     assert_eq!(pinned.against("association_origins"), Ok(()));
 }
@@ -230,6 +270,15 @@ fn courses() {
         y[..200].fill(3.0);
         pinned.line("mostly still", &stability(&x, &y, &usual));
         pinned.line("mostly still, the other way round", &stability(&y, &x, &usual));
+    }
+    let [x, y] = turning(200, 90, [1.2, -0.3], 0.2, 3_300);
+    let found = stability(&x, &y, &usual).unwrap();
+    let split = found.split.unwrap();
+    let limits = [found.p, 2.0 * split.p, 2.0 * found.between.p, split.before.p, split.after.p];
+    for p_max in limits.into_iter().flat_map(|p| [p.next_down(), p, p.next_up()]) {
+        let options = stability::Options { p_max, ..usual };
+        let found = stability(&x, &y, &options).unwrap();
+        pinned.line("as likely", &(found.course, found.significant, split.turn(p_max)));
     }
     let splits: Vec<f64> = [0.0, 0.5, 1.0, 2.0, 3.0, 6.0, 50.0, NAN, f64::INFINITY]
         .into_iter()

@@ -201,6 +201,22 @@ fn as_asked() {
             }
         }
     }
+    // Limits that are exactly what is found, and the next number on either side.
+    for (name, change) in &CHANGES[3..8] {
+        let cells = world(Of::Money, 3_000.0, *change, 78).cells(Of::Money);
+        let all = Options { significance: 0.9, explained: 1.0, findings_max: 40, ..usual };
+        let found = explain(&cells, &all, NEVER).unwrap();
+        let Some(last) = found.findings.last() else { continue };
+        for significance in [last.p.next_down(), last.p, last.p.next_up()] {
+            let found = explain(&cells, &Options { significance, ..all }, NEVER).unwrap();
+            pinned.line(&format!("{name} as likely"), &(found.outcome, found.findings.len()));
+        }
+        let part: f64 = found.findings.iter().take(2).map(|of| of.gross_share).sum();
+        for explained in [part - 1e-9, part, part + 1e-9] {
+            let found = explain(&cells, &Options { explained, ..all }, NEVER).unwrap();
+            pinned.line(&format!("{name} as much"), &found.findings.len());
+        }
+    }
     // So many cells and dimensions that groups of three are too many.
     let depths: Vec<usize> = [1, 2, 3, 4, 5]
         .into_iter()

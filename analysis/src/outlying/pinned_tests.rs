@@ -157,6 +157,13 @@ fn tables() {
                 told.iter().take(30).map(|one| (one.row, one.evidence)).collect();
             pinned.line("told", &(told.len(), sum(&scores), evidence));
             let usual = outlying(&values, &prepared, &alone, &Options::default()).unwrap();
+            if let Some(first) = usual.first() {
+                let limits = [first.score.next_down(), first.score, first.score.next_up()];
+                let told = limits.map(|score_min| {
+                    outlying(&values, &prepared, &alone, &Options { score_min }).unwrap().len()
+                });
+                pinned.line("at its score", &told);
+            }
             for one in usual.iter().take(4) {
                 pinned.line("clearly", one);
             }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ::datasets::generate::{AnomalyKind, Truth};
+use ::datasets::generate::AnomalyKind;
 use arrow::array::AsArray as _;
 use arrow::datatypes::Int64Type;
 use engine::{Result, Session};

@@ -31,11 +31,13 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use datasets::{DatasetName, DatasetSpec};
 use engine::{Code, Error, Result, Session, WriteMode};
 use futures::future::BoxFuture;
 use kernels::Execution;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use accuracy::Kept;
@@ -195,17 +197,28 @@ async fn tree(
 async fn find(ctx: &RunContext, asked: &Asked, source: &SeriesSource<'_>) -> Result<Found> {
     let mut stage = ctx.stage("forecast");
     let mut all = Found::default();
-    let of_each = asked.clone();
+    let (of_each, chunks) = (asked.clone(), Arc::new(AtomicUsize::new(0)));
+    // What is wrong with sums of some of the series is told when there are no others.
+    let wrong = Arc::new(Mutex::new(None));
+    let held = wrong.clone();
     let look = move |chunk, execution: &Execution, pool: &rayon::ThreadPool| {
-        look(chunk, &of_each, execution, pool)
+        if of_each.tree.is_none() {
+            return look(chunk, &of_each, execution, pool);
+        }
+        if chunks.fetch_add(1, Ordering::Relaxed) > 0 {
+            let says = "its series take more than the memory budget together, which sums need: take fewer, or a larger budget";
+            return Err(Error::user(Code::ResourcesExhausted, format!("{NAME}: {says}")));
+        }
+        look(chunk, &of_each, execution, pool).or_else(|error| {
+            *held.lock() = Some(error);
+            Ok(Found::default())
+        })
     };
-    let mut chunks = 0;
     // What the methods say of each series, and then its rows.
     let series_bytes = asked.params.horizon * SAID_BYTES;
     let rows_max = ctx.memory_budget_bytes() / 2 / ROW_BYTES;
     let add = |found| {
         all.add(found);
-        chunks += 1;
         let rows = all.forecasts.len() * asked.params.horizon;
         if rows > rows_max {
             let says = format!(
@@ -214,13 +227,12 @@ async fn find(ctx: &RunContext, asked: &Asked, source: &SeriesSource<'_>) -> Res
             );
             return Err(Error::user(Code::ResourcesExhausted, says));
         }
-        if asked.tree.is_some() && chunks > 1 {
-            let says = "its series take more than the memory budget together, which sums need: take fewer, or a larger budget";
-            return Err(Error::user(Code::ResourcesExhausted, format!("{NAME}: {says}")));
-        }
         Ok(())
     };
     let facts = source.look(ctx, &mut stage, (POINT_BYTES, series_bytes), look, add).await?;
+    if let Some(error) = wrong.lock().take() {
+        return Err(error);
+    }
     stage.record.rows_out = all.forecasts.iter().map(|of| of.mean.len() as u64).sum();
     stage.facts(facts);
     stage.finish();

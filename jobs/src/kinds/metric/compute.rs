@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
-use datafusion::functions_aggregate::expr_fn::{max, min};
+use datafusion::functions_aggregate::expr_fn::{count, max, min};
 use datafusion::logical_expr::{Expr, cast, ident, lit, when};
 use engine::{Code, Error, Measure, Result};
 use futures::StreamExt;
@@ -110,14 +110,16 @@ pub(super) fn of_metric(params: &Params) -> Expr {
 }
 
 /// How many values of the metric there are.
-pub(super) async fn kept_values(ctx: &RunContext, params: &Params) -> Result<usize> {
+pub(super) async fn kept_values(ctx: &RunContext, params: &Params) -> Result<i64> {
     let session = ctx.present().await?;
     if !session.catalog().datasets.contains_key(&params.output) {
         return Ok(0);
     }
     let rows = session.table(&params.output).await?.filter(of_metric(params))?;
-    let rows = session.collect(rows.select(vec![ident("at")])?).await?;
-    Ok(rows.iter().map(|batch| batch.num_rows()).sum())
+    let counted = rows.aggregate(vec![], vec![count(lit(1_i64))])?;
+    let counted = session.collect(counted).await?;
+    let counts = counted.first().map(|batch| batch.column(0).as_primitive::<Int64Type>());
+    Ok(counts.and_then(|counts| counts.iter().next().flatten()).unwrap_or(0))
 }
 
 async fn before(ctx: &RunContext, params: &Params) -> Result<BTreeMap<Group, Before>> {

@@ -18,6 +18,7 @@ mod reach;
 #[cfg(test)]
 mod tests;
 
+use datafusion::logical_expr::ident;
 use datasets::{DatasetName, DatasetSpec};
 use engine::{Measure, Result, Session};
 use futures::future::BoxFuture;
@@ -60,7 +61,7 @@ impl Job for Metric {
     }
 
     fn revision(&self) -> u32 {
-        3
+        4
     }
 
     fn parameters_schema(&self) -> Value {
@@ -111,7 +112,7 @@ impl Job for Metric {
             let source = source(&params, &time_column, &written);
             let of_rows = check(ctx.session(), &params, &source, &written).await?;
             let Some(newest) = source.newest(ctx).await? else {
-                return none_left(ctx, &params).await;
+                return none_left(ctx, &params, &time_column).await;
             };
             let closed_us = measure.begin(newest);
             let mut stage = ctx.stage("metric");
@@ -166,18 +167,26 @@ impl Job for Metric {
 }
 
 /// Takes away the values of rows that are gone.
-async fn none_left(ctx: &RunContext, params: &Params) -> Result<Outcome> {
+async fn none_left(ctx: &RunContext, params: &Params, time_column: &str) -> Result<Outcome> {
     let says = format!("{} has no rows that are not in the future", params.dataset);
-    let removed = compute::kept_values(ctx, params).await?;
+    // Those of the future are no reason: they come when it is time.
+    let rows = ctx.session().table(&params.dataset).await?;
+    let rows = rows.filter(ident(time_column).is_not_null())?.limit(0, Some(1))?;
+    let are_to_come = ctx.session().collect(rows).await?.iter().any(|batch| batch.num_rows() > 0);
+    let marks = Marks::of(params)?;
+    let removed = match are_to_come || marks.are_of_newer(ctx, params).await? {
+        true => 0,
+        false => compute::kept_values(ctx, params).await?,
+    };
     if removed == 0 {
         return Ok(nothing(params, &says));
     }
     let spec = output::spec(params.output.clone());
     let batch = output::batch(&spec, params, None, 0, &Points::new())?;
     let place = Place::Of(compute::of_metric(params));
-    ctx.commit_rows(spec, place, vec![batch], Marks::of(params)?.emptied()).await?;
+    ctx.commit_rows(spec, place, vec![batch], marks.emptied()).await?;
     let metric = params.metric();
-    let told = json!({ "all_because": says });
+    let told = json!({ "all_because": format!("{} has no rows", params.dataset) });
     Ok(Outcome {
         summary: json!({ "metric": metric, "values": 0, "values_removed": removed, "read": told }),
     })

@@ -79,6 +79,13 @@ impl Marks {
         vec![(self.named.clone(), 0)]
     }
 
+    /// Whether the values that are there are of a version that is as new as what the run reads, or newer.
+    pub(super) async fn are_of_newer(&self, ctx: &RunContext, params: &Params) -> Result<bool> {
+        let to = ctx.input(&params.dataset)?.version;
+        let last = last(ctx, params, self).await?;
+        Ok(last.is_some_and(|(version, found)| found.is_ok() && version >= to))
+    }
+
     /// What a commit of this metric kept; `None` where it is of another. An error says why it counts no more.
     fn found(&self, commit: &CommitRecord) -> Option<Result<(Version, i64), String>> {
         let number = |name: &String| commit.numbers.get(name).copied();

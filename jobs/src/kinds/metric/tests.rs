@@ -8,7 +8,7 @@ use engine::{Engine, WriteMode};
 use serde_json::{Value, json};
 
 use super::NAME;
-use crate::testing::{engine, refusal_of, rows, summary_of, write};
+use crate::testing::{append, engine, refusal_of, rows, sampled, summary_of, write};
 
 /// Monday 2026-01-05, in seconds.
 const BEGIN_S: i64 = 1_767_571_200;
@@ -318,7 +318,14 @@ async fn values_go_with_the_last_rows_and_come_again_with_others() {
     let engine = engine().await;
     let some = [(0, Some("a"), 1.0), (HOUR_S, Some("a"), 2.0), (2 * HOUR_S, Some("a"), 3.0)];
     calls(&engine, WriteMode::Overwrite, &some).await;
-    let other = asked(&json!({ "metric": "other" }));
+    let samples = |from: usize, count: usize| {
+        let mut series = sampled("s", HOUR_S, vec![1.0; from + count]);
+        series.times.drain(..from);
+        series.values.drain(..from);
+        series
+    };
+    append(&engine, "metrics", &[samples(0, 3)]).await;
+    let other = json!({ "dataset": "metrics", "metric": "other" });
     for params in [asked(&json!({})), other.clone()] {
         assert_eq!(summary_of(&engine, NAME, params).await["values"], 2);
     }
@@ -327,6 +334,10 @@ async fn values_go_with_the_last_rows_and_come_again_with_others() {
     assert_eq!(summary["values_removed"], 2, "{summary}");
     let kept = "SELECT metric, count(*) FROM metric_values GROUP BY metric";
     assert_eq!(rows(&engine, kept).await, ["other 2"]);
+    // That commit is no reason to compute another metric of the same output anew.
+    append(&engine, "metrics", &[samples(3, 1)]).await;
+    let summary = summary_of(&engine, NAME, other).await;
+    assert!(summary["read"]["from_version"].is_u64(), "{summary}");
     // There is nothing more to take away.
     let summary = summary_of(&engine, NAME, asked(&json!({ "full": true }))).await;
     assert!(summary["nothing_new"].as_str().is_some(), "{summary}");

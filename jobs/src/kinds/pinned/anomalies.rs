@@ -86,8 +86,14 @@ async fn what_does_not_go_together() {
     let series = values.into_iter().enumerate();
     let series: Vec<Series> = series.map(|(at, of)| sampled(&format!("s{at}"), 300, of)).collect();
     append(&engine, "metrics", &series).await;
-    let found = "SELECT series, kind, date_trunc('day', peak_at), observed FROM anomalies ORDER BY series, kind, peak_at";
-    for more in [json!({}), json!({ "joint_threshold": 40.0, "joint_seed": 5 })] {
+    let found = "SELECT series, kind, date_trunc('day', peak_at) FROM anomalies ORDER BY series, kind, peak_at";
+    for more in [
+        json!({}),
+        json!({ "joint_threshold": 40.0, "joint_seed": 5 }),
+        json!({ "from": "2026-01-05T00:00:00Z" }),
+        json!({ "from": "2026-01-02T00:00:00Z", "min_severity": "high" }),
+        json!({ "series": ["s0", "s1"] }),
+    ] {
         let params = and(json!({ "joint": true }), &more);
         let summary = summary_of(&engine, "anomalies", params.clone()).await;
         let joint = &summary["joint"];

@@ -94,6 +94,47 @@ async fn what_moves_together() {
     assert_eq!(pinned.against("correlate"), Ok(()));
 }
 
+/// Series that begin and end at other times each: which of them are compared, and over which.
+#[tokio::test]
+async fn what_shares_its_time() {
+    let mut pinned = Pinned::default();
+    let engine = engine().await;
+    let mut noise = Noise::new(84);
+    let cause: Vec<f64> = (0..900).map(|_| noise.normal()).collect();
+    let of = |name: &str, from: usize, to: usize| {
+        let mut noise = Noise::new((from * 1_000 + to) as u64);
+        let mut series =
+            sampled(name, 3_600, cause.iter().map(|of| of + 0.5 * noise.normal()).collect());
+        series.times = series.times[from..to].to_vec();
+        series.values = series.values[from..to].to_vec();
+        series
+    };
+    let all = [
+        ("a", 0, 300),
+        ("b", 20, 400),
+        ("c", 100, 260),
+        ("d", 250, 600),
+        ("e", 300, 900),
+        ("f", 450, 640),
+        ("g", 0, 900),
+        ("h", 600, 900),
+        ("i", 640, 700),
+        ("j", 150, 450),
+        ("k", 0, 150),
+        ("l", 149, 151),
+        ("m", 320, 880),
+        ("n", 590, 610),
+    ];
+    append(&engine, "metrics", &all.map(|(name, from, to)| of(name, from, to))).await;
+    for min_overlap in [0.0, 0.1, 0.25, 0.5, 0.55, 0.75, 0.9, 1.0] {
+        let params = json!({ "min_overlap": min_overlap, "detrend": "none", "max_lag": 0, "max_missing": 0.9 });
+        let found =
+            "SELECT series_a, series_b, n, started_at, ended_at FROM correlations ORDER BY 1, 2";
+        run(&engine, &mut pinned, "correlate", params, &[found]).await;
+    }
+    assert_eq!(pinned.against("correlate_times"), Ok(()));
+}
+
 #[tokio::test]
 async fn what_moves_together_across_datasets() {
     let mut pinned = Pinned::default();

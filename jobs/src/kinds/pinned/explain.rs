@@ -76,6 +76,8 @@ async fn what_explains_changes() {
         json!({ "measure": "sum(tokens)", "from": "2026-01-01T12:00:00Z", "to": "2026-01-01T18:00:00Z", "dispersion": 0.5 }),
         json!({ "measure": "avg(tokens)", "from": "2026-01-05T12:00:00Z", "to": "2026-01-06T18:00:00Z", "before_from": "2026-01-01T00:00:00Z" , "before_to": "2026-01-02T00:00:00Z", "dimensions": ["model"] }),
         json!({ "measure": "sum(cost)", "dimensions": ["user"], "significance": 1.0 }),
+        json!({ "before_from": "2025-11-01T00:00:00Z", "before_to": "2025-12-01T00:00:00Z" }),
+        json!({ "from": "2026-03-02T00:00:00Z", "to": "2026-03-03T00:00:00Z" }),
     ] {
         let params = asked(&more);
         run(

@@ -1,4 +1,4 @@
-//! All that runs of kinds that look at series and changes say of made data, held against files. See [`analysis::pinned`].
+//! All that runs of kinds that look at series and changes say of made data, held against files. See [`crate::pinned`].
 
 mod anomalies;
 mod correlate;
@@ -9,7 +9,7 @@ mod trends;
 use std::f64::consts::TAU;
 use std::sync::Arc;
 
-use analysis::pinned::Pinned;
+use crate::pinned::Pinned;
 use analysis::series::Series;
 use arrow::array::{ArrayRef, Float64Array, StringArray, TimestampMicrosecondArray};
 use datasets::ColumnType;
@@ -17,7 +17,7 @@ use engine::Engine;
 use serde_json::{Value, json};
 
 use crate::job::Job;
-use crate::testing::{Noise, record_of, rows, sampled, write};
+use crate::testing::{Noise, append, engine, record_of, rows, sampled, submitted_within, write};
 
 /// Where made series begin: 2026-01-01, a Thursday.
 const BEGIN_S: i64 = 1_767_225_600;
@@ -77,6 +77,64 @@ fn kinds_and_their_columns() {
         }
     }
     assert_eq!(pinned.against("kinds"), Ok(()));
+}
+
+/// What runs say that have little memory.
+#[tokio::test]
+async fn within_little_memory() {
+    let mut pinned = Pinned::default();
+    let engine = engine().await;
+    append(&engine, "metrics", &shapes(700, 48, 1_800)).await;
+    // A few more samples than are looked at together.
+    let many = (0..44).map(|at| {
+        let mut noise = Noise::new(at);
+        sampled(&format!("s{at:03}"), 60, (0..1_500).map(|_| noise.normal()).collect())
+    });
+    append(&engine, "many", &many.collect::<Vec<_>>()).await;
+    calls(&engine, 300).await;
+    let of_many = |more: Value| and(json!({ "dataset": "many" }), &more);
+    let [little, more] = [4 << 20, 16 << 20];
+    for (budget, job, params) in [
+        (little, "forecast", json!({ "horizon": 700 })),
+        (more, "forecast", json!({ "horizon": 1_800 })),
+        (little, "forecast", of_many(json!({ "horizon": 1, "history": 8 }))),
+        (
+            little,
+            "forecast",
+            of_many(json!({ "horizon": 1, "history": 8, "parents": { "s043": "a" } })),
+        ),
+        (little, "anomalies", of_many(json!({ "window_samples": 16 }))),
+        (little, "anomalies", of_many(json!({ "joint": true }))),
+        (more, "anomalies", of_many(json!({ "joint": true, "window_samples": 20 }))),
+        (little, "anomalies", of_many(json!({ "method": "online" }))),
+        (
+            little,
+            "anomalies",
+            of_many(json!({ "method": "columns", "columns": ["value"], "series_column": null })),
+        ),
+        (little, "trends", of_many(json!({ "record_intervals": 1, "history": 8 }))),
+        (little, "correlate", of_many(json!({ "max_lag": 1, "min_coefficient": 0.9 }))),
+        (
+            little,
+            "explain",
+            of_many(json!({
+                "time_column": "at", "dimensions": ["series"],
+                "from": "2026-01-01T12:00:00Z", "to": "2026-01-02T00:00:00Z",
+            })),
+        ),
+    ] {
+        let says = match submitted_within(&engine, job, params.clone(), budget).await {
+            Err(error) => error.to_string(),
+            Ok(record) => {
+                let facts = record.stages.iter().map(|of| timeless(of.facts.clone()).to_string());
+                let facts: Vec<String> = facts.filter(|facts| facts.contains("max")).collect();
+                let says = format!("{} {}", record.state, facts.join(" "));
+                record.error.map_or(says, |error| error.message)
+            }
+        };
+        pinned.text(&format!("{job} {params} {budget}"), &[says]);
+    }
+    assert_eq!(pinned.against("little_memory"), Ok(()));
 }
 
 /// Adds whether parameters are taken, and why not.
