@@ -3,7 +3,7 @@
 //! Such a file says what comes out of made input with many turns, so that no number of it changes unseen. Whether the numbers are
 //! right is for the other tests, which hold them against formulas and other programs. `UPDATE_PINNED=1` writes the files anew.
 
-use std::fmt::{Debug, Write};
+use std::fmt::Debug;
 use std::path::Path;
 
 /// Digits of a number that are kept.
@@ -18,15 +18,18 @@ pub struct Pinned(String);
 impl Pinned {
     /// Adds a line.
     pub fn line(&mut self, name: &str, found: &impl Debug) {
-        let _ = writeln!(self.0, "{name}: {}", short(&format!("{found:?}")));
+        self.push(&format!("{name}: {found:?}"));
     }
 
     /// Adds lines of text as they are, but for the length of numbers.
     pub fn text(&mut self, name: &str, lines: &[String]) {
-        let _ = writeln!(self.0, "{name}:");
-        for line in lines {
-            let _ = writeln!(self.0, "  {}", short(line));
-        }
+        self.push(&format!("{name}:"));
+        lines.iter().for_each(|line| self.push(&format!("  {line}")));
+    }
+
+    fn push(&mut self, line: &str) {
+        self.0.push_str(short(line).trim_end());
+        self.0.push('\n');
     }
 
     /// Says where this is something else than `pinned/NAME.txt` holds.

@@ -26,6 +26,7 @@ mod kept;
 mod keys;
 mod limits;
 mod measures;
+mod metrics;
 mod nested;
 mod nodes;
 mod otlp;

@@ -359,6 +359,11 @@ fn series_on_watch() {
         often[at] = 100;
     }
     watched(&mut pinned, "often", options, &of(&often, &moving));
+    let mut rarely: Vec<i64> = vec![10; 4_200];
+    for at in [100, 300, 700, 1_980, 2_050, 2_100, 4_050, 4_100] {
+        rarely[at] = 100;
+    }
+    watched(&mut pinned, "rarely", options, &of(&rarely, &moving));
     let all: Vec<i64> = (0..900).map(|at| if at % 10 == 9 { 60 + at } else { 10 }).collect();
     watched(&mut pinned, "all the time", options, &of(&all, &moving));
     // The usual distance changes.

@@ -232,6 +232,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_strongest_stay_once_there_are_twice_as_many() {
+        let strength = |pair: &i32| f64::from(*pair);
+        let mut pairs = vec![3, 9, 1, 7, 5];
+        assert_eq!((keep_strongest(&mut pairs, 3, strength), pairs.len()), (0, 5));
+        pairs.push(8);
+        assert_eq!(keep_strongest(&mut pairs, 3, strength), 3);
+        pairs.sort_unstable();
+        assert_eq!(pairs, [7, 8, 9]);
+    }
+
+    #[test]
     fn lags_of_all_pairs_are_searched_while_that_is_quick() {
         let subjects = |cols: usize| Subjects {
             prepared: Prepared {
