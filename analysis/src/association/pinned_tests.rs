@@ -1,4 +1,5 @@
 //! All of what is said of made rows, held against a file. See [`crate::pinned`].
+#![allow(clippy::unwrap_used)]
 
 use super::lead::{Edge, lead_graph};
 use super::origin::origin;
@@ -261,7 +262,7 @@ fn courses() {
     // It goes to and fro, and a row that stands still for a while.
     for seed in 0..4 {
         let x = wandering(240, 0.2, 3_000 + seed);
-        let part = |at: usize| if at / 60 % 2 == 0 { 2.0 } else { -2.0 };
+        let part = |at: usize| if (at / 60).is_multiple_of(2) { 2.0 } else { -2.0 };
         let noise = wandering(240, 0.0, 3_100 + seed);
         let mut y: Vec<f64> = (0..240).map(|at| part(at) * x[at] + noise[at]).collect();
         pinned.line("to and fro", &stability(&x, &y, &usual));

@@ -94,6 +94,9 @@ impl World {
     }
 }
 
+/// Makes a world another one.
+type Edit = fn(&mut World);
+
 const NEVER: &(dyn Fn() -> bool + Sync) = &|| false;
 
 const CHANGES: [(&str, Change); 14] = [
@@ -242,13 +245,13 @@ fn as_asked() {
 #[test]
 fn edges_of_periods() {
     let mut pinned = Pinned::default();
-    let made = |of: Of, change: Change, edit: fn(&mut World)| {
+    let made = |of: Of, change: Change, edit: Edit| {
         let mut world = world(of, 6_000.0, change, 5);
         edit(&mut world);
         explain(&world.cells(of), &Options::default(), NEVER).unwrap()
     };
     let grows: Change = |of| if of[1] == 2 { (3.0, 1.0, 0.0) } else { (1.0, 1.0, 0.0) };
-    let edits: [(&str, fn(&mut World)); 9] = [
+    let edits: [(&str, Edit); 9] = [
         ("no rows earlier", |world| {
             let Period { numerators, denominators, rows, squares } = &mut world.periods[0];
             numerators.fill(0.0);
