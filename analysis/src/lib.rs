@@ -41,6 +41,8 @@ pub mod routing;
 pub mod series;
 pub mod significance;
 pub mod tail;
+#[cfg(test)]
+mod testing;
 mod text;
 pub mod trial;
 mod vectors;

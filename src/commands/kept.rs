@@ -144,22 +144,11 @@ async fn make<P: KeptParams>(
             Applied::Same => "is as it was",
         };
         if !output.is_json() {
-            let has = match (&error, run.summary["nothing_new"].as_str()) {
-                (Some(error), _) => format!("; it could not be computed: {}", plain(error)),
-                (None, Some(why)) => format!("; {}", plain(why)),
-                (None, None) => {
-                    let (made, output) = (P::MADE, state.definition.output());
-                    let number = |name: &str| count(run.summary[name].as_u64().unwrap_or(0));
-                    match run.summary["values_removed"].is_u64() {
-                        true => format!(
-                            "; its {} {made} went from {output} with the rows",
-                            number("values_removed")
-                        ),
-                        false => format!("; {} {made} in {output}", number(made)),
-                    }
-                }
+            let has = match &error {
+                Some(error) => format!("it could not be computed: {}", plain(error)),
+                None => computed(state, run),
             };
-            output.line(&format!("{} {}: {what}{has}", P::KIND, state.name))?;
+            output.line(&format!("{} {}: {what}; {has}", P::KIND, state.name))?;
         }
         failed.extend(error.is_some().then(|| state.name.clone()));
         made.push(json!({ "applied": applied, P::KIND: state, "run": run }));
@@ -174,6 +163,19 @@ async fn make<P: KeptParams>(
                 format!("{} could not be computed; `colonnade runs` says why", failed.join(", "));
             Err(Error::user(Code::BadInput, says))
         }
+    }
+}
+
+/// What a run that succeeded did.
+fn computed<P: KeptParams>(state: &KeptState<P>, run: &RunRecord) -> String {
+    if let Some(why) = run.summary["nothing_new"].as_str() {
+        return plain(why);
+    }
+    let (made, output) = (P::MADE, state.definition.output());
+    let number = |name: &str| count(run.summary[name].as_u64().unwrap_or(0));
+    match run.summary["values_removed"].is_u64() {
+        true => format!("its {} {made} went from {output} with the rows", number("values_removed")),
+        false => format!("{} {made} in {output}", number(made)),
     }
 }
 

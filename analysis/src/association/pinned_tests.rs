@@ -13,6 +13,7 @@ use crate::pinned::Pinned;
 use crate::significance::{
     PValues, autocorrelation, effective_samples, of_best, p_value, two_sided,
 };
+use crate::testing::weighted_sum;
 
 const NAN: f64 = f64::NAN;
 
@@ -389,7 +390,7 @@ fn chances() {
             let row = wandering(n, kept, 5_000 + n as u64);
             let found = autocorrelation(&row);
             let other = autocorrelation(&wandering(n, 0.9, 5_100 + n as u64));
-            let sum: f64 = found.iter().enumerate().map(|(at, of)| (at % 7 + 1) as f64 * of).sum();
+            let sum = weighted_sum(found.iter().copied());
             pinned.line(
                 &format!("repetition {n} {kept}"),
                 &(found.len(), found.iter().take(4).collect::<Vec<_>>(), sum),

@@ -4,6 +4,7 @@
 use super::*;
 use crate::Noise;
 use crate::pinned::Pinned;
+use crate::testing::weighted_sum;
 
 /// Sizes of the dimensions of a made world.
 const SIZES: [u32; 4] = [3, 5, 2, 7];
@@ -158,12 +159,8 @@ fn changes() {
                 for finding in findings.iter().take(2) {
                     pinned.line(" ", finding);
                 }
-                let sum: f64 = findings
-                    .iter()
-                    .enumerate()
-                    .map(|(at, of)| (at % 7 + 1) as f64 * (of.excess + of.own + of.z))
-                    .sum();
-                pinned.line(" in all", &sum);
+                let of_each = findings.iter().map(|of| of.excess + of.own + of.z);
+                pinned.line(" in all", &weighted_sum(of_each));
             }
         }
     }

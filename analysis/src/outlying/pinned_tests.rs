@@ -5,6 +5,7 @@ use super::{Evidence, Options, Prepared, Silence, outlying, prepare};
 use crate::Noise;
 use crate::pinned::Pinned;
 use crate::tail::{Ranks, Tail};
+use crate::testing::weighted_sum;
 
 const NAN: f64 = f64::NAN;
 
@@ -98,11 +99,6 @@ fn isolation(prepared: &Prepared, seed: u64) -> Vec<f64> {
     scores
 }
 
-fn sum(values: &[f64]) -> f64 {
-    let there = values.iter().enumerate().filter(|(_, value)| value.is_finite());
-    there.map(|(at, value)| (at % 7 + 1) as f64 * value).sum()
-}
-
 const TABLES: [&[Of]; 14] = [
     &[Of::Normal],
     &[Of::Heavy],
@@ -142,7 +138,10 @@ fn tables() {
                 }
             };
             let Prepared { kept, dropped, values: levels, whitening, complete, .. } = &prepared;
-            pinned.line(&name, &(kept, dropped, complete.len(), sum(levels), whitening));
+            pinned.line(
+                &name,
+                &(kept, dropped, complete.len(), weighted_sum(levels.iter().copied()), whitening),
+            );
             for (column, measure) in kept.iter().zip(&prepared.measures) {
                 let of = [-60.0, -3.0, 0.0, 0.5, 1.0, 1.5, 4.0, 9.0, 1e3];
                 let levels = of.map(|value| measure.level(value));
@@ -155,7 +154,7 @@ fn tables() {
             let scores: Vec<f64> = told.iter().map(|one| one.score).collect();
             let evidence: Vec<(usize, Evidence)> =
                 told.iter().take(30).map(|one| (one.row, one.evidence)).collect();
-            pinned.line("told", &(told.len(), sum(&scores), evidence));
+            pinned.line("told", &(told.len(), weighted_sum(scores), evidence));
             let usual = outlying(&values, &prepared, &alone, &Options::default()).unwrap();
             if let Some(first) = usual.first() {
                 let limits = [first.score.next_down(), first.score, first.score.next_up()];

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::Noise;
 use crate::pinned::Pinned;
+use crate::testing::weighted_sum;
 
 const NAN: f64 = f64::NAN;
 const MINUTE: i64 = 60_000_000;
@@ -30,9 +31,9 @@ pub(super) fn tidy(value: f64) -> f64 {
 pub(super) fn gist(values: &[f64]) -> String {
     let step = (values.len() / 6).max(1);
     let some: Vec<f64> = values.iter().step_by(step).copied().map(tidy).collect();
-    let there = || values.iter().enumerate().filter(|(_, value)| value.is_finite());
-    let sum: f64 = there().map(|(at, value)| value * (at % 7 + 1) as f64).sum();
-    format!("{} of {} {some:?} {:?}", there().count(), values.len(), tidy(sum))
+    let there = values.iter().filter(|value| value.is_finite()).count();
+    let sum = weighted_sum(values.iter().copied());
+    format!("{there} of {} {some:?} {:?}", values.len(), tidy(sum))
 }
 
 /// A letter for each four.

@@ -31,7 +31,6 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use datasets::{DatasetName, DatasetSpec};
 use engine::{Code, Error, Result, Session, WriteMode};
@@ -197,20 +196,20 @@ async fn tree(
 async fn find(ctx: &RunContext, asked: &Asked, source: &SeriesSource<'_>) -> Result<Found> {
     let mut stage = ctx.stage("forecast");
     let mut all = Found::default();
-    let (of_each, chunks) = (asked.clone(), Arc::new(AtomicUsize::new(0)));
-    // What is wrong with sums of some of the series is told when there are no others.
-    let wrong = Arc::new(Mutex::new(None));
-    let held = wrong.clone();
+    let of_each = asked.clone();
+    // Of the first series that sums are made of: what is wrong with them is told once there are no others.
+    let first = Arc::new(Mutex::new(None));
+    let told = first.clone();
     let look = move |chunk, execution: &Execution, pool: &rayon::ThreadPool| {
         if of_each.tree.is_none() {
             return look(chunk, &of_each, execution, pool);
         }
-        if chunks.fetch_add(1, Ordering::Relaxed) > 0 {
+        if first.lock().replace(Ok(())).is_some() {
             let says = "its series take more than the memory budget together, which sums need: take fewer, or a larger budget";
             return Err(Error::user(Code::ResourcesExhausted, format!("{NAME}: {says}")));
         }
         look(chunk, &of_each, execution, pool).or_else(|error| {
-            *held.lock() = Some(error);
+            *first.lock() = Some(Err(error));
             Ok(Found::default())
         })
     };
@@ -230,9 +229,7 @@ async fn find(ctx: &RunContext, asked: &Asked, source: &SeriesSource<'_>) -> Res
         Ok(())
     };
     let facts = source.look(ctx, &mut stage, (POINT_BYTES, series_bytes), look, add).await?;
-    if let Some(error) = wrong.lock().take() {
-        return Err(error);
-    }
+    told.lock().take().unwrap_or(Ok(()))?;
     stage.record.rows_out = all.forecasts.iter().map(|of| of.mean.len() as u64).sum();
     stage.facts(facts);
     stage.finish();

@@ -446,7 +446,7 @@ async fn a_cancelled_run_is_gone_within_a_second() {
 
 #[tokio::test]
 async fn a_dropped_run_leaves_no_process() {
-    let setting = Setting::sh("trap '' TERM; sleep 1000 & echo $! > pid; echo $$ > leader; wait");
+    let setting = Setting::sh("trap '' TERM; echo $$ > leader; sleep 1000 & echo $! > pid; wait");
     let grandchild = {
         let running = setting.run_on(stream::pending().boxed());
         tokio::select! {
@@ -454,11 +454,13 @@ async fn a_dropped_run_leaves_no_process() {
             pid = setting.pid() => pid,
         }
     };
-    gone_within(grandchild, Duration::from_secs(1)).await;
+    // That nothing stays is what it is about: on a machine with much to do it takes a while.
+    let limit = Duration::from_secs(10);
+    gone_within(grandchild, limit).await;
     let leader = std::fs::read_to_string(setting.folder.path().join("leader")).unwrap();
     let started = Instant::now();
     while Path::new(&format!("/proc/{}", leader.trim())).exists() {
-        assert!(started.elapsed() < Duration::from_secs(1), "not reaped");
+        assert!(started.elapsed() < limit, "not reaped");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
