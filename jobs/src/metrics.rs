@@ -65,6 +65,36 @@ mod tests {
         MetricDefinition::new(name, fields.as_object().unwrap().clone()).unwrap()
     }
 
+    #[test]
+    fn what_is_no_number_in_json_is_refused_where_a_number_or_a_text_is_asked() {
+        for (field, says) in [
+            ("target = nan", "expected a number, found \"NaN\""),
+            ("target = -inf", "expected a number, found \"-inf\""),
+            ("where = [nan]", "parameter \"where\""),
+        ] {
+            let text = format!("[[metric]]\nname = \"m\"\ndataset = \"metrics\"\n{field}\n");
+            let refused = MetricDefinition::from_toml(&text, "metrics.toml").unwrap_err();
+            assert!(refused.to_string().contains(says), "{refused}");
+        }
+    }
+
+    #[tokio::test]
+    async fn two_that_make_one_metric_at_one_time_both_succeed() {
+        let (engine, who) = (engine().await, Principal::local());
+        append(&engine, "metrics", &[sampled("a", 600, vec![2.0; 40])]).await;
+        let options = RunnerOptions { gpu: GpuPolicy::Off, threads: 1, ..RunnerOptions::default() };
+        let runner = Runner::start(engine.clone(), options).await.unwrap();
+        let asked = [of("samples", &json!({ "dataset": "metrics" }))];
+        let both = futures::future::join_all((0..8).map(|_| runner.define(&who, &asked))).await;
+        let added = both.into_iter().map(|made| made.unwrap()[0].1);
+        let added = added.filter(|applied| *applied == Applied::Added).count();
+        assert_eq!(
+            (added, runner.definitions::<metric::Params>(&who).await.unwrap().len()),
+            (1, 1)
+        );
+        runner.shutdown().await;
+    }
+
     #[tokio::test]
     async fn a_metric_is_made_changed_listed_and_removed_and_takes_no_other_schedules_place() {
         let (engine, who) = (engine().await, Principal::local());

@@ -56,7 +56,7 @@ fn none(day: Option<NaiveDate>) -> String {
     match day {
         Some(day) => format!("no insights of {day}"),
         None => {
-            "no insights yet; `colonnade run insights` says what matters of what other jobs found"
+            "no insights: nothing that matters was found, or `colonnade run insights` was not run since something was"
                 .to_owned()
         }
     }

@@ -175,7 +175,12 @@ fn computed<P: KeptParams>(state: &KeptState<P>, run: &RunRecord) -> String {
     let number = |name: &str| count(run.summary[name].as_u64().unwrap_or(0));
     match run.summary["values_removed"].is_u64() {
         true => format!("its {} {made} went from {output} with the rows", number("values_removed")),
-        false => format!("{} {made} in {output}", number(made)),
+        false => match number("values_missing").as_str() {
+            "0" => format!("{} {made} written to {output}", number(made)),
+            missing => {
+                format!("{} {made} written to {output}, {missing} of them nothing", number(made))
+            }
+        },
     }
 }
 

@@ -101,9 +101,12 @@ impl From<DataFusionError> for Error {
         }
         match error.find_root() {
             DataFusionError::ResourcesExhausted(text) => {
+                // What each reader holds is told on lines of their own.
+                let first = first_line(text);
+                let told = first.split(" with top memory consumers").next().unwrap_or(first);
                 let message = format!(
-                    "the query needs more memory than its budget: {}",
-                    scrub(first_line(text))
+                    "the query needs more memory than its budget (`--memory`): {}",
+                    scrub(told)
                 );
                 Self::environment(Code::ResourcesExhausted, message, error)
             }

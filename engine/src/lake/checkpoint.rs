@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use deltalake_core::DeltaTable;
 use deltalake_core::protocol::checkpoints;
 use deltalake_core::table::config::TablePropertiesExt;
+use tokio::runtime::Handle;
 
 use super::check::is_damage;
 use super::{Lake, Table, schema};
@@ -26,17 +27,22 @@ pub(super) fn due_after(last: Option<u64>) -> u64 {
 
 impl Table {
     /// Starts a checkpoint of `version` when one is due and none is being made. It is due as long as it was not made: who dies
-    /// before that leaves it to the next, and does not let the log grow by as much again.
-    pub(super) fn checkpoint_when_due(self: &Arc<Self>, version: u64) {
+    /// before that leaves it to the next, and does not let the log grow by as much again. It is made by the runtime `beside`, which ends after all
+    /// that commit: what computes has threads of its own, and these may end first.
+    pub(super) fn checkpoint_when_due(self: &Arc<Self>, version: u64, beside: Option<&Handle>) {
         if version < self.checkpoint_due.load(Ordering::Relaxed) {
             return;
         }
         let Ok(turn) = Arc::clone(&self.checkpointing).try_lock_owned() else { return };
         let table = Arc::clone(self);
-        tokio::spawn(async move {
+        let made = async move {
             table.try_checkpoint(version).await;
             drop(turn);
-        });
+        };
+        match beside {
+            Some(beside) => beside.spawn(made),
+            None => tokio::spawn(made),
+        };
     }
 
     /// Makes the checkpoint of a table that was just opened, when it is long overdue.

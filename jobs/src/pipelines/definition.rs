@@ -154,12 +154,13 @@ pub(crate) fn object(table: toml::Table) -> Map<String, Value> {
     table.into_iter().map(|(name, value)| (name, json(value))).collect()
 }
 
-/// A value as the same in JSON; dates and times as their text. The parser bounds how deep one may be.
+/// A value as the same in JSON; dates and times, and numbers that are none in JSON, as their text. The parser bounds how deep one may be.
 fn json(value: toml::Value) -> Value {
     match value {
         toml::Value::String(text) => Value::String(text),
         toml::Value::Integer(number) => number.into(),
-        toml::Value::Float(number) => number.into(),
+        toml::Value::Float(number) if number.is_finite() => number.into(),
+        toml::Value::Float(number) => Value::String(number.to_string()),
         toml::Value::Boolean(is) => is.into(),
         toml::Value::Datetime(at) => Value::String(at.to_string()),
         toml::Value::Array(values) => Value::Array(values.into_iter().map(json).collect()),

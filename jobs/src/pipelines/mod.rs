@@ -149,9 +149,16 @@ impl Runner {
         beside: &[Schedule],
     ) -> Result<Applied> {
         let name = asked.name.clone();
-        let Some(entry) = self.entry_of(who, &name).await? else {
-            self.add_schedule_beside(who, asked, beside).await?;
-            return Ok(Applied::Added);
+        let entry = match self.entry_of(who, &name).await? {
+            Some(entry) => entry,
+            None => match self.add_schedule_beside(who, asked.clone(), beside).await {
+                Ok(_) => return Ok(Applied::Added),
+                // Somebody else may have added it meanwhile.
+                Err(error) if error.code() == Code::Conflict => {
+                    self.entry_of(who, &name).await?.ok_or(error)?
+                }
+                Err(error) => return Err(error),
+            },
         };
         let there = Schedule::of(&entry)?;
         let mut asked = self.checked(who, asked, beside).await?;

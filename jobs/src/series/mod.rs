@@ -267,7 +267,10 @@ impl<'a> SeriesSource<'a> {
         let near = did_you_mean(&shown, some.iter().map(String::as_str));
         let hint = near.unwrap_or_else(|| {
             let few: Vec<&str> = some.iter().take(5).map(String::as_str).collect();
-            format!("there are, among others, {}", few.join(", "))
+            match few.is_empty() {
+                true => "there is none that is not named".to_owned(),
+                false => format!("there are, among others, {}", few.join(", ")),
+            }
         });
         let more = match wanted.len() {
             1 => String::new(),

@@ -4,6 +4,8 @@ use analysis::series::{Samples, Span};
 
 /// More of the buckets than this part may not be empty.
 const EMPTY_MAX: f64 = 0.5;
+/// Values beyond which sums and squares have no room.
+const VALUE_MAX: f64 = 1e300;
 /// Buckets that a series must have.
 pub(crate) const BUCKETS_MIN: usize = 8;
 
@@ -90,6 +92,8 @@ impl Regular {
             "fewer than 8 intervals of history"
         } else if empty as f64 > EMPTY_MAX * self.values.len() as f64 {
             "more than half of its intervals have no value"
+        } else if self.values.iter().any(|value| value.abs() > VALUE_MAX) {
+            "values beyond 1e300"
         } else {
             return Ok(self);
         };
@@ -138,6 +142,8 @@ mod tests {
         let fails = |points: &[(i64, f64)]| {
             Regular::of(samples(points), None, 100, Empty::Missing).unwrap_err().0
         };
+        let large: Vec<(i64, f64)> = (0..9).map(|at| (10 * at, -2e300)).collect();
+        assert_eq!(fails(&large), "values beyond 1e300");
         assert_eq!(fails(&[]), "no values");
         assert_eq!(fails(&[(0, 1.0), (10, 1.0)]), "fewer than 8 intervals of history");
         let far: Vec<(i64, f64)> = (0..8).map(|at| (at * 30, 1.0)).collect();

@@ -93,14 +93,19 @@ impl Tree {
         if self.is_given
             && let Some(missing) = self.above.keys().find(|name| !read.contains(name.as_str()))
         {
-            let near = did_you_mean(missing, read.iter().map(String::as_str)).unwrap_or_default();
-            return Err(bad(NAME, "parents", format!("there is no series {missing:?}; {near}")));
+            let near = did_you_mean(missing, read.iter().map(String::as_str));
+            let near = near.map_or_else(String::new, |near| format!("; {near}"));
+            return Err(bad(NAME, "parents", format!("there is no series {missing:?}{near}")));
         }
         let mut parts: BTreeMap<&String, Vec<usize>> = BTreeMap::new();
         for (at, leaf) in leaves.iter().enumerate() {
             for sum in self.above.get(&leaf.name).into_iter().flatten() {
                 parts.entry(sum).or_default().push(at);
             }
+        }
+        let named: BTreeSet<&String> = self.above.values().flatten().collect();
+        for name in named.into_iter().filter(|name| !parts.contains_key(name)) {
+            skipped.add("sums of series that are left out", name.clone());
         }
         if parts.len() > SUMS_MAX {
             let says = format!("expected at most {SUMS_MAX} sums, found {}", parts.len());
@@ -399,15 +404,25 @@ mod tests {
     #[test]
     fn a_series_in_two_groups_of_a_level_is_left_out() {
         let row = |series: &str, of: Option<&str>| (series.to_owned(), vec![of.map(String::from)]);
-        let rows = [row("a", Some("x")), row("b", Some("x")), row("b", Some("y")), row("c", None)];
+        let rows = [
+            row("a", Some("x")),
+            row("b", Some("x")),
+            row("b", Some("y")),
+            row("c", None),
+            row("d", Some("z")),
+        ];
         let tree = Tree::of_groups(&["team".to_owned()], rows);
         let mut skipped = Skipped::default();
-        let given = ["a", "b", "c"].map(|name| series(name, 10, 100, &[1.0; 10])).to_vec();
+        let mut given = ["a", "b", "c"].map(|name| series(name, 10, 100, &[1.0; 10])).to_vec();
+        given.push(series("d", 70, 100, &[1.0; 10]));
         let read = BTreeSet::new();
         let (nodes, hierarchy) = tree.grow(given, &read, &mut skipped).unwrap();
         let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
         assert_eq!(names, ["a", "c", "all", "team=x"]);
         assert_eq!(hierarchy.sums, [vec![0, 1], vec![0]]);
         assert_eq!(skipped.reason("b"), Some("in two groups of one level"));
+        // What is of another interval is no part, nor is there a sum of it alone.
+        assert!(skipped.reason("d").is_some());
+        assert_eq!(skipped.reason("team=z"), Some("sums of series that are left out"));
     }
 }
