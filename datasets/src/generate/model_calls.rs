@@ -8,6 +8,8 @@ use arrow::array::{
     ArrayRef, Decimal128Builder, Float64Builder, Int64Builder, StringBuilder, new_null_array,
 };
 
+use arrow::datatypes::DataType;
+
 use super::random::{RowRng, weighted};
 use super::rhythm::{HOUR_US, Rhythm};
 use super::truth::{AnomalyKind, PlantedAnomaly, Truth};
@@ -180,6 +182,10 @@ impl Columns {
             Arc::new(self.errors.finish()),
             Arc::new(self.costs.finish()),
             new_null_array(&blocks, count),
+            new_null_array(&DataType::Int64, count),
+            new_null_array(&DataType::Int64, count),
+            new_null_array(&DataType::Utf8, count),
+            new_null_array(&DataType::Utf8, count),
         ]
     }
 }

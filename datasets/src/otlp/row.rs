@@ -35,6 +35,16 @@ const INPUT_TOKENS: [&str; 2] = ["gen_ai.usage.input_tokens", "gen_ai.usage.prom
 const OUTPUT_TOKENS: [&str; 2] = ["gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens"];
 const CACHED_TOKENS: [&str; 2] =
     ["gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens"];
+const CACHE_WRITE_TOKENS: [&str; 3] = [
+    "gen_ai.usage.cache_creation.input_tokens",
+    "gen_ai.usage.cache_creation_input_tokens",
+    "gen_ai.usage.cache_write.input_tokens",
+];
+const REASONING_TOKENS: [&str; 1] = ["gen_ai.usage.reasoning.output_tokens"];
+const SERVICE_TIERS: [&str; 2] =
+    ["openai.response.service_tier", "gen_ai.openai.response.service_tier"];
+/// Not of the conventions, which know no tickets.
+const TICKET: &str = "ticket.id";
 /// Seconds from the request to the first token: that of the conventions, and those of OpenLIT and vLLM.
 const TO_FIRST_TOKEN: [&str; 3] = [
     "gen_ai.response.time_to_first_chunk",
@@ -90,6 +100,14 @@ pub(super) struct Call {
     output_tokens: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cached_tokens: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_write_tokens: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_tokens: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_tier: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ticket_id: Option<String>,
     latency_ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     time_to_first_token_ms: Option<f64>,
@@ -158,6 +176,10 @@ pub(super) fn rows_of(span: &Span, origin: &Origin) -> Result<(Step, Option<Call
         input_tokens,
         output_tokens: known.tokens(&OUTPUT_TOKENS)?,
         cached_tokens,
+        cache_write_tokens: known.tokens(&CACHE_WRITE_TOKENS)?,
+        reasoning_tokens: known.tokens(&REASONING_TOKENS)?,
+        service_tier: known.text(&SERVICE_TIERS)?,
+        ticket_id: known.text(&[TICKET])?,
         latency_ms,
         time_to_first_token_ms: known.first_token_ms(span, latency_ms)?,
         status,

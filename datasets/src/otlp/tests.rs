@@ -115,6 +115,10 @@ fn a_call_is_a_row_of_both_datasets() {
             pair("gen_ai.usage.input_tokens", Any::Int(120)),
             pair("gen_ai.usage.output_tokens", Any::Int(8)),
             pair("gen_ai.usage.cache_read.input_tokens", Any::Int(100)),
+            pair("gen_ai.usage.cache_creation.input_tokens", Any::Int(15)),
+            pair("gen_ai.usage.reasoning.output_tokens", Any::Int(5)),
+            pair("openai.response.service_tier", text("flex")),
+            pair("ticket.id", Any::Int(4711)),
             pair("gen_ai.response.time_to_first_chunk", Any::Double(0.25)),
             pair("gen_ai.conversation.id", text("conv-1")),
             pair("gen_ai.agent.id", text("asst_1")),
@@ -130,6 +134,7 @@ fn a_call_is_a_row_of_both_datasets() {
             "id": format!("{trace}-0000000000000107"), "at": "2026-02-01T00:00:00.000000Z", "user_id": "ann",
             "agent_id": "asst_1", "workflow_id": "conv-1", "provider": "openai", "model": "gpt-4-0613",
             "operation": "chat", "input_tokens": 120, "output_tokens": 8, "cached_tokens": 100,
+            "cache_write_tokens": 15, "reasoning_tokens": 5, "service_tier": "flex", "ticket_id": "4711",
             "latency_ms": 1500.0, "time_to_first_token_ms": 250.0, "status": "ok",
         })
     );
