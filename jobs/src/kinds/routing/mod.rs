@@ -4,8 +4,10 @@
 //! 2. Policies are learned from the earlier stretches and tried on the later ones ([`analysis::routing`]).
 //! 3. [`output`]: all of it as rows, in the place of those that were there of the same dataset.
 //!
-//! Cost: reads every row three times, once in order of time, sorted on a disk where they are many. Memory: the sums, of which there are no more than half a million.
+//! Cost: reads every row three times, once in order of time, sorted on a disk where they are many; with chains ([`others`]) once more, and twice for
+//! each pair of models, which is a join. Memory: that of these, within the budget, and the sums, of which there are no more than half a million.
 
+mod others;
 mod output;
 mod params;
 mod read;

@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::NAME;
 use crate::parameters::{bad, check_outputs, dataset_name};
 
+const THRESHOLDS_MAX: usize = 10;
+/// A year.
+const CACHE_SECONDS_MAX: u64 = 366 * 86_400;
+
 /// Which calls are looked at, what a good answer is, and what a policy may lose.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -33,6 +37,18 @@ pub struct Params {
     /// Which calls answered a request, as it stands in SQL behind WHERE; what others say of their models is minded, too. Null takes all
     /// for such. Default: null.
     pub served: Option<String>,
+    /// Column that names the request, where several calls answer one; with `confidence` and `served` a model is tried, too, that answers first, and another
+    /// one after it where it is not sure. Null tries none. Default: null.
+    pub request_column: Option<String>,
+    /// How sure the model was of its answer, as it stands in SQL behind SELECT, a number. Default: null.
+    pub confidence: Option<String>,
+    /// From which confidence on the first answer is taken, at most 10. Default: [0.5, 0.6, 0.7, 0.8, 0.9].
+    pub thresholds: Vec<f64>,
+    /// Column that is the same where the same is asked, such as a hash of the prompt: an answer that is kept is tried for what was asked before.
+    /// Null tries none. Default: null.
+    pub cache_column: Option<String>,
+    /// How long an answer is kept after it was last asked for, in seconds, 1 to 31,622,400. Default: 86400.
+    pub cache_seconds: u64,
     /// Only calls of which this is true, as it stands in SQL behind WHERE. Default: null.
     #[serde(rename = "where")]
     pub condition: Option<String>,
@@ -65,6 +81,11 @@ impl Default for Params {
             cost: "cost".into(),
             quality: "status = 'ok'".into(),
             served: None,
+            request_column: None,
+            confidence: None,
+            thresholds: vec![0.5, 0.6, 0.7, 0.8, 0.9],
+            cache_column: None,
+            cache_seconds: 86_400,
             condition: None,
             learn: 0.5,
             max_loss: 0.01,
@@ -93,6 +114,32 @@ impl Params {
         if !(10..=1_000_000).contains(&self.min_calls) {
             let says = format!("expected 10 to 1,000,000, found {}", self.min_calls);
             return Err(bad(NAME, "min_calls", says));
+        }
+        let count = self.thresholds.len();
+        if !(1..=THRESHOLDS_MAX).contains(&count) {
+            let says = format!("expected 1 to {THRESHOLDS_MAX}, found {count}");
+            return Err(bad(NAME, "thresholds", says));
+        }
+        if self.request_column.is_some() != self.confidence.is_some() {
+            let (name, other) = match self.confidence {
+                None => ("confidence", "request_column"),
+                Some(_) => ("request_column", "confidence"),
+            };
+            return Err(bad(NAME, name, format!("expected one beside `{other}`")));
+        }
+        for (at, threshold) in self.thresholds.iter().enumerate() {
+            if self.thresholds[..at].contains(threshold) {
+                return Err(bad(NAME, "thresholds", format!("{threshold} is named twice")));
+            }
+        }
+        if self.request_column.is_some() && self.served.is_none() {
+            let says = "expected which calls of a request answered it, beside `request_column`";
+            return Err(bad(NAME, "served", says));
+        }
+        if !(1..=CACHE_SECONDS_MAX).contains(&self.cache_seconds) {
+            let found = self.cache_seconds;
+            let says = format!("expected 1 to {CACHE_SECONDS_MAX}, found {found}");
+            return Err(bad(NAME, "cache_seconds", says));
         }
         let outputs = [("output", &self.output), ("rules_output", &self.rules_output)];
         check_outputs(NAME, &outputs, std::slice::from_ref(&self.dataset))

@@ -1,6 +1,6 @@
 //! Calls as sums by stretch of time, kind, length and model.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use analysis::routing::{Cell, Seen, Table};
 use arrow::array::{Array, AsArray, Decimal128Array, RecordBatch};
@@ -15,6 +15,7 @@ use engine::{Code, Error, Result, Session};
 use futures::StreamExt;
 
 use super::NAME;
+use super::others;
 use super::params::Params;
 use crate::parameters::bad;
 use crate::run::context::RunContext;
@@ -37,7 +38,7 @@ const HALVES: f64 = 2.0;
 /// What no call costs: sums of many have room.
 const COST_MAX: f64 = 1e9;
 /// Digits of costs and of qualities, and those of them behind the point: their sums are the same in any order.
-const COST: (u8, i8) = (38, 18);
+pub(super) const COST: (u8, i8) = (38, 18);
 const QUALITY: (u8, i8) = (38, 9);
 
 /// Requests of one length class: from and up to how long they are, both included; none where that is not known or not asked.
@@ -70,7 +71,16 @@ pub(super) async fn check<'a>(session: &Session, params: &'a Params) -> Result<I
     if let Some(column) = &params.length_column {
         table.check("length_column", column, "a whole number", DataType::is_integer)?;
     }
-    for (parameter, text) in [("cost", &params.cost), ("quality", &params.quality)] {
+    for (parameter, column) in
+        [("request_column", &params.request_column), ("cache_column", &params.cache_column)]
+    {
+        if let Some(column) = column {
+            table.check(parameter, column, NAMES, is_name)?;
+        }
+    }
+    let confidence = params.confidence.iter().map(|text| ("confidence", text));
+    let values = [("cost", &params.cost), ("quality", &params.quality)];
+    for (parameter, text) in values.into_iter().chain(confidence) {
         let read = session.safe_expression(&params.dataset, text).await;
         let read = read.map_err(|error| bad(NAME, parameter, format!("{text:?}: {error}")))?;
         let found = table.frame.clone().select(vec![read.alias("value")])?;
@@ -116,6 +126,10 @@ async fn frame(ctx: &RunContext, params: &Params) -> Result<DataFrame> {
         }
         None => lit(ScalarValue::Int64(None)),
     };
+    let confidence = match &params.confidence {
+        Some(text) => try_cast(value(text).await?, DataType::Float64),
+        None => lit(ScalarValue::Float64(None)),
+    };
     let served = match &params.served {
         Some(condition) => table.condition(ctx, condition).await?.is_true(),
         None => lit(true),
@@ -128,6 +142,9 @@ async fn frame(ctx: &RunContext, params: &Params) -> Result<DataFrame> {
         cost.alias("cost"),
         quality.alias("quality"),
         served.alias("served"),
+        text(params.request_column.as_ref()).alias(others::REQUEST),
+        confidence.alias(others::CONFIDENCE),
+        text(params.cache_column.as_ref()).alias(others::ASKED),
     ])?)
 }
 
@@ -150,7 +167,8 @@ pub(super) async fn read(ctx: &RunContext, params: &Params, stage: &mut Stage) -
         .and(column("model").is_not_null())
         .and(column("cost").is_not_null());
     // Stretches are of what there is, so that is asked first.
-    let first = frame(ctx, params).await?.aggregate(
+    let all = frame(ctx, params).await?;
+    let first = all.clone().aggregate(
         Vec::new(),
         vec![
             count(lit(1)).alias("rows"),
@@ -159,11 +177,12 @@ pub(super) async fn read(ctx: &RunContext, params: &Params, stage: &mut Stage) -
     )?;
     let [rows, of_calls] = whole_numbers(&session.collect(first).await?)?;
     stage.record.rows_in = rows;
-    let times = frame(ctx, params).await?.filter(is_whole.clone())?.select(vec![column("at")])?;
+    let times = all.clone().filter(is_whole.clone())?.select(vec![column("at")])?;
     let cuts = cuts(ctx, times.sort(vec![column("at").sort(true, false)])?, of_calls).await?;
     let served = |of: &str| -> Result<Expr> { Ok(when(column("served"), column(of)).end()?) };
     let counted = |of: Expr| -> Result<Expr> { Ok(when(column("cost").is_not_null(), of).end()?) };
-    let groups = frame(ctx, params).await?.filter(is_whole)?.aggregate(
+    let chains = others::chains(ctx, all.clone(), params).await?;
+    let groups = others::with_others(all, params, &chains)?.filter(is_whole)?.aggregate(
         vec![
             stretch_of(&column("at"), &cuts, 0)?.alias("stretch"),
             column("kind"),
@@ -194,12 +213,16 @@ pub(super) async fn read(ctx: &RunContext, params: &Params, stage: &mut Stage) -
             return Err(Error::user(Code::LimitExceeded, says));
         }
     }
-    let calls = calls(params, found, stage.record.rows_in)?;
+    let mut invented: BTreeSet<String> = chains.iter().map(others::Chain::name).collect();
+    if params.cache_column.is_some() {
+        invented.insert(others::CACHE.to_owned());
+    }
+    let calls = calls(params, found, &invented, stage.record.rows_in)?;
     stage.record.rows_out = calls.calls;
     Ok(calls)
 }
 
-fn broken() -> Error {
+pub(super) fn broken() -> Error {
     Error::internal(format!("{NAME}: other columns than were asked for"))
 }
 
@@ -290,7 +313,13 @@ fn float(of: &Decimal128Array, row: usize) -> f64 {
     }
 }
 
-fn calls(params: &Params, mut groups: Vec<Group>, rows: u64) -> Result<Calls> {
+/// `invented`: models that are none, of which there are no calls.
+fn calls(
+    params: &Params,
+    mut groups: Vec<Group>,
+    invented: &BTreeSet<String>,
+    rows: u64,
+) -> Result<Calls> {
     let key = |of: &Group| (of.stretch, of.kind.clone(), of.length, of.model.clone());
     groups.sort_by_cached_key(key);
     let mut of_models: BTreeMap<&str, u64> = BTreeMap::new();
@@ -304,10 +333,16 @@ fn calls(params: &Params, mut groups: Vec<Group>, rows: u64) -> Result<Calls> {
     kinds.sort_unstable();
     kinds.dedup();
     let mut models: Vec<(&str, u64)> = of_models.into_iter().collect();
-    models.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+    // What is none comes last.
+    let is_invented = |of: &str| invented.contains(of);
+    models.sort_by(|a, b| {
+        let of = |(name, calls): &(&str, u64)| (is_invented(name), std::cmp::Reverse(*calls));
+        of(a).cmp(&of(b)).then(a.0.cmp(b.0))
+    });
+    let own = models.iter().filter(|(name, _)| !is_invented(name)).count();
     for (what, parameter, found, most) in [
         ("kinds of requests", "kind_column", kinds.len(), KINDS_MAX),
-        ("models", "model_column", models.len(), MODELS_MAX),
+        ("models", "model_column", own, MODELS_MAX),
     ] {
         if found > most {
             let says =
@@ -334,7 +369,9 @@ fn calls(params: &Params, mut groups: Vec<Group>, rows: u64) -> Result<Calls> {
         let of = seen.entry((group.stretch, Cell { kind, length }, model)).or_default();
         of.0.add(&group.all);
         of.1.add(&group.served);
-        calls.add(&group.all);
+        if !invented.contains(&group.model) {
+            calls.add(&group.all);
+        }
     }
     Ok(Calls {
         table: Table::new(&seen),

@@ -264,3 +264,154 @@ async fn bad_requests_name_what_is_wrong() {
         assert!(refused.contains(says), "{more}: {refused}");
     }
 }
+
+/// Requests that both models answer, of which the cheap one is right in most and knows in which it is not.
+async fn answered_twice(engine: &Engine, minutes: i64) {
+    let mut at = Vec::new();
+    let (mut models, mut requests, mut prompts) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut costs, mut good, mut sure, mut served) = (vec![], vec![], vec![], vec![]);
+    for minute in 0..minutes {
+        for call in 0..4 {
+            let is_hard = (minute + call) % 4 == 0;
+            for (model, cost, is_good, confidence) in [
+                ("dear", 1.0, true, 0.99),
+                ("cheap", 0.1, !is_hard, if is_hard { 0.3 } else { 0.75 }),
+            ] {
+                at.push(minute * MINUTE_US + call);
+                models.push(model);
+                requests.push(format!("{minute}-{call}"));
+                // Every second minute what was asked in the one before it.
+                prompts.push(Some(format!("{}-{call}", minute / 2)));
+                costs.push(cost);
+                good.push(f64::from(u8::from(is_good)));
+                sure.push(confidence);
+                served.push(model == "dear");
+            }
+        }
+    }
+    let at = TimestampMicrosecondArray::from(at).with_timezone("UTC");
+    let texts = |of: Vec<Option<String>>| -> ArrayRef { Arc::new(StringArray::from(of)) };
+    let floats = |of: Vec<f64>| -> ArrayRef { Arc::new(Float64Array::from(of)) };
+    let columns = [
+        ("at", ColumnType::Timestamp, Arc::new(at) as ArrayRef),
+        ("kind", ColumnType::Text, texts(models.iter().map(|_| Some("any".into())).collect())),
+        ("model", ColumnType::Text, texts(models.iter().map(|of| Some((*of).into())).collect())),
+        ("request", ColumnType::Text, texts(requests.into_iter().map(Some).collect())),
+        ("prompt", ColumnType::Text, texts(prompts)),
+        ("cost", ColumnType::Float64, floats(costs)),
+        ("good", ColumnType::Float64, floats(good)),
+        ("sure", ColumnType::Float64, floats(sure)),
+        ("served", ColumnType::Bool, Arc::new(BooleanArray::from(served)) as ArrayRef),
+    ];
+    write(engine, "asked", WriteMode::Overwrite, &columns).await;
+}
+
+#[tokio::test]
+async fn a_cheap_model_that_knows_when_it_is_wrong_is_asked_first() {
+    let engine = engine().await;
+    answered_twice(&engine, 400).await;
+    let asked = |more: Value| {
+        let mut asked = params(json!({ "length_column": null, "served": "served" }));
+        more.as_object().unwrap().iter().for_each(|(name, value)| asked[name] = value.clone());
+        asked
+    };
+    // The cheap one alone is wrong in a quarter.
+    let summary = summary_of(&engine, NAME, asked(json!({}))).await;
+    assert_eq!(
+        (&summary["recommended"], &summary["models"]),
+        (&Value::Null, &json!(2)),
+        "{summary}"
+    );
+    let chained =
+        json!({ "request_column": "request", "confidence": "sure", "thresholds": [0.2, 0.5, 0.8] });
+    let summary = summary_of(&engine, NAME, asked(chained)).await;
+    assert_eq!(
+        (&summary["calls"], &summary["models"], &summary["requests"]),
+        (&json!(3_200), &json!(5), &json!(800))
+    );
+    let rules = "SELECT DISTINCT r.model, cost_before, round(cost_after, 9), quality_before, quality_after FROM routing_rules AS r \
+                 JOIN routing_policies AS p ON r.source = p.source AND r.policy = p.policy WHERE p.recommended";
+    // A tenth of all, and the whole of the quarter that it is not sure of.
+    assert_eq!(rows(&engine, rules).await, ["cheap, then dear below 0.5 1.0 0.35 1.0 1.0"]);
+    let saving = summary["saving"][1].as_f64().unwrap();
+    assert!((saving - 0.65).abs() < 1e-9, "{summary}");
+}
+
+#[tokio::test]
+async fn what_was_asked_before_is_answered_by_what_was_kept() {
+    let engine = engine().await;
+    answered_twice(&engine, 400).await;
+    let mut asked = params(
+        json!({ "length_column": null, "served": "served", "cache_column": "prompt", "cache_seconds": 60 }),
+    );
+    let summary = summary_of(&engine, NAME, asked.clone()).await;
+    assert_eq!(
+        (&summary["calls"], &summary["kinds"], &summary["models"]),
+        (&json!(3_200), &json!(2), &json!(3))
+    );
+    let rules = "SELECT DISTINCT r.kind, r.model, cost_before, round(cost_after, 9), quality_after FROM routing_rules AS r \
+                 JOIN routing_policies AS p ON r.source = p.source AND r.policy = p.policy WHERE p.recommended";
+    assert_eq!(
+        rows(&engine, rules).await,
+        ["any (asked again) the cache 1.0 0.0 1.0"],
+        "{summary}"
+    );
+    assert!((summary["saving"][1].as_f64().unwrap() - 0.5).abs() < 1e-9, "{summary}");
+    // An answer that is not kept so long is none.
+    asked["cache_seconds"] = json!(59);
+    let summary = summary_of(&engine, NAME, asked).await;
+    assert_eq!(
+        (&summary["recommended"], &summary["kinds"]),
+        (&Value::Null, &json!(1)),
+        "{summary}"
+    );
+}
+
+#[tokio::test]
+async fn what_is_asked_of_chains_and_the_cache_must_be_there() {
+    let engine = engine().await;
+    answered_twice(&engine, 10).await;
+    for (more, expected) in [
+        (
+            json!({ "request_column": "request", "confidence": "sure" }),
+            "parameter \"served\": expected which calls of a request answered it, beside `request_column`",
+        ),
+        (
+            json!({ "request_column": "request", "confidence": "sure", "served": "served", "thresholds": [0.5, 0.5] }),
+            "parameter \"thresholds\": 0.5 is named twice",
+        ),
+        (
+            json!({ "request_column": "request" }),
+            "parameter \"confidence\": expected one beside `request_column`",
+        ),
+        (
+            json!({ "confidence": "sure" }),
+            "parameter \"request_column\": expected one beside `confidence`",
+        ),
+        (
+            json!({ "request_column": "nope", "confidence": "sure", "served": "served" }),
+            "parameter \"request_column\": dataset asked has no column \"nope\"",
+        ),
+        (
+            json!({ "request_column": "request", "confidence": "model", "served": "served" }),
+            "parameter \"confidence\": \"model\": expected a number",
+        ),
+        (
+            json!({ "request_column": "request", "confidence": "sure", "thresholds": [] }),
+            "parameter \"thresholds\": expected 1 to 10, found 0",
+        ),
+        (
+            json!({ "cache_column": "nope" }),
+            "parameter \"cache_column\": dataset asked has no column \"nope\"",
+        ),
+        (
+            json!({ "cache_column": "prompt", "cache_seconds": 0 }),
+            "parameter \"cache_seconds\": expected 1 to 31622400, found 0",
+        ),
+    ] {
+        let mut asked = params(json!({ "length_column": null }));
+        more.as_object().unwrap().iter().for_each(|(name, value)| asked[name] = value.clone());
+        let says = refusal_of(&engine, NAME, asked).await;
+        assert!(says.contains(expected), "{more}: {says}");
+    }
+}
