@@ -4,6 +4,7 @@
 //! records or each series is here, so that it is optimised while the jobs that ask it compile fast.
 //!
 //! - [`alerts`]: when rows are a reason to alert, and what becomes of alerts.
+//! - [`answers`]: how often models are right, whether they know it, and which is right more often.
 //! - [`association`]: what lies behind a pair of series that move together.
 //! - [`change`]: why a measure changed between two periods.
 //! - [`drift`]: whether what comes is still like what came before.
@@ -12,6 +13,7 @@
 //! - [`money`]: what calls of models cost by lists of prices.
 //! - [`outlying`]: which rows of a table are unlike all others.
 //! - [`process`]: what event logs say of the processes behind them.
+//! - [`quality`]: whether what is measured of a period is as it was in those before it.
 //! - [`routing`]: what other ways to route requests to models would have cost.
 //! - [`series`]: what is usual in a series, and what is not.
 //! - [`significance`]: whether a correlation means anything.
@@ -23,6 +25,7 @@
 //! - [`cosine`], [`has_direction`], [`vector_hash`], [`to_halves`]: one vector or two.
 
 pub mod alerts;
+pub mod answers;
 pub mod association;
 pub mod change;
 mod cholesky;
@@ -37,6 +40,7 @@ pub mod outlying;
 #[cfg(test)]
 mod pinned;
 pub mod process;
+pub mod quality;
 pub mod routing;
 pub mod series;
 pub mod significance;

@@ -40,6 +40,20 @@ pub struct Rate {
     pub upper: f64,
 }
 
+/// The part of independent trials that succeeded, and where the rate behind it lies; none without trials.
+pub fn wilson(successes: u64, trials: u64) -> Option<Rate> {
+    let rate = successes as f64 / trials as f64;
+    (trials > 0).then(|| within(rate, trials as f64, quantile(0.975)))
+}
+
+/// Wilson's interval of a rate of so many observations.
+fn within(rate: f64, size: f64, z: f64) -> Rate {
+    let squared = z * z / size;
+    let middle = (rate + squared / 2.0) / (1.0 + squared);
+    let half = z * (rate * (1.0 - rate) / size + squared / (4.0 * size)).sqrt() / (1.0 + squared);
+    Rate { rate, lower: (middle - half).max(0.0), upper: (middle + half).min(1.0) }
+}
+
 fn quantile(p: f64) -> f64 {
     Normal::standard().inverse_cdf(p)
 }
@@ -65,10 +79,7 @@ pub fn rate(tasks: impl Iterator<Item = Tried> + Clone) -> Option<Rate> {
         true => Student::of(count - 1.0)?.edge(),
         false => quantile(0.975),
     };
-    let squared = z * z / size;
-    let middle = (rate + squared / 2.0) / (1.0 + squared);
-    let half = z * (rate * (1.0 - rate) / size + squared / (4.0 * size)).sqrt() / (1.0 + squared);
-    Some(Rate { rate, lower: (middle - half).max(0.0), upper: (middle + half).min(1.0) })
+    Some(within(rate, size, z))
 }
 
 /// The chance that all of `k` trials of a task succeed (pass^k of tau-bench, Yao et al. 2024): the mean over the tasks that were tried so

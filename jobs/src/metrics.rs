@@ -66,11 +66,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_in_json_is_refused_where_a_number_or_a_text_is_asked() {
+    fn what_is_no_number_in_json_is_refused_where_a_number_is_asked() {
         for (field, says) in [
             ("target = nan", "expected a number, found \"NaN\""),
             ("target = -inf", "expected a number, found \"-inf\""),
-            ("where = [nan]", "parameter \"where\""),
+            ("every_seconds = nan", "NaN"),
         ] {
             let text = format!("[[metric]]\nname = \"m\"\ndataset = \"metrics\"\n{field}\n");
             let refused = MetricDefinition::from_toml(&text, "metrics.toml").unwrap_err();

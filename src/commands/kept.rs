@@ -178,7 +178,10 @@ fn computed<P: KeptParams>(state: &KeptState<P>, run: &RunRecord) -> String {
         false => match number("values_missing").as_str() {
             "0" => format!("{} {made} written to {output}", number(made)),
             missing => {
-                format!("{} {made} written to {output}, {missing} of them nothing", number(made))
+                format!(
+                    "{} {made} written to {output}, {missing} of them without a value",
+                    number(made)
+                )
             }
         },
     }

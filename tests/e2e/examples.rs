@@ -554,45 +554,18 @@ fn the_page_on_clients_shows_what_is_compiled_and_run() {
 
 #[test]
 fn no_page_has_examples_that_nobody_tries() {
-    let tried = [
-        "docs/sql.md",
-        "docs/queries.md",
-        "docs/exports.md",
-        "docs/flight.md",
-        "docs/reports.md",
-        "docs/without-us.md",
-        "docs/clients.md",
-        "docs/triage.md",
-        "docs/embedding.md",
-        "docs/duplicates.md",
-        "docs/forecast.md",
-        "docs/trends.md",
-        "docs/processes.md",
-        "docs/predictions.md",
-        "docs/agents.md",
-        "docs/costs.md",
-        "docs/reconcile.md",
-        "docs/routing.md",
-        "docs/drift.md",
-        "docs/features.md",
-        "docs/otlp.md",
-        "docs/anomalies.md",
-        "docs/correlate.md",
-        "docs/explain.md",
-        "docs/alerts.md",
-        "docs/metrics.md",
-        "docs/insights.md",
-        "docs/first-week.md",
-        "docs/specs.md",
-        "docs/operations.md",
-        "docs/jobs.md",
-    ];
+    let tried = "sql queries exports flight reports without-us clients triage embedding duplicates \
+        forecast trends processes predictions agents costs reconcile routing drift features \
+        otlp anomalies correlate explain alerts metrics insights first-week specs operations \
+        jobs accuracy quality gateway";
     for entry in std::fs::read_dir("../docs").unwrap() {
-        let page = format!("docs/{}", entry.unwrap().file_name().to_str().unwrap());
+        let name = entry.unwrap().file_name().to_str().unwrap().to_owned();
+        let page = format!("docs/{name}");
+        let is_tried = tried.split(' ').any(|tried| name.strip_suffix(".md") == Some(tried));
         let has_examples = page.ends_with(".md")
             && examples(&page)
                 .iter()
                 .any(|example| !matches!(example.language.as_str(), "text" | "json"));
-        assert!(!has_examples || tried.contains(&page.as_str()), "{page}");
+        assert!(!has_examples || is_tried, "{page}");
     }
 }

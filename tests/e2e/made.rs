@@ -199,6 +199,101 @@ pub fn prices() -> String {
     .to_string()
 }
 
+/// Forty-four days of visits, on the last of which half of the emails are missing and some users are nobody.
+pub fn visits() -> String {
+    let mut rows = String::from("id,at,user_id,email,seconds\n");
+    for day in 0..44 {
+        let count = if (day + 3) % 7 < 5 { 100 } else { 40 };
+        for visit in 0..count {
+            let at = format!(
+                "2026-{:02}-{:02}T{:02}:{:02}:00Z",
+                1 + day / 31,
+                1 + day % 31,
+                visit * 24 / count,
+                visit % 3 * 20
+            );
+            let is_bad = day == 43;
+            let user = if is_bad && visit % 10 == 0 { 99 } else { visit % 30 };
+            let email = if is_bad && visit % 2 == 0 { "" } else { "someone@shop.example" };
+            let seconds = 5 + (visit * 7 + day * 3) % 40;
+            rows.push_str(&format!("v{day}-{visit},{at},u{user},{email},{seconds}\n"));
+        }
+    }
+    rows
+}
+
+/// Four days of requests to a gateway, of which one in ten is answered by another model than was asked for.
+pub fn requests() -> String {
+    let mut rows = String::from(
+        "at,team,requested_model,model,provider,attempts,cache,queued_ms,latency_ms,status\n",
+    );
+    for at in 0..4 * 24 * 20 {
+        let (day, hour, minute) = (1 + at / 480, at / 20 % 24, at % 20 * 3);
+        let falls_back = at % 10 == 0;
+        let (model, provider) = if falls_back { ("small", "b") } else { ("large", "a") };
+        let (attempts, cache) =
+            (1 + u8::from(falls_back), if at % 4 == 0 { "hit" } else { "miss" });
+        let status = if at % 50 == 0 { "error" } else { "ok" };
+        let (queued, took) = (at % 7 * 10, 200 + at % 90);
+        rows.push_str(&format!(
+            "2026-01-{day:02}T{hour:02}:{minute:02}:00Z,team {},large,{model},{provider},{attempts},{cache},{queued},{took},{status}\n",
+            at % 2
+        ));
+    }
+    rows
+}
+
+/// Trainings of three days, one of which failed; the last day is not over.
+pub fn trainings() -> &'static str {
+    "id,ended_at,base_model,status,gpu_hours,cost,accuracy_before,accuracy_after\n\
+     t1,2026-01-01T10:00:00Z,small,succeeded,4,10,0.80,0.84\n\
+     t2,2026-01-01T12:00:00Z,small,failed,2,5,0.84,\n\
+     t3,2026-01-02T10:00:00Z,large,succeeded,40,100,0.85,0.86\n\
+     t4,2026-01-05T10:00:00Z,small,succeeded,4,10,0.84,0.85\n"
+}
+
+/// Requests that two models answer, of which the cheap one knows when it is wrong: `at,kind,model,request,cost,good,sure,served`.
+pub fn twice() -> String {
+    let mut rows = String::from("at,kind,model,request,cost,good,sure,served\n");
+    for at in 0..2_000 {
+        let is_hard = at % 4 == 0;
+        let when = format!("2026-01-{:02}T{:02}:{:02}:00Z", 1 + at / 1_440, at / 60 % 24, at % 60);
+        let sure = if is_hard { 0.4 } else { 0.85 };
+        rows.push_str(&format!("{when},any,large,r{at},1.0,true,0.99,true\n"));
+        rows.push_str(&format!("{when},any,small,r{at},0.1,{},{sure},false\n", !is_hard));
+    }
+    rows
+}
+
+/// What two models answer to 1,200 rows, `id,model,label,confidence`, and what is so, `id,label,checked_at`.
+pub fn checked() -> [String; 3] {
+    let mut files = [
+        String::from("id,model,label,confidence\n"),
+        String::from("id,model,label,confidence\n"),
+        String::from("id,label,checked_at\n"),
+    ];
+    for at in 0..1_200u32 {
+        let label = ["refund", "order", "other"][at as usize % 3];
+        // One in so many is wrong, the last three hundred of the first model more often.
+        let wrong = |of: u32| if at / 3 % of == 0 { "wrong" } else { label };
+        let first = wrong(if at < 900 { 7 } else { 3 });
+        files[0].push_str(&format!("r{at},m@1,{first},0.86\n"));
+        files[1].push_str(&format!("r{at},m@2,{},0.95\n", wrong(20)));
+        let day = at / 30;
+        files[2].push_str(&format!(
+            "r{at},{label},2026-{:02}-{:02}T12:00:00Z\n",
+            1 + day / 31,
+            1 + day % 31
+        ));
+    }
+    files
+}
+
+/// Those who visit: `user_id`.
+pub fn visitors() -> String {
+    format!("user_id\n{}", (0..30).map(|user| format!("u{user}\n")).collect::<String>())
+}
+
 /// Forty days of checkouts in two regions, `at,region,status,seconds`, of which one has errors on one evening.
 pub fn checkouts() -> String {
     let mut rows = String::from("at,region,status,seconds\n");

@@ -5,6 +5,7 @@
 
 mod broken;
 mod changes;
+mod checkpoints;
 mod compact;
 mod conflict;
 mod doctor;

@@ -4,9 +4,13 @@ use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
 
 use super::*;
-use crate::{AsOf, Code, CommitKind, RunId, Threads, Urgency, Version, WriteMode};
+use crate::{AsOf, Code, CommitKind, RunId, Version, WriteMode};
 
-async fn write(engine: &Engine, mode: WriteMode, ids: std::ops::Range<i64>) -> Result<u64> {
+pub(super) async fn write(
+    engine: &Engine,
+    mode: WriteMode,
+    ids: std::ops::Range<i64>,
+) -> Result<u64> {
     let written = engine.write(&who(), &name("calls"), mode, vec![rows(ids)], label("job")).await;
     written.map(|commit| commit.version.0)
 }
@@ -355,28 +359,6 @@ async fn many_commits_are_one_table_with_a_checkpoint() {
     std::fs::remove_file(entry(199)).unwrap();
     write(&engine, WriteMode::Append, 199..200).await.unwrap();
     assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 200);
-}
-
-#[tokio::test]
-async fn a_checkpoint_is_made_though_the_threads_that_committed_end() {
-    let folder = tempfile::tempdir().unwrap();
-    let engine = engine_at(folder.path().to_str().unwrap()).await;
-    for id in 0..97 {
-        write(&engine, WriteMode::Append, id..id + 1).await.unwrap();
-    }
-    // The table is made by version 0, so that these are 98 and 99, at which one is due.
-    let threads = Threads::new("brief", 1, Urgency::Prompt).unwrap();
-    let committing = engine.clone();
-    let last = async move {
-        for id in 97..99 {
-            write(&committing, WriteMode::Append, id..id + 1).await.unwrap();
-        }
-    };
-    threads.run(last).await.unwrap();
-    drop(threads);
-    engine.shutdown().await.unwrap();
-    let log = folder.path().join("default/calls/_delta_log");
-    assert!(log.join("00000000000000000099.checkpoint.parquet").exists());
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The job kinds. To add one: a file here, and a line in `KINDS`.
 
+pub mod accuracy;
 pub mod agents;
 pub mod alerts;
 pub mod anomalies;
@@ -25,6 +26,7 @@ mod pinned;
 pub mod predictions;
 pub mod processes;
 pub mod promote;
+pub mod quality;
 pub mod reconcile;
 pub mod report;
 pub mod routing;
@@ -52,7 +54,8 @@ pub struct Jobs(Arc<BTreeMap<&'static str, Arc<dyn Job>>>);
 /// Every kind there is.
 static KINDS: LazyLock<Jobs> = LazyLock::new(|| {
     let kinds = [
-        Arc::new(agents::Agents) as Arc<dyn Job>,
+        Arc::new(accuracy::Accuracy) as Arc<dyn Job>,
+        Arc::new(agents::Agents),
         Arc::new(alerts::Alerts::default()),
         Arc::new(anomalies::Anomalies),
         Arc::new(correlate::Correlate),
@@ -71,6 +74,7 @@ static KINDS: LazyLock<Jobs> = LazyLock::new(|| {
         Arc::new(predictions::Predictions),
         Arc::new(processes::Processes),
         Arc::new(promote::Promote),
+        Arc::new(quality::Quality),
         Arc::new(reconcile::Reconcile),
         Arc::new(report::Report),
         Arc::new(routing::Routing),

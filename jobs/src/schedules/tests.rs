@@ -252,7 +252,7 @@ async fn what_is_wrong_with_a_schedule_is_told_when_it_is_made() {
         (waiting(after("anomalies")), "for ever: nightly -> nightly"),
         (
             Schedule { job: "anomaly".into(), ..right.clone() },
-            "expected one of agents, alerts, anomalies",
+            "expected one of accuracy, agents, alerts, anomalies",
         ),
         (Schedule { params: json!({"treshold": 3}), ..right.clone() }, "did you mean threshold"),
         (Schedule { params: json!({"value_column": "valeu"}), ..right.clone() }, "valeu"),

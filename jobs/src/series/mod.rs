@@ -268,7 +268,7 @@ impl<'a> SeriesSource<'a> {
         let hint = near.unwrap_or_else(|| {
             let few: Vec<&str> = some.iter().take(5).map(String::as_str).collect();
             match few.is_empty() {
-                true => "there is none that is not named".to_owned(),
+                true => "it has no others".to_owned(),
                 false => format!("there are, among others, {}", few.join(", ")),
             }
         });

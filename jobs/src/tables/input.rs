@@ -94,6 +94,22 @@ impl<'a> InputTable<'a> {
     }
 }
 
+/// The column of instants that is asked for, or that the dataset declares. Fails with `BAD_INPUT` where there is neither.
+pub(crate) fn time_column(
+    session: &Session,
+    job: &'static str,
+    dataset: &DatasetName,
+    asked: Option<&str>,
+) -> Result<String> {
+    let spec = session.catalog().datasets.get(dataset).map(|entry| &entry.spec);
+    let Some(spec) = spec else {
+        return Err(bad(job, "dataset", format!("there is no dataset {dataset}")));
+    };
+    asked.or(spec.time_column.as_deref()).map(str::to_owned).ok_or_else(|| {
+        bad(job, "time_column", format!("expected a column: dataset {dataset} declares none"))
+    })
+}
+
 /// What names are, in words, for [`is_name`].
 pub(crate) const NAMES: &str = "a text, truth value or whole number";
 

@@ -5,4 +5,5 @@ pub(crate) mod came;
 pub(crate) mod columns;
 pub(crate) mod flow;
 pub(crate) mod input;
+pub(crate) mod period;
 pub(crate) mod rows;

@@ -178,14 +178,16 @@ impl Counted<'_> {
                 let sql = "SELECT arrow_cast(dimensions->>'provider', 'Utf8'), at AS started_at, at AS ended_at FROM metric_values WHERE metric = 'errors' AND NOT is_met";
                 self.planted(&session, sql, AnomalyKind::ErrorBurst).await
             }
-            LooksFor::WaysTaken => ways_taken(&session).await,
-            LooksFor::SureNextSteps | LooksFor::UsersLoads | LooksFor::KnownBefore => {
-                features::counted(&session, looks_for).await
-            }
+            LooksFor::WaysTaken
+            | LooksFor::SureNextSteps
+            | LooksFor::UsersLoads
+            | LooksFor::KnownBefore => features::counted(&session, looks_for).await,
             LooksFor::CallsPriced
             | LooksFor::FasterModels
             | LooksFor::CheaperModels
             | LooksFor::Drifts
+            | LooksFor::BetterModels
+            | LooksFor::BadDays
             | LooksFor::RowsApart => money::counted(&session, looks_for, record).await,
             LooksFor::BurstsTold => {
                 let sql =
@@ -482,20 +484,6 @@ async fn rows_measured(session: &Session) -> Result<Findings> {
     let [calls, counted, series] = numbers(&session.collect(session.sql(sql).await?).await?)?;
     let note = format!("by the hour, as {series} series");
     Ok(Findings::new(calls, counted.min(calls), counted.saturating_sub(calls), vec![note]))
-}
-
-/// Cases, and those that are told to take the way that a query finds.
-async fn ways_taken(session: &Session) -> Result<Findings> {
-    let sql = r#"WITH ways AS (SELECT case_id, '["' || string_agg(activity, '","' ORDER BY ended_at) || '"]' AS way FROM workflow_steps
-               GROUP BY case_id),
-               told AS (SELECT c.case_id, v.activities AS way FROM process_cases c JOIN process_variants v ON v.source = c.source AND
-               v.variant = c.variant WHERE c.source = 'workflow_steps')
-               SELECT (SELECT count(*) FROM ways) AS cases, (SELECT count(*) FROM told) AS told, (SELECT count(*) FROM ways JOIN told ON
-               told.case_id = ways.case_id AND told.way = ways.way) AS same, (SELECT count(*) FROM process_variants WHERE
-               source = 'workflow_steps') AS ways"#;
-    let [cases, told, same, ways] = numbers(&session.collect(session.sql(sql).await?).await?)?;
-    let note = format!("{ways} ways through the process");
-    Ok(Findings::new(cases, same, told.saturating_sub(same), vec![note]))
 }
 
 /// What `explain` is asked: of each hour that stands out, why it does.

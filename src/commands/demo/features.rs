@@ -1,4 +1,4 @@
-//! What is told of users and of cases that go on, counted against what a query says of their calls and steps.
+//! What is told of users and of cases, counted against what a query says of their calls and steps.
 
 use engine::{Result, Session};
 
@@ -9,6 +9,19 @@ use super::steps::{CUT_STEPS, FAILED_CALLS, LooksFor, USER_LOAD};
 pub(super) async fn counted(session: &Session, looks_for: LooksFor) -> Result<Findings> {
     let read = async |sql: String| session.collect(session.sql(&sql).await?).await;
     match looks_for {
+        // Cases, and those that are told to take the way that a query finds.
+        LooksFor::WaysTaken => {
+            let sql = r#"WITH ways AS (SELECT case_id, '["' || string_agg(activity, '","' ORDER BY ended_at) || '"]' AS way FROM workflow_steps
+                       GROUP BY case_id),
+                       told AS (SELECT c.case_id, v.activities AS way FROM process_cases c JOIN process_variants v ON v.source = c.source AND
+                       v.variant = c.variant WHERE c.source = 'workflow_steps')
+                       SELECT (SELECT count(*) FROM ways) AS cases, (SELECT count(*) FROM told) AS told, (SELECT count(*) FROM ways JOIN told ON
+                       told.case_id = ways.case_id AND told.way = ways.way) AS same, (SELECT count(*) FROM process_variants WHERE
+                       source = 'workflow_steps') AS ways"#;
+            let [cases, told, same, ways] = numbers(&read(sql.to_owned()).await?)?;
+            let note = format!("{ways} ways through the process");
+            Ok(Findings::new(cases, same, told.saturating_sub(same), vec![note]))
+        }
         LooksFor::SureNextSteps => {
             // What follows each step: where it is always the same, that is what comes.
             let sql = format!(

@@ -10,7 +10,7 @@ use jobs::evaluate::{Pair, score_pairs};
 
 use super::check::{Findings, HOUR_MINUTES, SAMPLE_MINUTES, anomalies, numbers, texts, windows};
 use super::fill::Truths;
-use super::money::{DRIFTED_MIN, JUDGED_MIN};
+use super::money::{ANSWERED_MIN, DRIFTED_MIN, JUDGED_MIN, SOILED_MIN};
 
 /// Of what was planted in a dataset these kinds are looked for among insights of a source, which may be off by so many minutes.
 type Look = (&'static str, &'static str, &'static [AnomalyKind], i64);
@@ -82,11 +82,15 @@ pub async fn counted(session: &Session, truths: &Truths) -> Result<Findings> {
         planted += 1;
         found += copies.min(1);
     }
-    for (kind, source, expected, rows_min) in
-        [("drift", "drifted_calls", 2, DRIFTED_MIN), ("saving", "judged_calls", 1, JUDGED_MIN)]
-    {
+    for (kind, source, rows_of, expected, rows_min) in [
+        ("drift", "drifted_calls", "drifted_calls", 2, DRIFTED_MIN),
+        ("saving", "judged_calls", "judged_calls", 1, JUDGED_MIN),
+        ("bad_data", "soiled_calls", "soiled_calls", 3, SOILED_MIN),
+        ("worse", "tickets", "answered_tickets", 1, 3 * ANSWERED_MIN),
+        ("better", "tickets", "answered_tickets", 1, 3 * ANSWERED_MIN),
+    ] {
         let sql = format!(
-            "SELECT count(*) AS told, (SELECT count(*) FROM {source}) AS rows FROM insights WHERE source = '{source}' AND kind = '{kind}'"
+            "SELECT count(DISTINCT started_at) AS told, (SELECT count(*) FROM {rows_of}) AS rows FROM insights WHERE source = '{source}' AND kind = '{kind}'"
         );
         let [told, rows] = numbers(&read(&sql).await?)?;
         let expected = if rows >= rows_min { expected } else { 0 };

@@ -13,6 +13,10 @@ const FASTER_FIRST: [&str; 6] =
 /// Calls below which nobody could be sure that what is planted is so.
 pub(super) const JUDGED_MIN: u64 = 80_000;
 pub(super) const DRIFTED_MIN: u64 = 50_000;
+/// Labelled tickets below which nobody could be sure of it.
+pub(super) const ANSWERED_MIN: u64 = 5_000;
+/// Calls below which a day has too few.
+pub(super) const SOILED_MIN: u64 = 10_000;
 
 /// Counts what a run found.
 pub(super) async fn counted(
@@ -78,6 +82,36 @@ pub(super) async fn counted(
             );
             let [planted, found, wrong] = numbers(&read(&sql).await?)?;
             Ok(Findings::new(planted, found.min(planted), wrong, Vec::new()))
+        }
+        LooksFor::BetterModels => {
+            let sql = "SELECT (SELECT count(DISTINCT id) FROM answered_tickets) AS known, \
+                       (SELECT count(*) FROM model_comparisons WHERE source = 'tickets' AND better = 'steady@2') AS better, \
+                       (SELECT count(*) FROM model_comparisons WHERE source = 'tickets' AND better <> 'steady@2') AS other, \
+                       count(DISTINCT model) FILTER (WHERE model <> 'steady@2' AND at >= TIMESTAMP '2026-01-19T00:00:00Z'), \
+                       count(*) FILTER (WHERE model = 'steady@2' OR at < TIMESTAMP '2026-01-19T00:00:00Z') \
+                       FROM model_accuracy WHERE source = 'tickets' AND is_worse";
+            let [known, better, false_better, worse, false_worse] = numbers(&read(sql).await?)?;
+            let planted = if known >= ANSWERED_MIN { 3 } else { 0 };
+            let found = (better + worse).min(planted);
+            Ok(Findings::new(planted, found, false_better + false_worse, Vec::new()))
+        }
+        LooksFor::BadDays => {
+            let day = "CAST(at AS DATE)";
+            let planted = format!(
+                "({day} = DATE '2026-01-20' AND check_name = 'nulls' AND column_name = 'user_id') OR ({day} = DATE '2026-01-23' AND check_name = 'rows') \
+                 OR ({day} = DATE '2026-01-27' AND check_name = 'mean')"
+            );
+            // Of a fault more than one check may tell.
+            let days = "DATE '2026-01-20', DATE '2026-01-23', DATE '2026-01-27'";
+            let sql = format!(
+                "SELECT count(*) FILTER (WHERE {planted}), count(*) FILTER (WHERE {day} NOT IN ({days})) FROM quality_checks WHERE source = 'soiled_calls' AND NOT is_fine"
+            );
+            let [found, wrong] = numbers(&read(&sql).await?)?;
+            let [rows] = numbers(&read("SELECT count(*) FROM soiled_calls").await?)?;
+            let planted = if rows >= SOILED_MIN { 3 } else { 0 };
+            let score = record.summary["score"].as_f64().unwrap_or_default();
+            let note = format!("the last day has a score of {score}");
+            Ok(Findings::new(planted, found.min(planted), wrong, vec![note]))
         }
         _ => {
             let sql = "SELECT count(*), count(kind), \

@@ -94,6 +94,10 @@ pub enum LooksFor {
     UsersLoads,
     /// Calls to which that is put as it was known before them.
     KnownBefore,
+    /// A model that is right less often than it was, and one that is better.
+    BetterModels,
+    /// Days on which rows are missing, incomplete or of another unit.
+    BadDays,
     /// Rows of two datasets that differ, or are in one of them alone.
     RowsApart,
     /// All that stands out of what was planted, in one list.
@@ -136,6 +140,8 @@ impl LooksFor {
             Self::Drifts => "drifts",
             Self::UsersLoads => "users' loads",
             Self::KnownBefore => "known before",
+            Self::BetterModels => "better models",
+            Self::BadDays => "bad days",
             Self::RowsApart => "rows apart",
             Self::WhatMatters => "what matters",
             Self::BurstsTold => "bursts told",
@@ -291,6 +297,24 @@ pub fn steps(embedder: &str) -> Vec<Step> {
             json!({ "dataset": "model_calls", "where": "status <> 'ok'", "features": [USER_LOAD], "output": FAILED_CALLS }),
         ),
         step(
+            "accuracy",
+            LooksFor::BetterModels,
+            "tickets",
+            &[ANSWERED],
+            json!({
+                "predictions": [ANSWERED.0], "truth": "tickets", "key": ["id"], "truth_time_column": "created_at", "champion": "steady@1",
+            }),
+        ),
+        step(
+            "quality",
+            LooksFor::BadDays,
+            "model_calls",
+            &[SOILED],
+            json!({
+                "dataset": SOILED.0, "time_column": "at", "unique": ["id"], "history": 14, "as_of": "2026-01-31T00:00:00Z",
+            }),
+        ),
+        step(
             "reconcile",
             LooksFor::RowsApart,
             "model_calls",
@@ -337,6 +361,8 @@ const PRICES: Query = ("demo_prices", include_str!("queries/demo_prices.sql"));
 const BOOKED: Query = ("booked_calls", include_str!("queries/booked_calls.sql"));
 const JUDGED: Query = ("judged_calls", include_str!("queries/judged_calls.sql"));
 const DRIFTED: Query = ("drifted_calls", include_str!("queries/drifted_calls.sql"));
+const ANSWERED: Query = ("answered_tickets", include_str!("queries/answered_tickets.sql"));
+const SOILED: Query = ("soiled_calls", include_str!("queries/soiled_calls.sql"));
 const TRAINING_PAIRS: Query = ("training_pairs", include_str!("queries/training_pairs.sql"));
 const TRAINING_TEXTS: Query = ("training_texts", include_str!("queries/training_texts.sql"));
 

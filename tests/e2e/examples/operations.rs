@@ -112,8 +112,11 @@ async fn the_examples_of_the_page_on_routing_answer() {
     std::fs::write(reader.file("judged.csv"), made::judged()).unwrap();
     reader.types("setup", "colonnade ingest model_calls calls.csv").await;
     reader.types("setup", "colonnade ingest judged judged.csv --create").await;
+    std::fs::write(reader.file("twice.csv"), made::twice()).unwrap();
+    reader.types("setup", "colonnade ingest twice twice.csv --create").await;
     reader.read("docs/routing.md").await;
-    let query = "{ routingPolicies(where: {recommended: {eq: true}}) { nodes { policy requests routed quality loss } } \
+    let query = "{ chains: routingPolicies(where: {recommended: {eq: true}, source: {eq: \"twice\"}}) { nodes { loss saving } } \
+                 routingPolicies(where: {recommended: {eq: true}, source: {eq: \"judged\"}}) { nodes { policy requests routed quality loss } } \
                  routingRules(where: {source: {eq: \"judged\"}, policy: {startsWith: \"cheapest\"}}) { nodes { kind model requests } } }";
     let found = reader.served().await.data(query).await;
     // Half of the later requests are easy ones; those cost a tenth by the cheap model.
@@ -121,6 +124,8 @@ async fn the_examples_of_the_page_on_routing_answer() {
         "policy": "cheapest by kind, 0.01 worse at most", "requests": "1200", "routed": "600", "quality": 0.875, "loss": 0.0,
     }]);
     assert_eq!(found["routingPolicies"]["nodes"], policies, "{found}");
+    // A tenth of all, and the whole of the quarter that the cheap one is not sure of.
+    assert_eq!(found["chains"]["nodes"], json!([{ "loss": 0.0, "saving": 0.65 }]), "{found}");
     let rules = json!([{ "kind": "easy", "model": "cheap", "requests": "600" }]);
     assert_eq!(found["routingRules"]["nodes"], rules, "{found}");
 }
@@ -139,6 +144,63 @@ async fn the_examples_of_the_page_on_drift_answer() {
         "subject": "wordy", "columnName": "tokens", "startedAt": "2026-01-31T00:00:00Z", "toldAt": "2026-02-02T00:00:00Z", "state": "open",
     }]);
     assert_eq!(found["drifts"]["nodes"], expected, "{found}");
+}
+
+#[tokio::test]
+async fn the_examples_of_the_page_on_gateways_answer() {
+    let mut reader = Reader::new(&[], &[]);
+    std::fs::write(reader.file("requests.csv"), made::requests()).unwrap();
+    std::fs::write(reader.file("trainings.csv"), made::trainings()).unwrap();
+    reader.read("docs/gateway.md").await;
+    let query = r#"{ metricValues(where: {metric: {eq: "training_gain_per_1000_usd"}}, orderBy: [{series: ASC}]) { nodes { series at value } }
+                     routingShares(where: {series: {eq: "b"}}) { nodes { at value } } }"#;
+    let found = reader.served().await.data(query).await;
+    let values: Vec<f64> = found["metricValues"]["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|of| (of["value"].as_f64().unwrap() * 1e6).round() / 1e6)
+        .collect();
+    // 0.01 for 100 dollars; 0.04 for 15, of which 5 were lost.
+    assert_eq!(values, [0.1, 2.666667], "{found}");
+    let shares = found["routingShares"]["nodes"].as_array().unwrap();
+    assert!(shares.len() == 4 && shares.iter().all(|of| of["value"] == 0.1), "{found}");
+}
+
+#[tokio::test]
+async fn the_examples_of_the_page_on_accuracy_answer() {
+    let mut reader = Reader::new(&[], &[]);
+    for (name, rows) in ["answers", "shadow_answers", "checked"].into_iter().zip(made::checked()) {
+        std::fs::write(reader.file(&format!("{name}.csv")), rows).unwrap();
+        reader.types("setup", &format!("colonnade ingest {name} {name}.csv --create")).await;
+    }
+    reader.read("docs/accuracy.md").await;
+    let query = r#"{ modelComparisons { nodes { modelA modelB rows better } }
+                     modelAccuracy(where: {isWorse: {eq: true}}, orderBy: [{at: ASC}]) { nodes { model at } } }"#;
+    let found = reader.served().await.data(query).await;
+    let better = json!([{ "modelA": "m@1", "modelB": "m@2", "rows": "1200", "better": "m@2" }]);
+    assert_eq!(found["modelComparisons"]["nodes"], better, "{found}");
+    let worse = json!([
+        { "model": "m@1", "at": "2026-02-02T00:00:00Z" }, { "model": "m@1", "at": "2026-02-09T00:00:00Z" },
+    ]);
+    assert_eq!(found["modelAccuracy"]["nodes"], worse, "{found}");
+}
+
+#[tokio::test]
+async fn the_examples_of_the_page_on_quality_answer() {
+    let mut reader = Reader::new(&[], &[]);
+    std::fs::write(reader.file("visits.csv"), made::visits()).unwrap();
+    std::fs::write(reader.file("visitors.csv"), made::visitors()).unwrap();
+    reader.types("setup", "colonnade ingest visits visits.csv --create").await;
+    reader.types("setup", "colonnade ingest visitors visitors.csv --create").await;
+    reader.read("docs/quality.md").await;
+    let query = "{ qualityChecks(where: {isFine: {eq: false}}, orderBy: [{checkName: ASC}]) { nodes { checkName columnName at value } } }";
+    let found = reader.served().await.data(query).await;
+    let expected = json!([
+        { "checkName": "nulls", "columnName": "email", "at": "2026-02-13T00:00:00Z", "value": 0.5 },
+        { "checkName": "orphans", "columnName": "user_id", "at": "2026-02-13T00:00:00Z", "value": 0.1 },
+    ]);
+    assert_eq!(found["qualityChecks"]["nodes"], expected, "{found}");
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 
+use analysis::drift::{Drift, Score};
 use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
 use engine::{Result, Session, WriteMode};
@@ -23,11 +24,33 @@ pub use params::Params;
 use crate::job::{Job, Outcome};
 use crate::parameters;
 use crate::run::context::RunContext;
+use crate::run::stage::Stage;
 
 /// The kind's name.
 const NAME: &str = "drift";
 /// Memory of a row: a guess for the estimate only.
 const ROW_BYTES: usize = 200;
+
+/// What came of a column.
+pub(crate) struct Seen {
+    pub(crate) column: String,
+    pub(crate) scores: Vec<Score>,
+    pub(crate) drifts: Vec<Drift>,
+}
+
+/// Watches the columns that are named, in their order, of all rows together.
+pub(crate) async fn watch(
+    ctx: &RunContext,
+    params: &Params,
+    stage: &mut Stage,
+) -> Result<Vec<Seen>> {
+    let found = read::read(ctx, params, stage).await?;
+    let seen = found.watched.into_iter().filter_map(|of| {
+        let column = params.watched().get(of.column)?.clone();
+        Some(Seen { column, scores: of.scores, drifts: of.drifts })
+    });
+    Ok(seen.collect())
+}
 
 /// The job kind.
 pub struct DriftWatch;

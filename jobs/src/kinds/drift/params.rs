@@ -8,15 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use super::NAME;
 use crate::parameters::{bad, check_outputs, dataset_name};
+use crate::tables::period::PeriodLength;
 
 /// What is watched, at most.
 const COLUMNS_MAX: usize = 50;
 /// What is watched where nothing is named, as far as it is there.
 pub(super) const USUAL: [&str; 7] =
     ["input_tokens", "output_tokens", "latency_ms", "status", "label", "confidence", "vector"];
-const HOUR_US: i64 = 3_600_000_000;
-/// Days of a quarter.
-const QUARTER: f64 = 365.25 / 4.0;
 
 /// What is watched, and against what it is held.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -50,47 +48,6 @@ pub struct Params {
     /// Dataset of how far each period is from the reference. Default: drift_scores.
     #[schemars(with = "String")]
     pub scores_output: DatasetName,
-}
-
-/// How long a period is.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PeriodLength {
-    /// From a full hour on.
-    Hour,
-    /// From midnight on.
-    Day,
-    /// From Monday on.
-    Week,
-}
-
-impl PeriodLength {
-    fn us(self) -> i64 {
-        match self {
-            Self::Hour => HOUR_US,
-            Self::Day => 24 * HOUR_US,
-            Self::Week => 7 * 24 * HOUR_US,
-        }
-    }
-
-    /// Weeks begin on a Monday; the first day of the count was a Thursday.
-    fn begin_us(self) -> i64 {
-        if self == Self::Week { 4 * 24 * HOUR_US } else { 0 }
-    }
-
-    /// The number of the period of an instant.
-    pub(super) fn of(self, at_us: i64) -> i64 {
-        at_us.saturating_sub(self.begin_us()).div_euclid(self.us())
-    }
-
-    /// When a period begins.
-    pub(super) fn start_us(self, number: i64) -> i64 {
-        number.saturating_mul(self.us()).saturating_add(self.begin_us())
-    }
-
-    fn per_quarter(self) -> f64 {
-        QUARTER * 24.0 * HOUR_US as f64 / self.us() as f64
-    }
 }
 
 impl Default for Params {

@@ -8,7 +8,7 @@ use engine::{Engine, WriteMode};
 use serde_json::{Value, json};
 
 use super::NAME;
-use super::params::PeriodLength;
+use crate::tables::period::PeriodLength;
 use crate::testing::{engine, refusal_of, rows, summary_of, write};
 
 const DAY_US: i64 = 86_400_000_000;

@@ -12,7 +12,7 @@ use super::params::{AT, EXPIRES, Feature, OfRows, Params};
 use crate::parameters::bad;
 use crate::series::read_measure;
 use crate::tables::columns::{column, of_sources, version};
-use crate::tables::input::{InputTable, is_name};
+use crate::tables::input::{InputTable, is_name, time_column};
 
 /// What an entity is named by, in words, for [`is_entity`].
 const ENTITIES: &str = "a text, truth value, date or whole number";
@@ -81,11 +81,7 @@ impl<'a> View<'a> {
     pub(super) async fn of(session: &Session, params: &'a Params) -> Result<Self> {
         let table = InputTable::open(session, NAME, &params.dataset).await?;
         let declared = session.catalog().datasets.get(&params.dataset).map(|entry| &entry.spec);
-        let of_spec = declared.and_then(|spec| spec.time_column.clone());
-        let Some(time) = params.time_column.clone().or(of_spec) else {
-            let says = format!("expected a column: dataset {} declares none", params.dataset);
-            return Err(bad(NAME, "time_column", says));
-        };
+        let time = time_column(session, NAME, &params.dataset, params.time_column.as_deref())?;
         for name in &params.entity {
             table.check("entity", name, ENTITIES, is_entity)?;
         }

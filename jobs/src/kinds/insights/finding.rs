@@ -20,10 +20,12 @@ pub(super) enum Kind {
     Saving,
     Better,
     TargetMiss,
+    BadData,
+    Worse,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::Anomaly,
         Self::Level,
         Self::Slope,
@@ -39,6 +41,8 @@ impl Kind {
         Self::Saving,
         Self::Better,
         Self::TargetMiss,
+        Self::BadData,
+        Self::Worse,
     ];
 
     /// As it stands in rows.
@@ -59,6 +63,8 @@ impl Kind {
             Self::Saving => "saving",
             Self::Better => "better",
             Self::TargetMiss => "target_miss",
+            Self::BadData => "bad_data",
+            Self::Worse => "worse",
         }
     }
 
@@ -81,6 +87,8 @@ impl Kind {
             Self::Saving => Family::Saving,
             Self::Better => Family::Better,
             Self::TargetMiss => Family::TargetMiss,
+            Self::BadData => Family::BadData,
+            Self::Worse => Family::Worse,
         }
     }
 }
@@ -101,6 +109,8 @@ pub(super) enum Family {
     Saving,
     Better,
     TargetMiss,
+    BadData,
+    Worse,
 }
 
 impl Family {
@@ -113,7 +123,9 @@ impl Family {
             | Self::Change
             | Self::Quality
             | Self::Drift
-            | Self::TargetMiss => true,
+            | Self::TargetMiss
+            | Self::BadData
+            | Self::Worse => true,
             Self::Slope
             | Self::Correlation
             | Self::Duplicates
@@ -137,6 +149,8 @@ impl Family {
             Self::Saving => "saving",
             Self::Better => "better",
             Self::TargetMiss => "target_miss",
+            Self::BadData => "bad_data",
+            Self::Worse => "worse",
         }
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
         required(
             "kind",
             ColumnType::Text,
-            "anomaly, level, slope, season, record, forecast_miss, correlation, change, duplicates, out_of_scope, quality, drift, saving or better",
+            "anomaly, level, slope, season, record, forecast_miss, correlation, change, duplicates, out_of_scope, quality, drift, saving, better, target_miss, bad_data or worse",
         ),
         column("also", ColumnType::Json, true, "Other kinds of findings that say the same"),
         required("source", ColumnType::Text, "The dataset that it is about"),

@@ -53,6 +53,15 @@ pub struct Params {
     /// Values of metrics, of which those with a target may miss it, as the job metric commits them. Default: ["metric_values"].
     #[schemars(with = "Vec<String>")]
     pub metrics: Vec<DatasetName>,
+    /// How often models are right by period, as the job accuracy commits it. Default: ["model_accuracy"].
+    #[schemars(with = "Vec<String>")]
+    pub accuracies: Vec<DatasetName>,
+    /// Which models are better, as it commits that. Default: ["model_comparisons"].
+    #[schemars(with = "Vec<String>")]
+    pub challengers: Vec<DatasetName>,
+    /// Checks as the job quality commits them. Default: ["quality_checks"].
+    #[schemars(with = "Vec<String>")]
+    pub checks: Vec<DatasetName>,
     /// Rows that failed a check. Default: those of the built-in datasets, such as tickets_quarantine.
     #[schemars(with = "Vec<String>")]
     pub quarantines: Vec<DatasetName>,
@@ -93,6 +102,9 @@ impl Default for Params {
             routing: one("routing_policies"),
             comparisons: one("agent_comparisons"),
             metrics: one("metric_values"),
+            accuracies: one("model_accuracy"),
+            challengers: one("model_comparisons"),
+            checks: one("quality_checks"),
             quarantines: specs::builtin().iter().map(|spec| spec.name.quarantine()).collect(),
             day: None,
             days: 30,
@@ -158,7 +170,7 @@ impl Params {
     }
 
     /// The datasets of each form, by the parameter that names them.
-    pub(super) fn forms(&self) -> [(&'static str, &[DatasetName]); 12] {
+    pub(super) fn forms(&self) -> [(&'static str, &[DatasetName]); 15] {
         [
             ("anomalies", &self.anomalies),
             ("trends", &self.trends),
@@ -171,6 +183,9 @@ impl Params {
             ("routing", &self.routing),
             ("comparisons", &self.comparisons),
             ("metrics", &self.metrics),
+            ("accuracies", &self.accuracies),
+            ("challengers", &self.challengers),
+            ("checks", &self.checks),
             ("quarantines", &self.quarantines),
         ]
     }

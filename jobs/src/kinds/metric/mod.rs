@@ -31,10 +31,10 @@ use params::WrittenOut;
 use reach::{Marks, Reach, reach};
 
 use crate::job::{Job, Outcome};
-use crate::parameters::{self, bad};
+use crate::parameters;
 use crate::run::context::{Place, RunContext};
 use crate::series::{EmptyAs, MeasureOf, SeriesSource};
-use crate::tables::input::{NAMES, is_name};
+use crate::tables::input::{NAMES, is_name, time_column};
 
 /// The kind's name.
 pub(crate) const NAME: &str = "metric";
@@ -194,15 +194,10 @@ async fn none_left(ctx: &RunContext, params: &Params, time_column: &str) -> Resu
 
 /// The column of instants, and what the values are in.
 fn declared(session: &Session, params: &Params) -> Result<(String, Option<String>)> {
+    let time = time_column(session, NAME, &params.dataset, params.time_column.as_deref())?;
     let spec = session.catalog().datasets.get(&params.dataset).map(|entry| &entry.spec);
-    let Some(spec) = spec else {
-        return Err(bad(NAME, "dataset", format!("there is no dataset {}", params.dataset)));
-    };
-    let Some(time) = params.time_column.clone().or_else(|| spec.time_column.clone()) else {
-        let says = format!("expected a column: dataset {} declares none", params.dataset);
-        return Err(bad(NAME, "time_column", says));
-    };
-    let of_measure = spec.measures.iter().find(|measure| measure.name == params.measure);
+    let mut measures = spec.into_iter().flat_map(|spec| &spec.measures);
+    let of_measure = measures.find(|measure| measure.name == params.measure);
     let unit = params.unit.clone().or_else(|| of_measure.and_then(|measure| measure.unit.clone()));
     Ok((time, unit))
 }

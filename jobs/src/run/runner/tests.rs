@@ -328,7 +328,7 @@ async fn bad_requests_name_what_is_wrong() {
         (
             request("anomaly", json!({})),
             Code::NotFound,
-            "expected one of agents, alerts, anomalies, correlate",
+            "expected one of accuracy, agents, alerts, anomalies, correlate",
         ),
         (request("anomalies", json!([])), Code::BadInput, "expected an object, found a list"),
         (

@@ -1,6 +1,8 @@
 //! Findings of each job as they stand in its results, in the one form in which they are compared: a file for those of each form.
 
 mod alike;
+mod checks;
+mod models;
 mod moments;
 mod operations;
 mod targets;
@@ -65,6 +67,9 @@ impl Gather<'_> {
                     "routing" => from.savings().await,
                     "comparisons" => from.comparisons().await,
                     "metrics" => from.target_misses().await,
+                    "accuracies" => from.worse_models().await,
+                    "challengers" => from.better_models().await,
+                    "checks" => from.failed_checks().await,
                     _ => from.quarantine().await,
                 };
                 let is_of_form = |error: &engine::Error| error.code() == engine::Code::BadInput;
@@ -94,6 +99,13 @@ impl<'a> From<'a> {
         format!("\"{}\"", self.name)
     }
 
+    /// Its rows, with a number of the run of periods (`at`), one after another, that are alike in a `flag`, of each of what `of` names.
+    fn episodes(&self, of: &str, flag: &str) -> String {
+        let place = |by: &str| format!("row_number() OVER (PARTITION BY {by} ORDER BY at)");
+        let alike = format!("{of}, {flag}");
+        format!("(SELECT *, {} - {} AS episode FROM {})", place(of), place(&alike), self.table())
+    }
+
     /// An instant within the days that are looked at, as a condition.
     fn within(&self, column: &str) -> String {
         let until = format!("{column} < {}", sql_instant(self.gather.until_us));
@@ -105,6 +117,19 @@ impl<'a> From<'a> {
 
     fn evidence(&self, condition: String) -> Evidence {
         Evidence { dataset: self.name.to_string(), version: self.version.0, condition }
+    }
+
+    /// Of rows of the dataset one column by another.
+    fn chart(&self, mark: &str, condition: &str, x: (&str, &str), y: (&str, &str)) -> Value {
+        json!({
+            "dataset": self.name,
+            "where": condition,
+            "mark": mark,
+            "encoding": {
+                "x": { "field": x.0, "type": x.1 },
+                "y": { "field": y.0, "type": y.1 },
+            },
+        })
     }
 
     /// What the values of series are in, where the dataset that they are of says so.

@@ -1,7 +1,6 @@
 //! What is so of models and agents: inputs and outputs that drift, ways to route requests that save, agents that are better.
 
 use engine::Result;
-use serde_json::{Value, json};
 
 use super::super::finding::{Finding, Kind, quoted};
 use super::{From, ROWS_MAX, sql_instant};
@@ -10,22 +9,9 @@ use crate::series::words::{number, severity};
 /// Part of the cost that a policy saves for sure, from which on its severity counts.
 const SAVING_LIMIT: f64 = 0.05;
 /// By how much one agent succeeds more often, from which on its severity counts.
-const BETTER_LIMIT: f64 = 0.02;
+pub(super) const BETTER_LIMIT: f64 = 0.02;
 
 impl From<'_> {
-    /// Of rows of the dataset one column by another.
-    fn chart(&self, mark: &str, condition: &str, x: (&str, &str), y: (&str, &str)) -> Value {
-        json!({
-            "dataset": self.name,
-            "where": condition,
-            "mark": mark,
-            "encoding": {
-                "x": { "field": x.0, "type": x.1 },
-                "y": { "field": y.0, "type": y.1 },
-            },
-        })
-    }
-
     pub(super) async fn drifts(&self) -> Result<Vec<Finding>> {
         let sql = format!(
             "SELECT source, subject, column_name, started_at, ended_at, periods, state, severity, false_alarms, before, after FROM {} WHERE {} \
