@@ -127,7 +127,14 @@ impl Job for Quality {
             let failed = newest.map(|of| of.failed.as_slice()).unwrap_or_default();
             let told = failed.get(..REASONS_TOLD).unwrap_or(failed);
             let reasons = output::reasons(&window, told);
-            let summary = json!({
+            let nothing = (found.rows == 0).then(|| {
+                format!(
+                    "no row is of the {} periods before {}; an earlier `as_of` looks at those that are",
+                    params.periods + params.history,
+                    instant(window.until_us)
+                )
+            });
+            let mut summary = json!({
                 "source": params.dataset,
                 "rows": found.rows,
                 "rows_without_instant": found.left_out,
@@ -141,6 +148,9 @@ impl Job for Quality {
                 "reasons": reasons,
                 "failed_in_all_periods": checked.iter().filter(|of| !of.is_fine).count(),
             });
+            if let Some(because) = nothing {
+                summary["nothing_because"] = json!(because);
+            }
             for (spec, batches) in output::rows(&params, version, &window, &checked, &scores)? {
                 let source = ScalarValue::from(params.dataset.as_str());
                 let mode = WriteMode::ReplacePartitions(vec![("source".to_owned(), source)]);

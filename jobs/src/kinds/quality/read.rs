@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use datafusion::functions::string::expr_fn::btrim;
 use datafusion::functions::unicode::expr_fn::character_length;
 use datafusion::functions_aggregate::expr_fn::{avg, count, count_distinct, max, min};
-use datafusion::logical_expr::{Expr, JoinType, cast, ident, lit, try_cast, when};
+use datafusion::logical_expr::{Expr, JoinType, cast, ident, lit, not, try_cast, when};
 use datafusion::prelude::DataFrame;
 use engine::{Error, Result, Session};
 use futures::StreamExt;
@@ -105,6 +105,7 @@ pub(super) struct Read {
     /// Rows without an instant, and those at or after the instant up to which it is looked.
     pub(super) left_out: u64,
     pub(super) later: u64,
+    /// The newest one before that, in these periods or not.
     pub(super) newest_us: Option<i64>,
 }
 
@@ -284,7 +285,8 @@ impl Asked<'_> {
         let counts = vec![
             count(lit(1)).alias("all"),
             count(self.at()).alias("timed"),
-            count(when(later, lit(1)).end()?).alias("later"),
+            count(when(later.clone(), lit(1)).end()?).alias("later"),
+            max(when(not(later), cast(self.at(), DataType::Int64)).end()?).alias("newest"),
         ];
         let frame = frame.aggregate(Vec::new(), counts)?;
         for batch in ctx.session().collect(frame).await? {
@@ -292,6 +294,7 @@ impl Asked<'_> {
             let of = |column: usize| found.get(column).and_then(|of| *of.first()?).unwrap_or(0.0);
             read.left_out = (of(0) - of(1)) as u64;
             read.later = of(2) as u64;
+            read.newest_us = found.get(3).and_then(|of| *of.first()?).map(|at| at as i64);
         }
         Ok(())
     }
@@ -317,7 +320,6 @@ impl Asked<'_> {
                 gaps.row(at);
             }
         }
-        read.newest_us = gaps.before;
         gaps.finish();
         read.rows = rows.values().sum();
         let Some(first) = rows.keys().next().copied() else { return Ok(rows) };

@@ -208,6 +208,9 @@ async fn rows_that_say_nothing_are_counted() {
     ] {
         let summary = summary_of(&engine, NAME, asked(&json!({ "as_of": as_of }))).await;
         assert_eq!((&summary["rows"], &summary["checks"]), (&json!(0), &json!(0)), "{summary}");
+        let because = summary["nothing_because"].as_str().unwrap();
+        assert!(because.contains("no row is of the 119 periods before "), "{because}");
+        assert_eq!(summary["newest_row_at"].is_string(), as_of > "2026", "{summary}");
         assert_eq!(rows(&engine, "SELECT count(*) FROM quality_checks").await, ["0"]);
     }
 }
