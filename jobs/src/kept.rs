@@ -15,6 +15,8 @@ use crate::schedules::{Schedule, ScheduleState, Trigger, check_name};
 
 /// A definition is computed no more often than once in so many seconds, unless it is said.
 const EVERY_SECONDS: u32 = 10;
+/// How often a definition may have become another one while it is made until that is left to the next change of its dataset.
+const CHANGES_MEANWHILE_MAX: usize = 10;
 
 /// Parameters of a job that can be kept up to date under a name.
 pub trait KeptParams: Clone + Serialize + Send + Sync + Sized {
@@ -139,9 +141,23 @@ impl Runner {
         let mut made = Vec::with_capacity(asked.len());
         for (one, schedule) in asked.iter().zip(&schedules) {
             let applied = self.upsert_schedule(who, schedule.clone(), &schedules).await?;
-            let (job, params) = (P::JOB.to_owned(), schedule.params.clone());
-            let run = self.submit(who, RunRequest { job, params, ..RunRequest::default() }).await?;
-            made.push((self.definition(who, &one.name).await?, applied, run));
+            let compute = async |params: &Value| {
+                let (job, params) = (P::JOB.to_owned(), params.clone());
+                self.submit(who, RunRequest { job, params, ..RunRequest::default() }).await
+            };
+            let mut run = compute(&schedule.params).await?;
+            let mut asked = schedule.params.clone();
+            let mut stands = self.definition(who, &one.name).await?;
+            // Who made it something else meanwhile may have had that computed before this.
+            for _ in 0..CHANGES_MEANWHILE_MAX {
+                let other = &stands.schedule.schedule.params;
+                if *other == asked {
+                    break;
+                }
+                (run, asked) = (compute(other).await?, other.clone());
+                stands = self.definition(who, &one.name).await?;
+            }
+            made.push((stands, applied, run));
         }
         Ok(made)
     }

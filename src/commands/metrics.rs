@@ -32,14 +32,16 @@ pub async fn metrics(settings: &Settings, output: &Output) -> Result<()> {
             metric.name.clone(),
             of.dataset.to_string(),
             plain(&of.measure),
+            of.condition.as_deref().map_or("-".to_owned(), plain),
             by,
             of.interval.to_string(),
             target(of),
             plain(of.owner.as_deref().unwrap_or("-")),
+            of.output.to_string(),
         ]
     };
     kept::list(
-        &["metric", "dataset", "measure", "by", "interval", "target", "owner"],
+        &["metric", "dataset", "measure", "where", "by", "interval", "target", "owner", "output"],
         row,
         LABEL,
         settings,

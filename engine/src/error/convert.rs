@@ -105,7 +105,7 @@ impl From<DataFusionError> for Error {
                 let first = first_line(text);
                 let told = first.split(" with top memory consumers").next().unwrap_or(first);
                 let message = format!(
-                    "the query needs more memory than its budget (`--memory`): {}",
+                    "the query needs more memory than its budget (`--memory` of the server or command): {}",
                     scrub(told)
                 );
                 Self::environment(Code::ResourcesExhausted, message, error)

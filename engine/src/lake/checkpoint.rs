@@ -29,7 +29,7 @@ impl Table {
     /// Starts a checkpoint of `version` when one is due and none is being made. It is due as long as it was not made: who dies
     /// before that leaves it to the next, and does not let the log grow by as much again. It is made by the runtime `beside`, which ends after all
     /// that commit: what computes has threads of its own, and these may end first.
-    pub(super) fn checkpoint_when_due(self: &Arc<Self>, version: u64, beside: Option<&Handle>) {
+    pub(super) fn checkpoint_when_due(self: &Arc<Self>, version: u64, beside: &Handle) {
         if version < self.checkpoint_due.load(Ordering::Relaxed) {
             return;
         }
@@ -39,10 +39,7 @@ impl Table {
             table.try_checkpoint(version).await;
             drop(turn);
         };
-        match beside {
-            Some(beside) => beside.spawn(made),
-            None => tokio::spawn(made),
-        };
+        beside.spawn(made);
     }
 
     /// Makes the checkpoint of a table that was just opened, when it is long overdue.

@@ -118,7 +118,7 @@ impl Lake {
                         tenant = %table.tenant, dataset = %table.name, version = head.version,
                         rows = rows_added, ms, "committed"
                     );
-                    table.checkpoint_when_due(head.version, self.beside.as_ref());
+                    table.checkpoint_when_due(head.version, &self.beside);
                     return Ok(Landed { version: head.version(), committed: true });
                 }
                 Ok(Put::Taken) => {

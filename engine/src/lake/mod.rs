@@ -89,8 +89,8 @@ pub(crate) struct Lake {
     metrics: EngineMetrics,
     /// What each tenant is expected to have.
     expected: Expected,
-    /// The runtime that opened it, where it was one.
-    beside: Option<tokio::runtime::Handle>,
+    /// The runtime that opened it.
+    beside: tokio::runtime::Handle,
 }
 
 /// What a write does with the rows that are there.
@@ -191,7 +191,7 @@ impl Lake {
             shelves: Mutex::default(),
             bus: CommitBus::new(),
             metrics: EngineMetrics::default(),
-            beside: tokio::runtime::Handle::try_current().ok(),
+            beside: tokio::runtime::Handle::current(),
         }
     }
 

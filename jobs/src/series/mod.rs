@@ -25,7 +25,7 @@ use datafusion::logical_expr::{Expr, cast, ident, lit};
 use datafusion::prelude::DataFrame;
 use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Code, Error, Result, Session, WriteMode, did_you_mean};
+use engine::{Code, Error, Result, Session, did_you_mean};
 use futures::StreamExt;
 
 pub(crate) use look::{Skipped, Tally, check_cancelled};
@@ -38,6 +38,7 @@ pub(crate) use seasons::seasons;
 use crate::parameters::bad;
 use crate::run::context::RunContext;
 use crate::tables::input::{InputTable, is_text};
+use crate::tables::replacing::in_place_of;
 
 /// Which columns of which dataset hold the series.
 #[derive(Clone, Debug)]
@@ -323,14 +324,9 @@ pub(crate) async fn commit_series(
     found: RecordBatch,
 ) -> Result<()> {
     match source.part(columns) {
-        Some(part) => ctx.commit_part(spec, part, vec![found]).await?,
-        None => {
-            let value = ScalarValue::from(source.dataset.as_str());
-            let mode = WriteMode::ReplacePartitions(vec![("source".to_owned(), value)]);
-            ctx.commit(spec, mode, vec![found]).await?
-        }
-    };
-    Ok(())
+        Some(part) => ctx.commit_part(spec, part, vec![found]).await,
+        None => ctx.commit(spec, in_place_of(source.dataset.as_str()), vec![found]).await,
+    }
 }
 
 /// What the results of a run on some series, or on all, take the place of, in words.

@@ -94,6 +94,11 @@ impl<'a> InputTable<'a> {
     }
 }
 
+/// The column of instants that a dataset declares.
+pub(crate) fn declared_time<'a>(session: &'a Session, dataset: &DatasetName) -> Option<&'a str> {
+    session.catalog().datasets.get(dataset)?.spec.time_column.as_deref()
+}
+
 /// The column of instants that is asked for, or that the dataset declares. Fails with `BAD_INPUT` where there is neither.
 pub(crate) fn time_column(
     session: &Session,
@@ -101,11 +106,7 @@ pub(crate) fn time_column(
     dataset: &DatasetName,
     asked: Option<&str>,
 ) -> Result<String> {
-    let spec = session.catalog().datasets.get(dataset).map(|entry| &entry.spec);
-    let Some(spec) = spec else {
-        return Err(bad(job, "dataset", format!("there is no dataset {dataset}")));
-    };
-    asked.or(spec.time_column.as_deref()).map(str::to_owned).ok_or_else(|| {
+    asked.or(declared_time(session, dataset)).map(str::to_owned).ok_or_else(|| {
         bad(job, "time_column", format!("expected a column: dataset {dataset} declares none"))
     })
 }

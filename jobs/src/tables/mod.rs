@@ -6,4 +6,5 @@ pub(crate) mod columns;
 pub(crate) mod flow;
 pub(crate) mod input;
 pub(crate) mod period;
+pub(crate) mod replacing;
 pub(crate) mod rows;

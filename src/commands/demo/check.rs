@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::fill::Truths;
 use super::steps::{HOURLY, LooksFor};
-use super::{features, matters, money, program};
+use super::{calls, features, matters, program};
 use crate::output::count;
 
 /// Distance of two samples of the generated metrics. A finding may be off by one of them.
@@ -188,7 +188,7 @@ impl Counted<'_> {
             | LooksFor::Drifts
             | LooksFor::BetterModels
             | LooksFor::BadDays
-            | LooksFor::RowsApart => money::counted(&session, looks_for, record).await,
+            | LooksFor::RowsApart => calls::counted(&session, looks_for, record).await,
             LooksFor::BurstsTold => {
                 let sql =
                     "SELECT summary, at, at AS until FROM alert_events WHERE event = 'firing'";

@@ -8,9 +8,9 @@ use arrow::datatypes::Int64Type;
 use engine::{Result, Session};
 use jobs::evaluate::{Pair, score_pairs};
 
+use super::calls::{ANSWERED_MIN, DRIFTED_MIN, JUDGED_MIN, SOILED_MIN};
 use super::check::{Findings, HOUR_MINUTES, SAMPLE_MINUTES, anomalies, numbers, texts, windows};
 use super::fill::Truths;
-use super::money::{ANSWERED_MIN, DRIFTED_MIN, JUDGED_MIN, SOILED_MIN};
 
 /// Of what was planted in a dataset these kinds are looked for among insights of a source, which may be off by so many minutes.
 type Look = (&'static str, &'static str, &'static [AnomalyKind], i64);

@@ -4,11 +4,11 @@
 //! what the jobs found is counted against what was planted; too little of it is an error. Nothing of it takes a path that a user's own
 //! data would not take.
 
+mod calls;
 mod check;
 mod features;
 mod fill;
 mod matters;
-mod money;
 mod program;
 mod steps;
 mod summary;

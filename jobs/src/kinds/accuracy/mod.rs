@@ -15,9 +15,8 @@ mod read;
 mod tests;
 mod told;
 
-use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Result, Session, WriteMode};
+use engine::{Result, Session};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
@@ -26,6 +25,7 @@ pub use params::Params;
 use crate::job::{Job, Outcome};
 use crate::parameters::{self, bad};
 use crate::run::context::RunContext;
+use crate::tables::replacing::commit_in_place_of;
 
 /// The kind's name.
 const NAME: &str = "accuracy";
@@ -134,11 +134,12 @@ impl Job for Accuracy {
                 "compared": comparisons.len(),
                 "better": better,
             });
-            for (spec, batches) in output::rows(&params, version, &read, &periods, &comparisons)? {
-                let source = ScalarValue::from(params.truth.as_str());
-                let mode = WriteMode::ReplacePartitions(vec![("source".to_owned(), source)]);
-                ctx.commit(spec, mode, batches).await?;
-            }
+            commit_in_place_of(
+                ctx,
+                params.truth.as_str(),
+                output::rows(&params, version, &read, &periods, &comparisons)?,
+            )
+            .await?;
             Ok(Outcome { summary })
         })
     }

@@ -9,7 +9,6 @@ use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::{Expr, JoinType, cast, ident, lit, try_cast};
 use datafusion::prelude::DataFrame;
 use datafusion::scalar::ScalarValue;
-use datasets::DatasetName;
 use engine::{Code, Error, Result, Session};
 use futures::StreamExt;
 
@@ -19,7 +18,7 @@ use crate::run::context::RunContext;
 use crate::run::stage::Stage;
 use crate::series::microseconds;
 use crate::tables::columns::texts;
-use crate::tables::input::{InputTable, NAMES, is_name};
+use crate::tables::input::{InputTable, NAMES, declared_time, is_name};
 use crate::tables::period::PeriodLength;
 
 /// Models, and labels of all of them together, at most.
@@ -124,16 +123,12 @@ pub(super) async fn asked<'a>(session: &Session, params: &'a Params) -> Result<A
         truth.check(parameter, column, NAMES, is_name)?;
     }
     truth.check("truth_column", &params.truth_column, NAMES, is_name)?;
-    let declared = declared_time(session, &params.truth);
+    let declared = declared_time(session, &params.truth).map(str::to_owned);
     let time = params.truth_time_column.clone().or(declared);
     if let Some(column) = &time {
         truth.check("truth_time_column", column, "a timestamp or date", |of| of.is_temporal())?;
     }
     Ok(Asked { params, predictions, truth, time })
-}
-
-fn declared_time(session: &Session, dataset: &DatasetName) -> Option<String> {
-    session.catalog().datasets.get(dataset)?.spec.time_column.clone()
 }
 
 fn text(column: &str) -> Expr {

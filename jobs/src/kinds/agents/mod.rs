@@ -15,9 +15,8 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Result, Session, WriteMode};
+use engine::{Result, Session};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
@@ -28,6 +27,7 @@ use read::Trials;
 use crate::job::{Job, Outcome};
 use crate::parameters;
 use crate::run::context::{RunContext, check};
+use crate::tables::replacing::commit_in_place_of;
 
 /// The kind's name.
 const NAME: &str = "agents";
@@ -108,11 +108,7 @@ impl Job for Agents {
                 rows.iter().flat_map(|(_, batches)| batches).map(|of| of.num_rows() as u64).sum();
             stage.finish();
             ctx.progress(0.9);
-            for (spec, batches) in rows {
-                let source = ScalarValue::from(params.dataset.as_str());
-                let mode = WriteMode::ReplacePartitions(vec![("source".to_owned(), source)]);
-                ctx.commit(spec, mode, batches).await?;
-            }
+            commit_in_place_of(ctx, params.dataset.as_str(), rows).await?;
             Ok(Outcome { summary })
         })
     }

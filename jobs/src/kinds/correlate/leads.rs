@@ -6,15 +6,15 @@ use std::sync::Arc;
 use analysis::association::lead::{EDGES_MAX, Edge, LeadGraph, Options, Placed, lead_graph};
 use analysis::series::Span;
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
-use datafusion::scalar::ScalarValue;
 use datasets::{ColumnSpec, ColumnType, DatasetName, DatasetSpec};
-use engine::{Error, Result, WriteMode};
+use engine::{Error, Result};
 use serde_json::{Value, json};
 
 use super::output::Correlation;
 use super::{NAME, Params};
 use crate::run::context::RunContext;
 use crate::tables::columns::{column, of_sources, with_unit};
+use crate::tables::replacing::in_place_of;
 
 /// Those that lead most, in the summary.
 const LEADERS_TOLD: usize = 5;
@@ -119,8 +119,7 @@ pub(super) async fn commit(
     stage.finish();
     let spec = spec(params.leads.clone());
     let batch = batch(&spec, params.dataset.as_str(), interval, &leads)?;
-    let source = vec![("source".to_owned(), ScalarValue::from(params.dataset.as_str()))];
-    ctx.commit(spec, WriteMode::ReplacePartitions(source), vec![batch]).await?;
+    ctx.commit(spec, in_place_of(params.dataset.as_str()), vec![batch]).await?;
     let first = graph.leaders.iter().take(LEADERS_TOLD);
     let first: Vec<Value> = first
         .map(|leader| json!({ "series": names.get(leader.node), "followers": leader.followers }))

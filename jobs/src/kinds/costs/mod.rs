@@ -23,9 +23,8 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{cast, ident};
-use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Error, Result, Session, WriteMode};
+use engine::{Error, Result, Session};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -44,6 +43,7 @@ use crate::run::stage::Stage;
 use crate::series::microseconds;
 use crate::tables::columns::texts;
 use crate::tables::flow::{Making, flow};
+use crate::tables::replacing::{commit_in_place_of, in_place_of};
 
 /// The kind's name.
 const NAME: &str = "costs";
@@ -125,16 +125,14 @@ impl Job for Costs {
                 totals: Arc::clone(&totals),
                 cancellation: ctx.cancellation().clone(),
             };
-            let source = ScalarValue::from(params.dataset.as_str());
-            let mode = || WriteMode::ReplacePartitions(vec![("source".into(), source.clone())]);
+            let source = params.dataset.as_str();
             let rows = flow(spec.arrow_schema(), stage, pricing);
-            ctx.commit_rows(spec, Place::As(mode()), rows, Vec::new()).await?;
+            ctx.commit_rows(spec, Place::As(in_place_of(source)), rows, Vec::new()).await?;
             ctx.progress(0.8);
             let mut totals = std::mem::take(&mut *totals.lock());
             resolve(ctx, &params, &mut totals).await?;
-            for (spec, batches) in output::rows(&params, version, &wanted.by, &totals)? {
-                ctx.commit(spec, mode(), batches).await?;
-            }
+            let rows = output::rows(&params, version, &wanted.by, &totals)?;
+            commit_in_place_of(ctx, source, rows).await?;
             Ok(Outcome { summary: summary(&params, &prices, &totals) })
         })
     }

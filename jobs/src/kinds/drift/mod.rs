@@ -13,9 +13,8 @@ mod read;
 mod tests;
 
 use analysis::drift::{Drift, Score};
-use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Result, Session, WriteMode};
+use engine::{Result, Session};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
@@ -25,6 +24,7 @@ use crate::job::{Job, Outcome};
 use crate::parameters;
 use crate::run::context::RunContext;
 use crate::run::stage::Stage;
+use crate::tables::replacing::commit_in_place_of;
 
 /// The kind's name.
 const NAME: &str = "drift";
@@ -33,23 +33,21 @@ const ROW_BYTES: usize = 200;
 
 /// What came of a column.
 pub(crate) struct Seen {
-    pub(crate) column: String,
+    /// Its place among those that are named.
+    pub(crate) column: usize,
     pub(crate) scores: Vec<Score>,
     pub(crate) drifts: Vec<Drift>,
 }
 
-/// Watches the columns that are named, in their order, of all rows together.
+/// Watches the columns that are named, of all rows together.
 pub(crate) async fn watch(
     ctx: &RunContext,
     params: &Params,
     stage: &mut Stage,
 ) -> Result<Vec<Seen>> {
     let found = read::read(ctx, params, stage).await?;
-    let seen = found.watched.into_iter().filter_map(|of| {
-        let column = params.watched().get(of.column)?.clone();
-        Some(Seen { column, scores: of.scores, drifts: of.drifts })
-    });
-    Ok(seen.collect())
+    let seen = found.watched.into_iter();
+    Ok(seen.map(|of| Seen { column: of.column, scores: of.scores, drifts: of.drifts }).collect())
 }
 
 /// The job kind.
@@ -126,11 +124,12 @@ impl Job for DriftWatch {
                 "drifts": drifts().count(),
                 "drifts_open": drifts().filter(|of| of.is_open).count(),
             });
-            for (spec, batches) in output::rows(&params, version, &found)? {
-                let source = ScalarValue::from(params.dataset.as_str());
-                let mode = WriteMode::ReplacePartitions(vec![("source".to_owned(), source)]);
-                ctx.commit(spec, mode, batches).await?;
-            }
+            commit_in_place_of(
+                ctx,
+                params.dataset.as_str(),
+                output::rows(&params, version, &found)?,
+            )
+            .await?;
             Ok(Outcome { summary })
         })
     }

@@ -38,9 +38,8 @@ use std::sync::Arc;
 
 use analysis::linkage::RecordLink;
 use arrow::array::{LargeStringArray, RecordBatch};
-use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Result, Session, WriteMode};
+use engine::{Result, Session};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
@@ -57,6 +56,7 @@ use crate::job::{Job, Outcome};
 use crate::parameters;
 use crate::run::context::RunContext;
 use crate::run::stage::GpuUse;
+use crate::tables::replacing::in_place_of;
 use crate::texts::TextSource;
 
 /// The kind's name.
@@ -283,10 +283,7 @@ async fn commit(
     [pairs, clusters]: [Rows; 2],
     index: Option<IndexRows>,
 ) -> Result<()> {
-    let replace = || {
-        let source = ScalarValue::from(params.dataset.as_str());
-        WriteMode::ReplacePartitions(vec![("source".to_owned(), source)])
-    };
+    let replace = || in_place_of(params.dataset.as_str());
     ctx.commit(pairs.0, replace(), pairs.1).await?;
     if let Some(IndexRows { spec, mode, batches }) = index {
         ctx.commit(spec, mode, batches).await?;

@@ -37,7 +37,7 @@ use crate::job::{Job, Outcome};
 use crate::parameters::{self, bad};
 use crate::partition::Partition;
 use crate::run::context::RunContext;
-use crate::tables::input::InputTable;
+use crate::tables::input::{InputTable, declared_time};
 use outside::{BoxError, Failure, Limits, OutsideError, Program};
 
 /// The kind's name.
@@ -186,12 +186,11 @@ async fn table<'a>(session: &Session, params: &'a Params) -> Result<InputTable<'
 }
 
 /// The rows of the time that is asked for, where the dataset says when a row happened.
-async fn within(ctx: &RunContext, params: &Params, frame: DataFrame) -> Result<DataFrame> {
+fn within(ctx: &RunContext, params: &Params, frame: DataFrame) -> Result<DataFrame> {
     if params.from.is_none() && params.to.is_none() {
         return Ok(frame);
     }
-    let catalog = ctx.engine().catalog(ctx.principal()).await?;
-    let Some(time) = &catalog.dataset(&params.dataset)?.spec.time_column else { return Ok(frame) };
+    let Some(time) = declared_time(ctx.session(), &params.dataset) else { return Ok(frame) };
     let from = params.from.unwrap_or(DateTime::UNIX_EPOCH);
     let all = Partition { from, to: params.to.unwrap_or(DateTime::<Utc>::MAX_UTC) };
     Ok(frame.filter(all.of(time))?)
@@ -204,7 +203,7 @@ async fn rows_of(
     spec: &DatasetSpec,
 ) -> Result<(Vec<RecordBatch>, Value)> {
     let path = path_of(&params.program, ctx.programs())?;
-    let mut frame = within(ctx, params, table(ctx.session(), params).await?.frame).await?;
+    let mut frame = within(ctx, params, table(ctx.session(), params).await?.frame)?;
     if !params.columns.is_empty() {
         frame = frame.select(params.columns.iter().map(ident).collect::<Vec<_>>())?;
     }

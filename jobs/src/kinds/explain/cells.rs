@@ -17,7 +17,7 @@ use super::NAME;
 use super::params::{Between, Params};
 use crate::parameters::bad;
 use crate::series::read_measure;
-use crate::tables::input::{InputTable, NAMES, is_name, is_text};
+use crate::tables::input::{InputTable, NAMES, is_name, is_text, time_column};
 
 /// Dimensions that are taken where none is named, and the most values that one of these has.
 const CHOSEN_MAX: usize = 10;
@@ -66,12 +66,7 @@ pub(super) async fn check(session: &Session, params: &Params) -> Result<Measure>
 
 async fn open<'a>(session: &Session, params: &'a Params) -> Result<(InputTable<'a>, String)> {
     let table = InputTable::open(session, NAME, &params.dataset).await?;
-    let declared = session.catalog().datasets.get(&params.dataset);
-    let declared = declared.and_then(|entry| entry.spec.time_column.clone());
-    let Some(time) = params.time_column.clone().or(declared) else {
-        let says = format!("expected a column: dataset {} declares none", params.dataset);
-        return Err(bad(NAME, "time_column", says));
-    };
+    let time = time_column(session, NAME, &params.dataset, params.time_column.as_deref())?;
     table.check("time_column", &time, "a timestamp or date", |t| t.is_temporal())?;
     Ok((table, time))
 }

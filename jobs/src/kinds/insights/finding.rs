@@ -196,6 +196,12 @@ pub(super) struct Finding {
     pub(super) also: Vec<Kind>,
 }
 
+/// The condition that columns have these values.
+pub(super) fn only(columns: &[(&str, &str)]) -> String {
+    let of = |(column, value): &(&str, &str)| format!("{column} = {}", quoted(value));
+    columns.iter().map(of).collect::<Vec<_>>().join(" AND ")
+}
+
 /// A text as it stands in SQL.
 pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))

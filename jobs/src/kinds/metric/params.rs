@@ -15,6 +15,9 @@ use crate::series::EmptyAs;
 
 /// Longest name of a metric, in bytes.
 const NAME_MAX_BYTES: usize = 200;
+/// Longest measure or condition, and longest unit, in bytes.
+const EXPRESSION_MAX_BYTES: usize = 8_000;
+const UNIT_MAX_BYTES: usize = 100;
 /// Columns by which it is told apart, at most.
 const DIMENSIONS_MAX: usize = 8;
 /// Longest name of who answers for it, in bytes.
@@ -98,6 +101,7 @@ pub(super) struct WrittenOut<'a> {
 impl Params {
     /// Checks what the types can't.
     pub(super) fn check(&self) -> Result<()> {
+        self.check_lengths()?;
         let name = self.metric();
         if name.trim().is_empty() || name.len() > NAME_MAX_BYTES || name.contains(char::is_control)
         {
@@ -129,6 +133,22 @@ impl Params {
         }
         self.check_target()?;
         self.written_out().map(drop)
+    }
+
+    /// What is too long to be said of the values.
+    fn check_lengths(&self) -> Result<()> {
+        for (parameter, text, bytes_max) in [
+            ("measure", Some(&self.measure), EXPRESSION_MAX_BYTES),
+            ("where", self.condition.as_ref(), EXPRESSION_MAX_BYTES),
+            ("unit", self.unit.as_ref(), UNIT_MAX_BYTES),
+        ] {
+            let found = text.map_or(0, String::len);
+            if found > bytes_max {
+                let says = format!("expected at most {bytes_max} bytes, found {found}");
+                return Err(bad(NAME, parameter, says));
+            }
+        }
+        Ok(())
     }
 
     fn check_target(&self) -> Result<()> {
@@ -258,6 +278,27 @@ fn assume<'t, 'a>(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn what_is_too_long_is_refused_by_name() {
+        let of = |measure: usize, condition: usize, unit: usize| {
+            let params = Params {
+                metric: Some("m".into()),
+                measure: "x".repeat(measure),
+                condition: Some("x".repeat(condition)),
+                unit: Some("x".repeat(unit)),
+                ..Params::default()
+            };
+            params.check().map_err(|error| error.to_string())
+        };
+        of(8_000, 8_000, 100).unwrap();
+        for (refused, parameter) in
+            [(of(8_001, 1, 1), "measure"), (of(1, 8_001, 1), "where"), (of(1, 1, 101), "unit")]
+        {
+            let error = refused.unwrap_err();
+            assert!(error.contains(&format!("{parameter:?}: expected at most")), "{error}");
+        }
+    }
 
     #[test]
     fn numbers_that_are_assumed_stand_in_the_place_of_their_names_but_not_in_quotes() {

@@ -16,9 +16,8 @@ mod params;
 #[cfg(test)]
 mod tests;
 
-use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Result, Session, WriteMode};
+use engine::{Result, Session};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
@@ -29,6 +28,7 @@ use crate::job::{Job, Outcome};
 use crate::kinds::processes::read;
 use crate::parameters;
 use crate::run::context::{RunContext, check};
+use crate::tables::replacing::commit_in_place_of;
 
 /// The kind's name.
 const NAME: &str = "predictions";
@@ -112,11 +112,12 @@ impl Job for Predictions {
             stage.finish();
             ctx.progress(0.9);
             let version = ctx.input(&params.dataset)?.version.0 as i64;
-            for (spec, batches) in output::rows(&params, version, &found)? {
-                let source = ScalarValue::from(params.dataset.as_str());
-                let mode = WriteMode::ReplacePartitions(vec![("source".to_owned(), source)]);
-                ctx.commit(spec, mode, batches).await?;
-            }
+            commit_in_place_of(
+                ctx,
+                params.dataset.as_str(),
+                output::rows(&params, version, &found)?,
+            )
+            .await?;
             let mut summary = found.summary;
             if let (Value::Object(summary), Value::Object(counted)) = (&mut summary, counted) {
                 summary.extend(counted);

@@ -16,9 +16,8 @@ pub(crate) mod read;
 #[cfg(test)]
 mod tests;
 
-use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Result, Session, WriteMode};
+use engine::{Result, Session};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
@@ -28,6 +27,7 @@ pub use params::Params;
 use crate::job::{Job, Outcome};
 use crate::parameters;
 use crate::run::context::{RunContext, check};
+use crate::tables::replacing::commit_in_place_of;
 
 /// The kind's name.
 const NAME: &str = "processes";
@@ -117,11 +117,12 @@ impl Job for Processes {
             ctx.progress(0.8);
             let version = ctx.input(&params.dataset)?.version.0;
             let bytes_max = ctx.memory_budget_bytes();
-            for (spec, batches) in output::rows(&params, version, &mined, bytes_max)? {
-                let source = ScalarValue::from(params.dataset.as_str());
-                let mode = WriteMode::ReplacePartitions(vec![("source".to_owned(), source)]);
-                ctx.commit(spec, mode, batches).await?;
-            }
+            commit_in_place_of(
+                ctx,
+                params.dataset.as_str(),
+                output::rows(&params, version, &mined, bytes_max)?,
+            )
+            .await?;
             Ok(Outcome { summary: summary(&params, &mined, counted) })
         })
     }

@@ -98,7 +98,7 @@ pub(super) fn checked(
     params: &Params,
     window: &Window,
     read: &Read,
-    seen: &[Seen],
+    seen: &[(&str, Seen)],
     alarms_of_one: f64,
 ) -> Vec<Checked> {
     let chance = (alarms_of_one / params.period.per_quarter()).min(0.5);
@@ -132,13 +132,13 @@ pub(super) fn checked(
             });
         }
     }
-    for seen in seen {
+    for (column, seen) in seen {
         for score in seen.scores.iter().filter(|score| !score.is_reference && score.at >= first) {
             let Some(upper) = score.limit else { continue };
             let drift = seen.drifts.iter().find(|of| (of.told..=of.ended).contains(&score.at));
             all.push(Checked {
                 check: Check::Distribution,
-                column: seen.column.clone(),
+                column: (*column).to_owned(),
                 reading: Reading { at: score.at, rows: score.rows, value: score.distance },
                 limits: Limits { lower: 0.0, upper, usual: f64::NAN },
                 origin: Origin::Learned,

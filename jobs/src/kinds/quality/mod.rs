@@ -17,9 +17,8 @@ mod read;
 mod tests;
 mod window;
 
-use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Result, Session, WriteMode};
+use engine::{Result, Session};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
@@ -30,6 +29,7 @@ use crate::job::{Job, Outcome};
 use crate::parameters;
 use crate::run::context::RunContext;
 use crate::series::words::instant;
+use crate::tables::replacing::commit_in_place_of;
 
 /// The kind's name.
 const NAME: &str = "quality";
@@ -151,11 +151,12 @@ impl Job for Quality {
             if let Some(because) = nothing {
                 summary["nothing_because"] = json!(because);
             }
-            for (spec, batches) in output::rows(&params, version, &window, &checked, &scores)? {
-                let source = ScalarValue::from(params.dataset.as_str());
-                let mode = WriteMode::ReplacePartitions(vec![("source".to_owned(), source)]);
-                ctx.commit(spec, mode, batches).await?;
-            }
+            commit_in_place_of(
+                ctx,
+                params.dataset.as_str(),
+                output::rows(&params, version, &window, &checked, &scores)?,
+            )
+            .await?;
             Ok(Outcome { summary })
         })
     }

@@ -62,12 +62,20 @@ impl Form {
     }
 }
 
+/// A column of the dataset that something is measured of.
+struct Column {
+    name: String,
+    form: Form,
+    /// Whether it is looked at; otherwise it is only counted how often values come again.
+    is_looked_at: bool,
+}
+
 /// What is asked, held against the columns of the dataset.
 pub(super) struct Asked<'a> {
     pub(super) params: &'a Params,
     table: InputTable<'a>,
     time: String,
-    columns: Vec<(String, Form)>,
+    columns: Vec<Column>,
     /// Columns that there are beyond those that are looked at.
     pub(super) columns_left_out: usize,
     /// Those whose values are held against earlier ones as a whole.
@@ -116,9 +124,6 @@ pub(super) async fn asked<'a>(session: &Session, params: &'a Params) -> Result<A
     table.check("time_column", &time, "a timestamp or date", |of| of.is_temporal())?;
     table.check_condition(session, "where", params.condition.as_deref()).await?;
     let fields = table.frame.schema().fields().clone();
-    let there: Vec<(String, Form)> =
-        fields.iter().map(|of| (of.name().clone(), Form::of(of.data_type()))).collect();
-    let form = |column: &str| there.iter().find(|(name, _)| name == column).map(|of| of.1);
     for (parameter, columns) in [
         ("columns", params.columns.as_deref().unwrap_or_default()),
         ("unique", &params.unique),
@@ -132,12 +137,20 @@ pub(super) async fn asked<'a>(session: &Session, params: &'a Params) -> Result<A
         let other = InputTable::open(session, NAME, &dataset).await?;
         other.check("references", of, "a column", |_| true)?;
     }
-    let is_chosen = |(name, _): &&(String, Form)| match &params.columns {
-        Some(columns) => columns.contains(name),
-        None => *name != time,
-    };
-    let all: Vec<(String, Form)> = there.iter().filter(is_chosen).cloned().collect();
-    let columns: Vec<(String, Form)> = all.iter().take(COLUMNS_MAX).cloned().collect();
+    let (mut columns, mut chosen) = (Vec::new(), 0);
+    for field in &fields {
+        let name = field.name();
+        let is_chosen = match &params.columns {
+            Some(columns) => columns.contains(name),
+            None => *name != time,
+        };
+        chosen += usize::from(is_chosen);
+        let is_looked_at = is_chosen && chosen <= COLUMNS_MAX;
+        let form = Form::of(field.data_type());
+        columns.push(Column { name: name.clone(), form, is_looked_at });
+    }
+    let columns_left_out = chosen.saturating_sub(COLUMNS_MAX);
+    columns.retain(|of| of.is_looked_at || params.unique.contains(&of.name));
     for known in &params.limits {
         if known.check.is_of_rows() {
             continue;
@@ -145,7 +158,10 @@ pub(super) async fn asked<'a>(session: &Session, params: &'a Params) -> Result<A
         let is_measured = |column: &str| match known.check {
             Check::Repeated => params.unique.iter().any(|of| of == column),
             Check::Orphans => params.references.contains_key(column),
-            check => columns.iter().any(|(name, form)| name == column && form.has(check)),
+            check => {
+                let is_it = |of: &Column| of.is_looked_at && of.name == column;
+                columns.iter().any(|of| is_it(of) && of.form.has(check))
+            }
         };
         let check = known.check.as_str();
         let (found, problem) = match &known.column {
@@ -154,7 +170,7 @@ pub(super) async fn asked<'a>(session: &Session, params: &'a Params) -> Result<A
                 (is_measured(column), format!("{check} is not measured of column {column:?}"))
             }
             None => {
-                let found = there.iter().any(|(name, _)| is_measured(name));
+                let found = fields.iter().any(|field| is_measured(field.name()));
                 (found, format!("{check} is not measured of any column"))
             }
         };
@@ -177,15 +193,12 @@ pub(super) async fn asked<'a>(session: &Session, params: &'a Params) -> Result<A
     let distributions: Vec<String> = match params.distributions {
         true => columns
             .iter()
-            .filter(|(name, _)| {
-                !is_named(name) && form(name).is_some_and(|of| of.has(Check::Distribution))
-            })
-            .map(|(name, _)| name.clone())
+            .filter(|of| of.is_looked_at && !is_named(&of.name) && of.form.has(Check::Distribution))
+            .map(|of| of.name.clone())
             .take(DISTRIBUTIONS_MAX)
             .collect(),
         false => Vec::new(),
     };
-    let columns_left_out = all.len() - columns.len();
     let asked = Asked { params, table, time, columns, columns_left_out, distributions };
     let per_quarter = params.period.per_quarter();
     let distributions = &asked.distributions;
@@ -229,7 +242,8 @@ impl Asked<'_> {
             Check::Longest,
         ];
         let of = |form: Form| ALL.into_iter().filter(|check| form.has(*check)).count();
-        let columns: usize = self.columns.iter().map(|(_, form)| of(*form)).sum();
+        let looked_at = self.columns.iter().filter(|of| of.is_looked_at);
+        let columns: usize = looked_at.map(|column| of(column.form)).sum();
         2 + columns + self.params.unique.len() + self.params.references.len()
     }
 
@@ -353,18 +367,8 @@ impl Asked<'_> {
         rows: &BTreeMap<i64, u64>,
         read: &mut Read,
     ) -> Result<()> {
-        let mut columns = self.columns.clone();
-        for name in &self.params.unique {
-            if !columns.iter().any(|(of, _)| of == name) {
-                let fields = self.table.frame.schema().fields();
-                let field = fields.iter().find(|field| field.name() == name);
-                columns
-                    .push((name.clone(), field.map_or(Form::Other, |of| Form::of(of.data_type()))));
-            }
-        }
-        let is_looked_at = |name: &String| self.columns.iter().any(|(of, _)| of == name);
         let mut aggregates = Vec::new();
-        for (column, (name, form)) in columns.iter().enumerate() {
+        for (column, Column { name, form, is_looked_at }) in self.columns.iter().enumerate() {
             let value = value(name, *form)?;
             let mut add = |check: Check, expression: Expr| {
                 aggregates.push(Aggregate { check, column, expression });
@@ -376,7 +380,7 @@ impl Asked<'_> {
                 let own = if is_float(&self.table, name) { value.clone() } else { ident(name) };
                 add(Check::Repeated, count_distinct(own));
             }
-            if !is_looked_at(name) {
+            if !is_looked_at {
                 continue;
             }
             match form {
@@ -416,8 +420,8 @@ impl Asked<'_> {
             aggregates.iter().position(|of| of.column == column && of.check == Check::Nulls)
         };
         for (place, of) in aggregates.iter().enumerate() {
-            let Some((name, _)) = columns.get(of.column) else { continue };
-            if of.check == Check::Nulls && !is_looked_at(name) {
+            let Some(column) = self.columns.get(of.column) else { continue };
+            if of.check == Check::Nulls && !column.is_looked_at {
                 continue;
             }
             let mut readings = Vec::new();
@@ -438,7 +442,8 @@ impl Asked<'_> {
                 };
                 readings.push(Reading { at: *at, rows, value });
             }
-            read.measured.push(Measured { check: of.check, column: name.clone(), readings });
+            let column = column.name.clone();
+            read.measured.push(Measured { check: of.check, column, readings });
         }
         Ok(())
     }
@@ -492,7 +497,7 @@ impl Asked<'_> {
         ctx: &RunContext,
         window: &Window,
         stage: &mut Stage,
-    ) -> Result<Vec<drift::Seen>> {
+    ) -> Result<Vec<(&str, drift::Seen)>> {
         if self.distributions.is_empty() {
             return Ok(Vec::new());
         }
@@ -516,11 +521,9 @@ impl Asked<'_> {
             alarms: self.alarms_of(self.distributions.len()).max(0.001),
             ..drift::Params::default()
         };
-        let mut seen = drift::watch(ctx, &params, stage).await?;
-        for (of, name) in seen.iter_mut().zip(&self.distributions) {
-            of.column.clone_from(name);
-        }
-        Ok(seen)
+        let seen = drift::watch(ctx, &params, stage).await?.into_iter();
+        let named = |of: drift::Seen| Some((self.distributions.get(of.column)?.as_str(), of));
+        Ok(seen.filter_map(named).collect())
     }
 }
 

@@ -19,9 +19,8 @@ mod totals;
 
 use std::sync::Arc;
 
-use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Result, Session, WriteMode};
+use engine::{Result, Session};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -37,6 +36,7 @@ use crate::job::{Job, Outcome};
 use crate::parameters;
 use crate::run::context::{Place, RunContext};
 use crate::tables::flow::flow;
+use crate::tables::replacing::{commit_in_place_of, in_place_of};
 
 /// The kind's name.
 const NAME: &str = "reconcile";
@@ -131,16 +131,14 @@ impl Job for Reconcile {
                 totals: Arc::clone(&totals),
                 cancellation: ctx.cancellation().clone(),
             };
-            let source = ScalarValue::from(params.source());
-            let mode = || WriteMode::ReplacePartitions(vec![("source".into(), source.clone())]);
+            let source = params.source();
             let spec = output::spec(&params);
             let rows = flow(spec.arrow_schema(), stage, comparing);
-            ctx.commit_rows(spec, Place::As(mode()), rows, Vec::new()).await?;
+            ctx.commit_rows(spec, Place::As(in_place_of(&source)), rows, Vec::new()).await?;
             ctx.progress(0.9);
             let totals = std::mem::take(&mut *totals.lock());
-            for (spec, batches) in output::rows(&params, versions, &totals)? {
-                ctx.commit(spec, mode(), batches).await?;
-            }
+            let rows = output::rows(&params, versions, &totals)?;
+            commit_in_place_of(ctx, &source, rows).await?;
             Ok(Outcome { summary: summary(&params, &compared, &totals, told) })
         })
     }

@@ -16,7 +16,7 @@ use crate::parameters::bad;
 use crate::run::context::RunContext;
 use crate::series::{INSTANT_MAX_US, microseconds};
 use crate::tables::columns::{column, of_sources};
-use crate::tables::input::{InputTable, is_text};
+use crate::tables::input::{InputTable, is_text, time_column};
 
 /// What is asked for, checked.
 pub(super) struct Plan<'a> {
@@ -52,11 +52,7 @@ impl<'a> Plan<'a> {
     pub(super) async fn of(session: &Session, params: &'a Params) -> Result<Self> {
         let rows = InputTable::open(session, NAME, &params.dataset).await?;
         let declared = session.catalog().datasets.get(&params.dataset).map(|entry| &entry.spec);
-        let of_spec = declared.and_then(|spec| spec.time_column.clone());
-        let Some(time) = params.time_column.clone().or(of_spec) else {
-            let says = format!("expected a column: dataset {} declares none", params.dataset);
-            return Err(bad(NAME, "time_column", says));
-        };
+        let time = time_column(session, NAME, &params.dataset, params.time_column.as_deref())?;
         rows.check("time_column", &time, "a timestamp or date", |of| of.is_temporal())?;
         rows.check_condition(session, "where", params.condition.as_deref()).await?;
         let mut columns = Vec::new();

@@ -38,6 +38,7 @@ use crate::registry::{
     stage_batch, stages_spec, version_of,
 };
 use crate::run::context::RunContext;
+use crate::tables::replacing::in_place_of;
 
 /// The kind's name.
 const NAME: &str = "triage_train";
@@ -252,9 +253,8 @@ async fn commit(
     ctx.commit(training_rows_spec(), mode, rows).await?;
     let rows = output::evaluations(params, &model.version, prepared, fitted)?;
     ctx.commit(evaluations::spec(), WriteMode::Append, vec![rows]).await?;
-    let source = ScalarValue::from(params.dataset.as_str());
-    let partition = WriteMode::ReplacePartitions(vec![("source".to_owned(), source)]);
     let rows = output::suspects(params, prepared, &survey.noise)?;
+    let partition = in_place_of(params.dataset.as_str());
     ctx.commit(output::suspects_spec(), partition, vec![rows]).await?;
     ctx.commit(models_spec(), WriteMode::Append, vec![model_batch(ctx, model).await?]).await?;
     // A version that is in use stays so when it is trained again.

@@ -13,7 +13,6 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Int64Type};
 use datafusion::logical_expr::{Expr, ident, lit};
-use datafusion::scalar::ScalarValue;
 use datasets::{
     ColumnType, DatasetName, DatasetSpec, Evolution, PartitionSpec, PartitionTransform,
 };
@@ -23,6 +22,7 @@ use futures::StreamExt;
 use crate::kinds::duplicates::Params;
 use crate::run::context::RunContext;
 use crate::tables::columns::column;
+use crate::tables::replacing::in_place_of;
 
 /// Runs that add to an index before it is written anew: each adds a file.
 const RUNS_MAX: usize = 32;
@@ -161,9 +161,8 @@ impl Index {
         added.iter().for_each(|(id, entry)| add(id, entry, false));
         let spec = spec(name.clone());
         let batches = batches(&spec, &params.dataset, key, &rows, version, checksum)?;
-        let source = ScalarValue::from(params.dataset.as_str());
         let mode = match anew {
-            true => WriteMode::ReplacePartitions(vec![("source".to_owned(), source)]),
+            true => in_place_of(params.dataset.as_str()),
             false => WriteMode::Append,
         };
         Ok(Some(IndexRows { spec, mode, batches }))

@@ -27,8 +27,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, LargeStringArray};
-use datafusion::scalar::ScalarValue;
-use engine::{Code, Result, Version, WriteMode};
+use engine::{Code, Result, Version};
 use kernels::components::Components;
 use kernels::minhash::affected::{Change, entry_bytes, vector_of};
 use rayon::prelude::*;
@@ -40,6 +39,7 @@ use super::find::{self, Cluster, Link, Scope};
 use super::semantic::Semantic;
 use crate::parameters;
 use crate::run::context::RunContext;
+use crate::tables::replacing::in_place_of;
 use earlier::{Earlier, checksum};
 use index::{Added, Index};
 pub(super) use index::{IndexRows, spec as index_spec};
@@ -104,13 +104,8 @@ pub(super) fn index_of_all(
     };
     let sum = index::sealed(checksum(&|row| ids.value(row), links, clusters), added.ids.len());
     let batches = index::batches(&spec, &params.dataset, &key(params)?, &added, version, sum)?;
-    let mode = replace(params);
+    let mode = in_place_of(params.dataset.as_str());
     Ok(Some(IndexRows { spec, mode, batches }))
-}
-
-fn replace(params: &Params) -> WriteMode {
-    let source = ScalarValue::from(params.dataset.as_str());
-    WriteMode::ReplacePartitions(vec![("source".to_owned(), source)])
 }
 
 /// Updates what an earlier run left behind.

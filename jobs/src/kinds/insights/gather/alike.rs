@@ -2,7 +2,7 @@
 
 use engine::Result;
 
-use super::super::finding::{Finding, Kind, quoted};
+use super::super::finding::{Finding, Kind, only, quoted};
 use super::{From, ROWS_MAX, bars, sql_instant};
 use crate::series::words::{number, severity};
 
@@ -58,12 +58,7 @@ impl From<'_> {
             let is_across = row.count("across")? > 0;
             let of = if is_across { String::new() } else { format!(" of {source}") };
             let n = row.count("n")?;
-            let condition = format!(
-                "source = {} AND series_a = {} AND series_b = {}",
-                quoted(source),
-                quoted(a),
-                quoted(b)
-            );
+            let condition = only(&[("source", source), ("series_a", a), ("series_b", b)]);
             let severity =
                 CORRELATION_SEVERITY * (r.abs() - COEFFICIENT_MIN) / (1.0 - COEFFICIENT_MIN);
             found.push(Finding {
@@ -124,7 +119,7 @@ impl From<'_> {
                 _ => "of them".to_owned(),
             };
             let severity = severity(share.unwrap_or(0.0), COPIES_LIMIT);
-            let condition = format!("source = {}", quoted(source));
+            let condition = only(&[("source", source)]);
             found.push(Finding {
                 kind: Kind::Duplicates,
                 source: source.to_owned(),
@@ -153,8 +148,7 @@ impl From<'_> {
             let (source, cluster) = (row.text("source")?, row.text("cluster_id")?);
             let members = row.count("members")?;
             let severity = severity(members as f64, CLUSTER_LIMIT);
-            let condition =
-                format!("source = {} AND cluster_id = {}", quoted(source), quoted(cluster));
+            let condition = only(&[("source", source), ("cluster_id", cluster)]);
             found.push(Finding {
                 kind: Kind::Duplicates,
                 source: source.to_owned(),
@@ -191,11 +185,8 @@ impl From<'_> {
             if texts < TEXTS_MIN {
                 continue;
             }
-            let condition = format!(
-                "source = {} AND model = {} AND out_of_scope",
-                quoted(source),
-                quoted(model)
-            );
+            let rows = only(&[("source", source), ("model", model)]);
+            let condition = format!("{rows} AND out_of_scope");
             found.push(Finding {
                 kind: Kind::OutOfScope,
                 source: source.to_owned(),
@@ -239,7 +230,7 @@ impl From<'_> {
                 sql_instant(day_us.saturating_add(DAY_US)),
                 match column {
                     "" => "\"column\" IS NULL".to_owned(),
-                    column => format!("\"column\" = {}", quoted(column)),
+                    column => only(&[("\"column\"", column)]),
                 }
             );
             let at = if column.is_empty() { String::new() } else { format!(" at {column}") };

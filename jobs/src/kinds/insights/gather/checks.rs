@@ -2,7 +2,7 @@
 
 use engine::Result;
 
-use super::super::finding::{Finding, Kind, quoted};
+use super::super::finding::{Finding, Kind, only};
 use super::{From, ROWS_MAX, sql_instant};
 use crate::series::words::instant;
 
@@ -28,12 +28,7 @@ impl From<'_> {
             let (source, check, column) =
                 (row.text("source")?, row.text("check_name")?, row.text("column_name")?);
             let (started_us, ended_us) = (row.instant("started_at")?, row.instant("ended_at")?);
-            let rows = format!(
-                "source = {} AND check_name = {} AND column_name = {}",
-                quoted(source),
-                quoted(check),
-                quoted(column)
-            );
+            let rows = only(&[("source", source), ("check_name", check), ("column_name", column)]);
             let within = format!(
                 "{rows} AND at BETWEEN {} AND {}",
                 sql_instant(started_us),

@@ -14,7 +14,7 @@ use engine::{Result, Version};
 use serde_json::{Value, json};
 
 use super::NAME;
-use super::finding::{Evidence, Finding, quoted};
+use super::finding::{Evidence, Finding, only};
 use super::params::Params;
 use super::rows::Rows;
 use crate::parameters::bad;
@@ -167,8 +167,8 @@ fn line(source: &str, series: &str, started_us: i64, ended_us: i64, interval_us:
         .saturating_mul(2)
         .max(interval_us.saturating_mul(100));
     let of = format!(
-        "series = {} AND at BETWEEN {} AND {}",
-        quoted(series),
+        "{} AND at BETWEEN {} AND {}",
+        only(&[("series", series)]),
         sql_instant(started_us.saturating_sub(around)),
         sql_instant(ended_us.saturating_add(around))
     );

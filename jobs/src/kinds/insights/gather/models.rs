@@ -2,7 +2,7 @@
 
 use engine::Result;
 
-use super::super::finding::{Finding, Kind, quoted};
+use super::super::finding::{Finding, Kind, only};
 use super::operations::BETTER_LIMIT;
 use super::{From, ROWS_MAX, sql_instant};
 use crate::series::words::{instant, number, severity};
@@ -28,7 +28,7 @@ impl From<'_> {
             let now = right as f64 / known.max(1) as f64;
             let before = row.number("before")?.unwrap_or(now);
             let percent = |of: f64| number((1_000.0 * of).round() / 10.0);
-            let rows = format!("source = {} AND model = {}", quoted(source), quoted(model));
+            let rows = only(&[("source", source), ("model", model)]);
             let within = format!(
                 "{rows} AND at BETWEEN {} AND {}",
                 sql_instant(started_us),
@@ -77,12 +77,7 @@ impl From<'_> {
             let (a, b) = (row.text("model_a")?, row.text("model_b")?);
             let (better, other) = if row.text("better")? == a { (a, b) } else { (b, a) };
             let difference = row.number("difference")?.unwrap_or(0.0).abs();
-            let condition = format!(
-                "source = {} AND model_a = {} AND model_b = {}",
-                quoted(source),
-                quoted(a),
-                quoted(b)
-            );
+            let condition = only(&[("source", source), ("model_a", a), ("model_b", b)]);
             found.push(Finding {
                 kind: Kind::Better,
                 source: source.to_owned(),
@@ -99,7 +94,7 @@ impl From<'_> {
                 reach: row.count("rows")?,
                 chart: self.chart(
                     "bar",
-                    &format!("source = {}", quoted(source)),
+                    &only(&[("source", source)]),
                     ("model_b", "nominal"),
                     ("difference", "quantitative"),
                 ),

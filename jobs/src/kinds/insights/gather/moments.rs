@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use engine::Result;
 
-use super::super::finding::{Finding, Kind, quoted};
+use super::super::finding::{Finding, Kind, only};
 use super::super::rows::Row;
 use super::{From, ROWS_MAX, line, sql_instant};
 use crate::series::words::{instant, number, severity};
@@ -63,8 +63,8 @@ impl From<'_> {
         let [started_us, ended_us] = [row.instant(of.times[0])?, row.instant(of.times[1])?];
         let interval_us = (row.number("interval_seconds")?.unwrap_or(0.0) * 1e6) as i64;
         let unit = unit_of(units, &source, &series);
-        let condition =
-            format!("source = {} AND series = {} AND {key}", quoted(&source), quoted(&series));
+        let rows = only(&[("source", &source), ("series", &series)]);
+        let condition = format!("{rows} AND {key}");
         Ok(Finding {
             kind: of.kind,
             headline: format!("{series}{unit} of {source}: {}", row.text("explanation")?),
@@ -117,11 +117,8 @@ impl From<'_> {
                     "ask `explain` which rows carry it, and say `wrong` or `known` if it is nothing"
                 }
             };
-            let key = format!(
-                "kind = {} AND started_at = {}",
-                quoted(kind),
-                sql_instant(row.instant("started_at")?)
-            );
+            let started = sql_instant(row.instant("started_at")?);
+            let key = format!("{} AND started_at = {started}", only(&[("kind", kind)]));
             let of = OfSeries {
                 kind: Kind::Anomaly,
                 row,
@@ -168,8 +165,8 @@ impl From<'_> {
                     (Kind::Record, RECORD_WEIGHT * severity(score, LEVEL_LIMIT), action)
                 }
             };
-            let key =
-                format!("kind = {} AND at = {}", quoted(kind), sql_instant(row.instant("at")?));
+            let at = sql_instant(row.instant("at")?);
+            let key = format!("{} AND at = {at}", only(&[("kind", kind)]));
             let of = OfSeries {
                 kind: of_kind,
                 row,
@@ -245,9 +242,8 @@ impl From<'_> {
         };
         let interval_us = (worst.number("interval_seconds")?.unwrap_or(0.0) * 1e6) as i64;
         let condition = format!(
-            "source = {} AND series = {} AND at BETWEEN {} AND {} AND NOT within_95",
-            quoted(source),
-            quoted(series),
+            "{} AND at BETWEEN {} AND {} AND NOT within_95",
+            only(&[("source", source), ("series", series)]),
             sql_instant(first),
             sql_instant(last)
         );
@@ -290,8 +286,7 @@ impl From<'_> {
         for row in rows.iter() {
             let severity = severity(row.number("z")?.unwrap_or(0.0).abs(), CAUSE_LIMIT);
             let (source, question) = (row.text("source")?, row.text("question")?);
-            let condition =
-                format!("source = {} AND question = {}", quoted(source), quoted(question));
+            let condition = only(&[("source", source), ("question", question)]);
             let (started_us, ended_us) = (row.instant("from_at")?, row.instant("to_at")?);
             found.push(Finding {
                 kind: Kind::Change,

@@ -2,7 +2,7 @@
 
 use engine::Result;
 
-use super::super::finding::{Finding, Kind, quoted};
+use super::super::finding::{Finding, Kind, only};
 use super::{From, ROWS_MAX, sql_instant};
 use crate::series::words::{number, severity};
 
@@ -24,12 +24,7 @@ impl From<'_> {
             let (source, subject, column) =
                 (row.text("source")?, row.text("subject")?, row.text("column_name")?);
             let of = if subject.is_empty() { String::new() } else { format!(" of {subject}") };
-            let rows = format!(
-                "source = {} AND subject = {} AND column_name = {}",
-                quoted(source),
-                quoted(subject),
-                quoted(column)
-            );
+            let rows = only(&[("source", source), ("subject", subject), ("column_name", column)]);
             let started_us = row.instant("started_at")?;
             let since = sql_instant(started_us);
             let condition = format!("{rows} AND started_at = {since}");
@@ -80,7 +75,7 @@ impl From<'_> {
             let (source, policy) = (row.text("source")?, row.text("policy")?);
             let part = |name: &str| Ok::<_, engine::Error>(row.number(name)?.unwrap_or(0.0));
             let percent = |of: f64| number(100.0 * of);
-            let condition = format!("source = {} AND policy = {}", quoted(source), quoted(policy));
+            let condition = only(&[("source", source), ("policy", policy)]);
             found.push(Finding {
                 kind: Kind::Saving,
                 source: source.to_owned(),
@@ -101,7 +96,7 @@ impl From<'_> {
                 reach: row.count("routed")?,
                 chart: self.chart(
                     "point",
-                    &format!("source = {}", quoted(source)),
+                    &only(&[("source", source)]),
                     ("cost", "quantitative"),
                     ("quality", "quantitative"),
                 ),
@@ -132,14 +127,14 @@ impl From<'_> {
             let (better, other) = if row.text("better")? == "a" { (&a, &b) } else { (&b, &a) };
             let difference = row.number("difference")?.unwrap_or(0.0).abs();
             let tasks = row.count("tasks_a")?.saturating_add(row.count("tasks_b")?);
-            let condition = format!(
-                "source = {} AND measure = 'success' AND agent_a = {} AND version_a = {} AND agent_b = {} AND version_b = {}",
-                quoted(source),
-                quoted(row.text("agent_a")?),
-                quoted(row.text("version_a")?),
-                quoted(row.text("agent_b")?),
-                quoted(row.text("version_b")?)
-            );
+            let condition = only(&[
+                ("source", source),
+                ("measure", "success"),
+                ("agent_a", row.text("agent_a")?),
+                ("version_a", row.text("version_a")?),
+                ("agent_b", row.text("agent_b")?),
+                ("version_b", row.text("version_b")?),
+            ]);
             found.push(Finding {
                 kind: Kind::Better,
                 source: source.to_owned(),
@@ -156,7 +151,7 @@ impl From<'_> {
                 reach: tasks,
                 chart: self.chart(
                     "bar",
-                    &format!("source = {} AND measure = 'success'", quoted(source)),
+                    &only(&[("source", source), ("measure", "success")]),
                     ("agent_b", "nominal"),
                     ("difference", "quantitative"),
                 ),

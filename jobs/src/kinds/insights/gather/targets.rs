@@ -3,7 +3,7 @@
 use analysis::series::{Direction, Miss, Target};
 use engine::Result;
 
-use super::super::finding::{Finding, Kind, quoted};
+use super::super::finding::{Finding, Kind, only};
 use super::super::rows::{Row, Rows};
 use super::{From, line, sql_instant};
 use crate::series::words::{number, severity};
@@ -35,12 +35,11 @@ impl From<'_> {
         let mut found = Vec::new();
         for series in self.rows(&sql).await?.iter() {
             self.gather.ctx.check()?;
-            let of_series = format!(
-                "source = {} AND metric = {} AND series = {}",
-                quoted(series.text("source")?),
-                quoted(series.text("metric")?),
-                quoted(series.text("series")?)
-            );
+            let of_series = only(&[
+                ("source", series.text("source")?),
+                ("metric", series.text("metric")?),
+                ("series", series.text("series")?),
+            ]);
             let sql = format!(
                 "SELECT at, value, target, direction, owner, unit, interval_seconds FROM {} WHERE {of_series} AND {is_judged} \
                  ORDER BY at DESC LIMIT {VALUES_MAX}",

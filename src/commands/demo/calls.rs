@@ -1,4 +1,4 @@
-//! What is said of calls' costs and of who is better, counted against what was planted.
+//! What is said of model calls and of answers, their costs and who is better, counted against what was planted.
 
 use engine::{Result, Session};
 use jobs::RunRecord;
