@@ -57,7 +57,8 @@ pub use autoencoder::{AUTOENCODER_COLUMNS_MAX, Autoencoder, AutoencoderOptions};
 pub use card::{CARD_BYTES_MAX, Card, DatasetVersion, Evaluation, TrainingData};
 pub use classifier::{
     BERT_CLASSIFIER, Classified, Classifier, ClassifierSettings, ClassifyOptions, FIELDS_MAX,
-    LINEAR_CLASSIFIER, Logits, Prediction, dimension_of, embed_fields, encoder_of,
+    Inputs, LINEAR_CLASSIFIER, Logits, NUMBERS_MAX, Numbers, Prediction, dimension_of,
+    embed_fields, encoder_of,
 };
 pub use device::{
     CUDA_ENCODERS_ABSENT, EncoderDevice, embedder_on, estimate_classes_on, estimate_on,

@@ -1,6 +1,6 @@
 //! Events by case.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 /// Texts by number, in the order in which they came.
 #[derive(Clone, Debug, Default)]

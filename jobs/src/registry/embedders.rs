@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 
 use crate::parameters::bad;
 use crate::registry::{self, History, models_name, stages_name};
+use crate::tables::input::{InputTable, is_number};
 
 /// Embedders that are kept at a time; one of all-MiniLM-L6-v2 takes 90 MB.
 const KEPT_MAX: usize = 4;
@@ -255,6 +256,28 @@ pub(crate) fn model_error(error: ModelError) -> Error {
         other => Error::user(Code::BadInput, other.to_string()),
     }
 }
+
+/// Fails for a version of a model that was trained with numbers that a dataset does not have.
+pub(crate) fn check_numbers(
+    (job, model, version): (&'static str, &str, &str),
+    classifier: &Classifier,
+    table: &InputTable<'_>,
+) -> Result<()> {
+    let fields = table.frame.schema().fields();
+    let is_there =
+        |name: &str| fields.iter().any(|of| of.name() == name && is_number(of.data_type()));
+    match classifier.settings().numbers.names().find(|name| !is_there(name)) {
+        None => Ok(()),
+        Some(name) => {
+            let problem = format!(
+                "{model}@{version} was trained with numbers of a column {name:?}, and {} has none of that name; take a dataset that has, such as one of the job training_set, or another model",
+                table.dataset
+            );
+            Err(bad(job, "dataset", problem))
+        }
+    }
+}
+
 /// Fails for a version of a model that takes other texts of a row than those of so many columns.
 pub(crate) fn check_fields(
     (job, model, version): (&'static str, &str, &str),

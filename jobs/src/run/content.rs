@@ -8,7 +8,7 @@ use arrow::row::{RowConverter, SortField};
 use datasets::DatasetSpec;
 use engine::{Error, Result};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
+use xxhash_rust::xxh3::xxh3_128;
 
 /// The column in which a row says which run made it. Where there is one, the dataset's time says when that was.
 const MADE_BY: &str = "run_id";
@@ -24,7 +24,8 @@ pub struct Content {
     pub columns: BTreeMap<String, Digest>,
 }
 
-/// A sum of digests (SHA-256, the first 16 bytes), modulo 2^128. What comes first does not matter; what comes twice does.
+/// A sum of digests (XXH3 of 128 bits), modulo 2^128. What comes first does not matter; what comes twice does. It tells by chance what is not
+/// the same, and is no proof against who forges rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Digest(u128);
 
@@ -47,37 +48,9 @@ impl std::fmt::Display for Digest {
     }
 }
 
-fn digest(bytes: &[u8]) -> u128 {
-    let digest = Sha256::digest(bytes);
-    let mut first = [0; 16];
-    first.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
-    u128::from_le_bytes(first)
-}
-
 impl Digest {
     fn add(&mut self, digest: u128) {
         self.0 = self.0.wrapping_add(digest);
-    }
-}
-
-/// Digests of short values that a column has over and over.
-struct Known(Vec<Option<(Box<[u8]>, u128)>>);
-
-/// How many are known at a time, and how long they may be.
-const KNOWN: usize = 256;
-const KNOWN_BYTES_MAX: usize = 64;
-
-impl Known {
-    fn digest(&mut self, value: &[u8]) -> u128 {
-        if value.len() > KNOWN_BYTES_MAX {
-            return digest(value);
-        }
-        let place = (analysis::fnv(value) % KNOWN as u64) as usize;
-        let Some(known) = self.0.get_mut(place) else { return digest(value) };
-        match known {
-            Some((own, digest)) if **own == *value => *digest,
-            _ => known.insert((value.into(), digest(value))).1,
-        }
     }
 }
 
@@ -95,23 +68,24 @@ impl Content {
                 .zip(batch.columns())
                 .filter(|(field, _)| is_result(field))
                 .collect();
-        let mut rows: Vec<Vec<u8>> = vec![Vec::new(); batch.num_rows()];
+        let mut rows = vec![0_u128; batch.num_rows()];
         for (field, column) in columns {
             let sort = SortField::new(column.data_type().clone());
             let converter = RowConverter::new(vec![sort]).map_err(Error::from)?;
             let encoded = converter.convert_columns(std::slice::from_ref(column))?;
             let digest = self.columns.entry(field.name().clone()).or_default();
-            let mut known = Known(vec![None; KNOWN]);
             for (row, value) in rows.iter_mut().zip(encoded.iter()) {
-                let value = value.as_ref();
-                digest.add(known.digest(value));
-                row.extend_from_slice(&(value.len() as u64).to_le_bytes());
-                row.extend_from_slice(value);
+                let of_value = xxh3_128(value.as_ref());
+                digest.add(of_value);
+                // That of the columns before it and of this one: their order counts.
+                let mut both = [0; 32];
+                let (before, own) = both.split_at_mut(16);
+                before.copy_from_slice(&row.to_le_bytes());
+                own.copy_from_slice(&of_value.to_le_bytes());
+                *row = xxh3_128(&both);
             }
         }
-        for row in rows {
-            self.digest.add(digest(&row));
-        }
+        rows.into_iter().for_each(|row| self.digest.add(row));
         self.rows += batch.num_rows() as u64;
         Ok(())
     }

@@ -50,8 +50,8 @@ pub struct RunRecord {
     /// Its own outputs as they were before it, where it read them: at a version, or not there yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub beside: Vec<(DatasetName, Option<Version>)>,
-    /// What it committed, by dataset; nothing of a repeated run.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    /// What it committed, by dataset; nothing of a repeated run. Under another name there were digests by another method.
+    #[serde(rename = "digests", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub contents: BTreeMap<DatasetName, Content>,
     /// Higher is sooner: each step is as if it had been asked for a minute earlier.
     #[serde(default)]

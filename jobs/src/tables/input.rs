@@ -13,7 +13,7 @@ use crate::run::context::RunContext;
 /// A dataset at its pinned version, as a job reads it.
 pub(crate) struct InputTable<'a> {
     job: &'static str,
-    dataset: &'a DatasetName,
+    pub(crate) dataset: &'a DatasetName,
     pub(crate) frame: DataFrame,
 }
 
@@ -117,6 +117,11 @@ pub(crate) const NAMES: &str = "a text, truth value or whole number";
 /// Whether values can name something.
 pub(crate) fn is_name(data_type: &DataType) -> bool {
     data_type.is_integer() || is_text(data_type) || *data_type == DataType::Boolean
+}
+
+/// Whether values are numbers, truth values as 0 and 1 among them.
+pub(crate) fn is_number(data_type: &DataType) -> bool {
+    data_type.is_numeric() || *data_type == DataType::Boolean
 }
 
 /// Whether values are texts.

@@ -6,17 +6,17 @@ pub mod labels;
 
 use std::ops::Range;
 
-use arrow::array::{Array, AsArray, RecordBatch, StringArray};
-use arrow::datatypes::DataType;
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Float64Type};
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::logical_expr::{cast, ident};
+use datafusion::logical_expr::{cast, ident, try_cast};
 use datasets::DatasetName;
 use engine::{Error, Result, Session};
 use futures::StreamExt;
 
 use crate::parameters::bad;
 use crate::run::context::RunContext;
-use crate::tables::input::{InputTable, is_text};
+use crate::tables::input::{InputTable, is_number, is_text};
 
 /// Which columns of which dataset hold the texts.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub(crate) struct TextSource<'a> {
     pub(crate) dataset: &'a DatasetName,
     pub(crate) id_column: &'a str,
     pub(crate) text_columns: &'a [String],
+    /// Columns whose numbers are read beside them.
+    pub(crate) number_columns: &'a [String],
     /// Rows come by this column, then by id; `None`: by id.
     pub(crate) order_column: Option<&'a str>,
     /// What the parameter is called that names it.
@@ -43,6 +45,9 @@ impl<'a> TextSource<'a> {
         for column in self.text_columns {
             table.check("text_columns", column, "a text", is_text)?;
         }
+        for column in self.number_columns {
+            table.check("feature_columns", column, "a number or truth value", is_number)?;
+        }
         if let Some(column) = self.order_column {
             let fits = |t: &DataType| t.is_temporal() || t.is_numeric() || is_text(t);
             table.check(self.order_parameter, column, "a timestamp, number or text", fits)?;
@@ -60,9 +65,14 @@ impl<'a> TextSource<'a> {
         for (index, column) in self.text_columns.iter().enumerate() {
             columns.push(cast(ident(column), DataType::Utf8).alias(format!("text_{index}")));
         }
+        for (index, column) in self.number_columns.iter().enumerate() {
+            let number = try_cast(ident(column), DataType::Float64);
+            columns.push(number.alias(format!("number_{index}")));
+        }
         let frame = table.frame.sort(order)?.select(columns)?;
         let rows = ctx.session().stream(frame).await?;
-        Ok(TextReader { rows, rows_read: 0, bytes_read: 0 })
+        let texts = self.text_columns.len();
+        Ok(TextReader { rows, texts, rows_read: 0, bytes_read: 0 })
     }
 }
 
@@ -120,6 +130,7 @@ impl RowText {
 /// Rows, a batch at a time.
 pub(crate) struct TextReader {
     rows: SendableRecordBatchStream,
+    texts: usize,
     pub(crate) rows_read: u64,
     pub(crate) bytes_read: u64,
 }
@@ -130,27 +141,35 @@ impl TextReader {
         let Some(batch) = self.rows.next().await.transpose()? else { return Ok(None) };
         self.rows_read += batch.num_rows() as u64;
         self.bytes_read += batch.get_array_memory_size() as u64;
-        TextRows::of(&batch).map(Some)
+        TextRows::of(&batch, self.texts).map(Some)
     }
 }
 
-/// Some rows: the id and the texts of each.
+/// Some rows: the id, the texts and the numbers of each.
 pub(crate) struct TextRows {
     ids: StringArray,
     texts: Vec<StringArray>,
+    numbers: Vec<Float64Array>,
 }
 
 impl TextRows {
-    fn of(batch: &RecordBatch) -> Result<Self> {
-        let mut columns = Vec::with_capacity(batch.num_columns());
-        for column in batch.columns() {
+    /// Of a batch with an id, so many texts, and numbers.
+    fn of(batch: &RecordBatch, texts: usize) -> Result<Self> {
+        let (texts, numbers) = batch.columns().split_at_checked(1 + texts).unwrap_or_default();
+        let number = |column: &ArrayRef| {
+            let column = column.as_primitive_opt::<Float64Type>();
+            column.cloned().ok_or_else(|| Error::internal("texts: not a number"))
+        };
+        let numbers = numbers.iter().map(number).collect::<Result<_>>()?;
+        let mut columns = Vec::with_capacity(texts.len());
+        for column in texts {
             let column = arrow::compute::cast(column, &DataType::Utf8)?;
             let column = column.as_string_opt::<i32>();
             columns.push(column.cloned().ok_or_else(|| Error::internal("texts: not a text"))?);
         }
         let mut columns = columns.into_iter();
         let ids = columns.next().ok_or_else(|| Error::internal("texts: no id"))?;
-        Ok(Self { ids, texts: columns.collect() })
+        Ok(Self { ids, texts: columns.collect(), numbers })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -166,6 +185,12 @@ impl TextRows {
     pub(crate) fn text(&self, row: usize, column: usize) -> Option<&str> {
         let texts = self.texts.get(column)?;
         texts.is_valid(row).then(|| texts.value(row))
+    }
+
+    /// The numbers of a row, NaN where one is null.
+    pub(crate) fn numbers(&self, row: usize) -> impl Iterator<Item = f64> {
+        let of = move |of: &Float64Array| if of.is_valid(row) { of.value(row) } else { f64::NAN };
+        self.numbers.iter().map(of)
     }
 
     /// The texts of a row in some of the columns.

@@ -76,7 +76,7 @@ impl Classifier {
                 });
             }
         };
-        let (count, dimension) = (settings.labels.count(), encoder.dimension() * settings.fields);
+        let (count, dimension) = (settings.labels.count(), settings.dimension(encoder.dimension()));
         let turned = read_numbers(artifact.weights(), WEIGHT, &[count, dimension])?;
         let weight = (0..dimension)
             .flat_map(|row| turned.iter().skip(row).step_by(dimension).copied())
@@ -115,7 +115,7 @@ pub fn encoder_of(card: &Card) -> Option<EmbedderId> {
 pub fn dimension_of(artifact: &Artifact<'_>) -> Option<usize> {
     let of_row = artifact.weights().tensors().get(WEIGHT)?.shape.get(1).copied()?;
     let settings = ClassifierSettings::from_card(artifact.card()).ok()?;
-    Some(of_row / settings.fields)
+    Some(of_row.checked_sub(settings.numbers.width())? / settings.fields)
 }
 
 fn encoder_named(

@@ -3,6 +3,7 @@
 
 mod artifact;
 mod fields;
+mod numbers;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -11,7 +12,8 @@ use std::sync::Arc;
 
 pub use artifact::{BERT_CLASSIFIER, LINEAR_CLASSIFIER, dimension_of, encoder_of};
 pub use fields::embed_fields;
-pub use settings::{ClassifierSettings, FIELDS_MAX};
+pub use numbers::Numbers;
+pub use settings::{ClassifierSettings, FIELDS_MAX, NUMBERS_MAX};
 
 use crate::embedding::{EmbedOptions, Embeddings, TextEmbedder};
 use crate::error::{Error, Result};
@@ -27,6 +29,21 @@ pub struct Classifier {
     encoder: Arc<dyn TextEmbedder>,
     head: Head,
     settings: ClassifierSettings,
+}
+
+/// Rows to be classified.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// The fields of the first row, then those of the next.
+    pub texts: &'a [&'a str],
+    /// The numbers of the first row, then those of the next, NaN where one is missing.
+    pub numbers: &'a [f64],
+}
+
+impl<'a> From<&'a [&'a str]> for Inputs<'a> {
+    fn from(texts: &'a [&'a str]) -> Self {
+        Self { texts, numbers: &[] }
+    }
 }
 
 /// How to classify.
@@ -90,7 +107,8 @@ impl Classifier {
         settings: ClassifierSettings,
     ) -> Result<Self> {
         settings.check()?;
-        let expected = (encoder.dimension() * settings.fields, settings.labels.count());
+        let dimension = settings.dimension(encoder.dimension());
+        let expected = (dimension, settings.labels.count());
         if (head.dimension(), head.classes()) != expected
             || head.weight.len() != expected.0 * expected.1
         {
@@ -132,17 +150,26 @@ impl Classifier {
         self.head.dimension()
     }
 
-    /// The vectors that the head answers by, one for each row: those of the encoder, of as much of a text as the settings say.
-    /// `texts` are the fields of the first row, then those of the next. Fails as embedding does, and for texts that are no whole
-    /// rows.
-    pub fn embed(&self, texts: &[&str], options: &EmbedOptions<'_>) -> Result<Embeddings> {
-        let options = EmbedOptions { windows: self.settings.windows, ..*options };
-        embed_fields(self.encoder.as_ref(), texts, self.settings.fields, &options)
+    /// The vectors that the head answers by, one for each row: those of the encoder, of as much of a text as the settings say, with the
+    /// row's numbers behind them. Fails as embedding does, and for texts and numbers that are no whole rows.
+    pub fn embed<'a>(
+        &self,
+        rows: impl Into<Inputs<'a>>,
+        options: &EmbedOptions<'_>,
+    ) -> Result<Embeddings> {
+        let (rows, settings) = (rows.into(), &self.settings);
+        let options = EmbedOptions { windows: settings.windows, ..*options };
+        let texts = embed_fields(self.encoder.as_ref(), rows.texts, settings.fields, &options)?;
+        settings.numbers.beside(texts, rows.numbers)
     }
 
     /// What the head answers: what temperature and threshold are found from. Fails as [`embed`](Self::embed) does.
-    pub fn logits(&self, texts: &[&str], options: &EmbedOptions<'_>) -> Result<Logits> {
-        let embeddings = self.embed(texts, options)?;
+    pub fn logits<'a>(
+        &self,
+        rows: impl Into<Inputs<'a>>,
+        options: &EmbedOptions<'_>,
+    ) -> Result<Logits> {
+        let embeddings = self.embed(rows, options)?;
         let values = self.head.logits(&embeddings.values)?;
         Ok(Logits {
             values,
@@ -153,8 +180,12 @@ impl Classifier {
     }
 
     /// What rows are. No text fails: the empty one has an answer, too. Fails as [`embed`](Self::embed) does.
-    pub fn classify(&self, texts: &[&str], options: &ClassifyOptions<'_>) -> Result<Classified> {
-        let embeddings = self.embed(texts, &options.embed)?;
+    pub fn classify<'a>(
+        &self,
+        rows: impl Into<Inputs<'a>>,
+        options: &ClassifyOptions<'_>,
+    ) -> Result<Classified> {
+        let embeddings = self.embed(rows, &options.embed)?;
         Ok(Classified {
             predictions: self.answer(&embeddings.values, options.top)?,
             cut_texts: embeddings.cut_texts,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Numbers;
 use crate::card::Card;
 use crate::embedder::WINDOWS_MAX;
 use crate::error::{Error, Result};
@@ -18,9 +19,12 @@ const OUT_OF_SCOPE: &str = "out_of_scope";
 const WINDOWS: &str = "windows";
 const FIELDS: &str = "fields";
 const COLUMNS: &str = "text_columns";
+const NUMBERS: &str = "numbers";
 
 /// Most fields of a row.
 pub const FIELDS_MAX: usize = 16;
+/// Most numbers of a row beside its texts.
+pub const NUMBERS_MAX: usize = 64;
 
 /// Labels, temperature and threshold.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +41,8 @@ pub struct ClassifierSettings {
     pub fields: usize,
     /// What its texts were called where they were learned from; none where nobody said.
     pub columns: Vec<String>,
+    /// What a row has beside its texts.
+    pub numbers: Numbers,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -52,6 +58,8 @@ struct Written {
     fields: usize,
     #[serde(default, rename = "text_columns")]
     columns: Vec<String>,
+    #[serde(default)]
+    numbers: Numbers,
 }
 
 fn one() -> usize {
@@ -68,7 +76,13 @@ impl ClassifierSettings {
             windows: 1,
             fields: 1,
             columns: Vec::new(),
+            numbers: Numbers::default(),
         }
+    }
+
+    /// Numbers of the vector of a row, of an encoder whose vectors have so many.
+    pub fn dimension(&self, of_text: usize) -> usize {
+        of_text * self.fields + self.numbers.width()
     }
 
     /// Takes the temperature that fits rows that were not learned from, `logits` `[rows, classes]`. A threshold was
@@ -94,6 +108,7 @@ impl ClassifierSettings {
         if !(1..=FIELDS_MAX).contains(&self.fields) {
             return fail(format!("fields: expected 1 to {FIELDS_MAX}, found {}", self.fields));
         }
+        self.numbers.check()?;
         match self.out_of_scope {
             Some(threshold) if !threshold.least.is_finite() => {
                 fail(format!("out_of_scope: expected a finite score, found {}", threshold.least))
@@ -107,14 +122,19 @@ impl ClassifierSettings {
         let json = |value: serde_json::Result<Value>| {
             value.map_err(|e| Error::Config { problem: format!("as JSON: {e}") })
         };
-        Ok(BTreeMap::from([
+        let mut found = BTreeMap::from([
             (LABELS.to_owned(), json(serde_json::to_value(self.labels.names()))?),
             (TEMPERATURE.to_owned(), json(serde_json::to_value(self.temperature))?),
             (OUT_OF_SCOPE.to_owned(), json(serde_json::to_value(self.out_of_scope))?),
             (WINDOWS.to_owned(), self.windows.into()),
             (FIELDS.to_owned(), self.fields.into()),
             (COLUMNS.to_owned(), json(serde_json::to_value(&self.columns))?),
-        ]))
+        ]);
+        // The version of a model that has none is what it was before there were any.
+        if self.numbers.count() > 0 {
+            found.insert(NUMBERS.to_owned(), json(serde_json::to_value(&self.numbers))?);
+        }
+        Ok(found)
     }
 
     pub(super) fn from_card(card: &Card) -> Result<Self> {
@@ -128,6 +148,7 @@ impl ClassifierSettings {
             windows: written.windows,
             fields: written.fields,
             columns: written.columns,
+            numbers: written.numbers,
         };
         settings.check()?;
         Ok(settings)

@@ -36,6 +36,7 @@ fn settings() -> ClassifierSettings {
         windows: 2,
         fields: 1,
         columns: vec!["body".into()],
+        numbers: Numbers::default(),
     }
 }
 
@@ -67,7 +68,9 @@ fn trained(encoder: &Embedder) -> Trained {
 }
 
 fn classify(classifier: &Classifier) -> Classified {
-    classifier.classify(&TEXTS, &ClassifyOptions { top: 5, ..ClassifyOptions::default() }).unwrap()
+    classifier
+        .classify(&TEXTS[..], &ClassifyOptions { top: 5, ..ClassifyOptions::default() })
+        .unwrap()
 }
 
 fn load(files: &ArtifactFiles, encoder: Option<Arc<Embedder>>) -> Result<Classifier> {
@@ -216,13 +219,42 @@ fn a_head_on_fields_is_read_back_and_takes_no_other_number() {
 }
 
 #[test]
+fn numbers_beside_texts_tell_apart_what_texts_do_not_and_are_read_back() {
+    let encoder = encoder(1);
+    // The same two texts in both classes, a number that is large in one of them, and another one that is missing.
+    let texts: Vec<&str> = TEXTS.iter().copied().take(2).cycle().take(16).collect();
+    let classes: Vec<usize> = (0..16).map(|row| usize::from(row % 4 > 1)).collect();
+    let of_row = |row: usize| [(classes[row] * 100 + row) as f64, f64::NAN];
+    let numbers: Vec<f64> = (0..16).flat_map(of_row).collect();
+    let learned = Numbers::learn(&["amount".into(), "none".into()], &numbers).unwrap();
+    let vectors = encoder.embed(&texts, &EmbedOptions::default()).unwrap();
+    let vectors = learned.beside(vectors, &numbers).unwrap();
+    let mut go_on = |_: &HeadProgress| ControlFlow::Continue(());
+    let options = HeadOptions::default();
+    let (head, _) = Head::train(&vectors.values, &classes, 2, &options, &mut go_on).unwrap();
+    let settings = ClassifierSettings { numbers: learned, windows: 1, ..settings() };
+    let plain = ClassifierSettings { numbers: Numbers::default(), ..settings.clone() };
+    assert!(Classifier::new(encoder.clone(), head.clone(), plain).is_err());
+    let files = ArtifactFiles::of_head(&head, encoder.id(), &settings, &origin()).unwrap();
+    assert_eq!(dimension_of(&files.artifact().unwrap()), Some(encoder.dimension()));
+    let read = load(&files, Some(encoder)).unwrap();
+    assert_eq!(read.settings(), &settings);
+    let rows = Inputs { texts: &texts, numbers: &numbers };
+    let found = read.classify(rows, &ClassifyOptions::default()).unwrap();
+    let answers: Vec<usize> = found.predictions.iter().map(|of| of.top[0].0).collect();
+    assert_eq!(answers, classes);
+    let error = read.classify(&texts[..], &ClassifyOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("numbers: expected 2 of each of 16 rows, found 0"), "{error}");
+}
+
+#[test]
 fn megabytes_and_nothing_are_answered_and_counted() {
     let encoder = encoder(1);
     let head = head(&encoder);
     let classifier = Classifier::new(encoder, head, settings()).unwrap();
     let long = "card ".repeat(300_000);
-    let found = classifier.classify(&["", &long], &ClassifyOptions::default()).unwrap();
+    let found = classifier.classify(&["", &long[..]][..], &ClassifyOptions::default()).unwrap();
     assert_eq!((found.predictions.len(), found.cut_texts, found.empty_texts), (2, 1, 1));
-    let none = classifier.classify(&[], &ClassifyOptions::default()).unwrap();
+    let none = classifier.classify(&[][..], &ClassifyOptions::default()).unwrap();
     assert!(none.predictions.is_empty());
 }

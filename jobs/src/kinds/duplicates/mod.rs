@@ -298,6 +298,7 @@ fn source(params: &Params) -> TextSource<'_> {
         dataset: &params.dataset,
         id_column: &params.id_column,
         text_columns: &params.text_columns,
+        number_columns: &[],
         order_column: params.order_column.as_deref(),
         order_parameter: "order_column",
     }

@@ -126,6 +126,7 @@ fn source(params: &Params) -> TextSource<'_> {
         dataset: &params.dataset,
         id_column: &params.id_column,
         text_columns: &params.text_columns,
+        number_columns: &[],
         order_column: None,
         order_parameter: "order_column",
     }

@@ -166,6 +166,7 @@ pub(super) async fn read_texts(
         dataset: &params.dataset,
         id_column: &params.id_column,
         text_columns: &params.text_columns,
+        number_columns: &[],
         order_column: None,
         order_parameter: "order_column",
     };

@@ -25,8 +25,14 @@ pub(super) struct Answer {
     pub(super) reasons: String,
 }
 
-/// Half of the SHA-256, in hexadecimal digits, of a text, of so many fields each of which counts, and of what is asked about it.
-pub(super) fn key_of(params: &Params, text: &RowText, fields: usize) -> String {
+/// Half of the SHA-256, in hexadecimal digits, of a text, of so many fields each of which counts, of the numbers
+/// beside it, and of what is asked about it.
+pub(super) fn key_of(
+    params: &Params,
+    text: &RowText,
+    fields: usize,
+    numbers: impl Iterator<Item = f64>,
+) -> String {
     let mut hash = Sha256::new();
     hash.update(params.top.to_le_bytes());
     hash.update(params.reasons.to_le_bytes());
@@ -35,6 +41,7 @@ pub(super) fn key_of(params: &Params, text: &RowText, fields: usize) -> String {
         // The same lines in other columns are another row.
         text.fields().for_each(|field| hash.update((field.len() as u64).to_le_bytes()));
     }
+    numbers.for_each(|number| hash.update(number.to_le_bytes()));
     hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -14,13 +14,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 
 use answers::Answer;
-use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Code, Error, Result, Session, WriteMode};
+use engine::{Code, Error, Result, Session};
 use futures::future::BoxFuture;
 use kernels::nearest::{Metric, NearestOptions, Neighbour, nearest};
 use kernels::{Execution, MatrixView};
-use models::{Classifier, ClassifierSettings, EmbedOptions, Prediction};
+use models::{Classifier, ClassifierSettings, EmbedOptions, Inputs, Prediction};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -28,12 +27,13 @@ pub use params::Params;
 
 use crate::job::{Job, Outcome};
 use crate::parameters;
-use crate::registry::embedders::{check_fields, model_error};
+use crate::registry::embedders::{check_fields, check_numbers, model_error};
 use crate::registry::training_rows::{self, Examples, training_rows_name};
 use crate::registry::{History, files, models_name, stages_name};
 use crate::run::context::RunContext;
 use crate::run::stage::GpuUse;
-use crate::tables::input::{InputTable, is_text};
+use crate::tables::input::{InputTable, is_number, is_text};
+use crate::tables::replacing::in_place_of;
 use crate::texts::{RowText, TextSource};
 
 /// The kind's name.
@@ -55,6 +55,8 @@ struct Rows {
     /// Of each text and what is asked about it.
     keys: Vec<String>,
     texts: Vec<RowText>,
+    /// Of the first row, then of the next.
+    numbers: Vec<f64>,
     labelled: u64,
     without_id: u64,
 }
@@ -112,6 +114,9 @@ impl Job for Triage {
             {
                 table.check(parameter, column, "a text", is_text)?;
             }
+            for column in of.feature_columns.iter().flatten() {
+                table.check("feature_columns", column, "a number or truth value", is_number)?;
+            }
             self.outputs(params)
         })
     }
@@ -129,7 +134,8 @@ impl Job for Triage {
             let params = Self::params(params)?;
             let version = version(ctx, &params).await?;
             let classifier = load(ctx, &params, &version).await?;
-            let rows = read(ctx, &params, classifier.settings()).await?;
+            let numbers = params.numbers(&classifier, &version)?;
+            let rows = read(ctx, &params, classifier.settings(), &numbers).await?;
             let name = format!("{}@{version}", params.model);
             let earlier = answers::earlier(ctx, &params, &name).await?;
             let examples = match params.reasons {
@@ -146,9 +152,7 @@ impl Job for Triage {
             let (rows, found) = classify(ctx, task).await?;
             let spec = output::spec(params.output.clone());
             let batches = output::batches(&spec, &params, &name, &rows, &found.answers)?;
-            let source = ScalarValue::from(params.dataset.as_str());
-            let partition = vec![("source".to_owned(), source)];
-            ctx.commit(spec, WriteMode::ReplacePartitions(partition), batches).await?;
+            ctx.commit(spec, in_place_of(params.dataset.as_str()), batches).await?;
             Ok(Outcome { summary: summary(&params, &name, &rows, &found) })
         })
     }
@@ -178,12 +182,21 @@ async fn load(ctx: &RunContext, params: &Params, version: &str) -> Result<Classi
     let classifier = ctx.embedders().classifier(ctx.session(), files).await?;
     let name = (NAME, &params.model[..], version);
     check_fields(name, &classifier, params.columns(classifier.settings()).len())?;
+    if params.feature_columns.is_none() {
+        let table = InputTable::open(ctx.session(), NAME, &params.dataset).await?;
+        check_numbers(name, &classifier, &table)?;
+    }
     stage.finish();
     Ok(classifier)
 }
 
 /// Reads the rows without a label.
-async fn read(ctx: &RunContext, params: &Params, model: &ClassifierSettings) -> Result<Rows> {
+async fn read(
+    ctx: &RunContext,
+    params: &Params,
+    model: &ClassifierSettings,
+    numbers: &[String],
+) -> Result<Rows> {
     let mut stage = ctx.stage("read");
     let mut columns = params.columns(model);
     let texts = columns.len();
@@ -197,6 +210,7 @@ async fn read(ctx: &RunContext, params: &Params, model: &ClassifierSettings) -> 
         dataset: &params.dataset,
         id_column: &params.id_column,
         text_columns: &columns,
+        number_columns: numbers,
         order_column: None,
         order_parameter: "order_column",
     };
@@ -215,7 +229,7 @@ async fn read(ctx: &RunContext, params: &Params, model: &ClassifierSettings) -> 
                 continue;
             };
             let text = batch.row_text(row, 0..texts);
-            bytes += id.len() + text.bytes() + size_of::<String>();
+            bytes += id.len() + text.bytes() + size_of::<String>() + size_of_val(numbers);
             if bytes > bytes_max {
                 return Err(Error::user(
                     Code::ResourcesExhausted,
@@ -227,8 +241,9 @@ async fn read(ctx: &RunContext, params: &Params, model: &ClassifierSettings) -> 
                 ));
             }
             rows.ids.push(id.to_owned());
-            rows.keys.push(answers::key_of(params, &text, model.fields));
+            rows.keys.push(answers::key_of(params, &text, model.fields, batch.numbers(row)));
             rows.texts.push(text);
+            rows.numbers.extend(batch.numbers(row));
         }
         ctx.check()?;
     }
@@ -290,7 +305,8 @@ impl Task {
         tell: &(dyn Fn(f64) + Sync),
         cancellation: &CancellationToken,
     ) -> Result<Found> {
-        let (mut found, fields) = (Found::default(), self.classifier.settings().fields);
+        let ClassifierSettings { fields, numbers, .. } = self.classifier.settings();
+        let (mut found, fields, numbers) = (Found::default(), *fields, numbers.count());
         let mut answers: Vec<Option<Answer>> =
             self.rows.keys.iter().map(|key| self.earlier.get(key).cloned()).collect();
         let new = answers.iter().enumerate().filter(|(_, answer)| answer.is_none());
@@ -299,6 +315,9 @@ impl Task {
         for (part, rows) in new.chunks(PART_ROWS).enumerate() {
             let inputs = rows.iter().flat_map(|row| self.rows.texts[*row].inputs(fields));
             let texts: Vec<&str> = inputs.collect();
+            let of_row = |row: &usize| &self.rows.numbers[row * numbers..(row + 1) * numbers];
+            let numbers: Vec<f64> = rows.iter().flat_map(of_row).copied().collect();
+            let inputs = Inputs { texts: &texts, numbers: &numbers };
             let report = |progress: models::Progress| {
                 let done = part * PART_ROWS + progress.texts / fields;
                 tell(0.1 + 0.85 * done as f64 / new.len() as f64);
@@ -308,7 +327,7 @@ impl Task {
                 }
             };
             let options = EmbedOptions { progress: Some(&report), ..EmbedOptions::default() };
-            let embeddings = self.classifier.embed(&texts, &options).map_err(model_error)?;
+            let embeddings = self.classifier.embed(inputs, &options).map_err(model_error)?;
             let predictions = self.classifier.answer(&embeddings.values, self.params.top);
             let reasons =
                 self.reasons(&embeddings.values, rows.len(), execution, &mut found.gpu)?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use datasets::DatasetName;
 use engine::Result;
-use models::ClassifierSettings;
+use models::{Classifier, ClassifierSettings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,9 @@ pub struct Params {
     /// Columns whose texts together are labelled, a line each; where the model was trained on columns apart, as many, in their
     /// order. Null takes those that the model was trained on. Default: null.
     pub text_columns: Option<Vec<String>>,
+    /// Columns of numbers and truth values, as many as the model was trained with, in their order. Null takes those that it was trained
+    /// with. Default: null.
+    pub feature_columns: Option<Vec<String>>,
     /// Column of labels: rows that have one are not labelled; null labels all rows. Default: label.
     pub label_column: Option<String>,
     /// The model. Default: triage.
@@ -51,6 +54,7 @@ impl Default for Params {
             dataset: dataset_name("tickets"),
             id_column: "id".into(),
             text_columns: None,
+            feature_columns: None,
             label_column: Some("label".into()),
             model: "triage".into(),
             version: None,
@@ -70,6 +74,25 @@ impl Params {
             // Written before models said what they were trained on.
             None if model.columns.is_empty() => vec!["subject".into(), "body".into()],
             None => model.columns.clone(),
+        }
+    }
+
+    /// The columns of numbers that are read for a model. Fails for others than so many.
+    pub(super) fn numbers(&self, model: &Classifier, version: &str) -> Result<Vec<String>> {
+        let trained = || model.settings().numbers.names().map(str::to_owned).collect::<Vec<_>>();
+        match &self.feature_columns {
+            Some(columns) if columns.len() != trained().len() => {
+                let problem = format!(
+                    "expected {} columns, as {}@{version} was trained with [{}], found {}",
+                    trained().len(),
+                    self.model,
+                    trained().join(", "),
+                    columns.len()
+                );
+                Err(bad(NAME, "feature_columns", problem))
+            }
+            Some(columns) => Ok(columns.clone()),
+            None => Ok(trained()),
         }
     }
 

@@ -10,11 +10,11 @@ use kernels::GpuPolicy;
 use models::{
     ArtifactFiles, Calibration, Classifier, ClassifierSettings, Comparison, DataReport,
     EmbedOptions, Embedder, EmbedderId, EncoderDevice, Estimate, Evaluation, Examples, FoldAnswer,
-    Head, HeadProgress, InScope, Labels, NoiseCandidate, RowQuality, ScopeReport, Score, Scores,
-    TextEmbedder, Threshold, TrainCall, TrainProgress, Trained, TrainedEncoder, TrainedOrigin,
-    TrainingData, auroc, calibration_error, choose_threshold, compare, describe, embed_fields,
-    estimate_classes_on, estimate_on, fine_tune_classes_on, fine_tune_on, fold_answers,
-    label_noise, row_quality, scope_report, scores,
+    Head, HeadProgress, InScope, Inputs, Labels, NoiseCandidate, RowQuality, ScopeReport, Score,
+    Scores, TextEmbedder, Threshold, TrainCall, TrainProgress, Trained, TrainedEncoder,
+    TrainedOrigin, TrainingData, auroc, calibration_error, choose_threshold, compare, describe,
+    embed_fields, estimate_classes_on, estimate_on, fine_tune_classes_on, fine_tune_on,
+    fold_answers, label_noise, row_quality, scope_report, scores,
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -471,11 +471,12 @@ impl Task {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let fields = classifier.settings().fields;
+        let ClassifierSettings { fields, numbers, .. } = classifier.settings();
+        let texts = self.prepared.inputs(rows, *fields);
+        let rows = Inputs { texts: &texts, numbers: &self.prepared.numbers(rows, numbers) };
         let stop = |_: models::Progress| self.go_on();
         let options = EmbedOptions { progress: Some(&stop), ..EmbedOptions::default() };
-        let found = classifier.logits(&self.prepared.inputs(rows, fields), &options);
-        Ok(found.map_err(model_error)?.values)
+        Ok(classifier.logits(rows, &options).map_err(model_error)?.values)
     }
 
     /// Of a classifier that this trains, before it is calibrated.
@@ -484,11 +485,12 @@ impl Task {
             windows: self.params.windows_read(),
             fields: self.params.fields(),
             columns: self.params.text_columns.clone(),
+            numbers: self.prepared.numbers.clone(),
             ..ClassifierSettings::new(self.prepared.labels.clone())
         }
     }
 
-    /// The vectors of rows.
+    /// The vectors of rows, with their numbers.
     fn embed(
         &self,
         encoder: &dyn TextEmbedder,
@@ -504,7 +506,10 @@ impl Task {
         };
         let windows = self.params.windows_read();
         let options = EmbedOptions { progress: Some(&report), windows, ..EmbedOptions::default() };
-        Ok(embed_fields(encoder, &texts, fields, &options).map_err(model_error)?.values)
+        let found = embed_fields(encoder, &texts, fields, &options).map_err(model_error)?;
+        let numbers = &self.prepared.numbers;
+        let found = numbers.beside(found, &self.prepared.numbers(rows, numbers));
+        Ok(found.map_err(model_error)?.values)
     }
 
     fn go_on(&self) -> ControlFlow<()> {

@@ -8,6 +8,8 @@
 //! The same rows, parameters and threads make the same model, bit for bit. Cost: `head` embeds every text once; `full`
 //! and `low_rank` take about three times that for each epoch. Memory: the texts, and the vectors of the rows to learn from.
 
+#[cfg(test)]
+mod feature_tests;
 mod fit;
 mod output;
 mod params;
@@ -29,7 +31,7 @@ use prepare::{Dropped, Prepared, prepare, read};
 
 use crate::job::{Job, Outcome};
 use crate::parameters;
-use crate::registry::embedders::{check_fields, inputs_of};
+use crate::registry::embedders::{check_fields, check_numbers, inputs_of};
 use crate::registry::evaluations;
 use crate::registry::training;
 use crate::registry::training_rows::training_rows_spec;
@@ -38,6 +40,7 @@ use crate::registry::{
     stage_batch, stages_spec, version_of,
 };
 use crate::run::context::RunContext;
+use crate::tables::input::InputTable;
 use crate::tables::replacing::in_place_of;
 
 /// The kind's name.
@@ -119,13 +122,8 @@ impl Job for TriageTrain {
     fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
         Box::pin(async move {
             let params = Self::params(params)?;
-            let (rows, dropped, corrected) = read(ctx, &params).await?;
-            ctx.progress(0.05);
-            let counts = (dropped, corrected, rows.ids.len());
-            let prepared = prepare(rows, &params)?;
             let now = ctx.present().await?;
             let history = training::history(now, NAME, &params.model, TASK).await?;
-            let encoder = encoder(ctx, &params).await?;
             let in_use = match history.production() {
                 Some(version) => {
                     let classifier = in_use(ctx, now, &params, version).await?;
@@ -133,6 +131,12 @@ impl Job for TriageTrain {
                 }
                 None => None,
             };
+            let other = in_use.as_ref().map(|(_, classifier)| &classifier.settings().numbers);
+            let (rows, dropped, corrected) = read(ctx, &params, other).await?;
+            ctx.progress(0.05);
+            let counts = (dropped, corrected, rows.ids.len());
+            let prepared = prepare(rows, &params)?;
+            let encoder = encoder(ctx, &params).await?;
             let task = Task {
                 trained_on: training::trained_on(ctx),
                 checkpoints: ctx.checkpoints(),
@@ -215,6 +219,8 @@ async fn in_use(
     let classifier = ctx.embedders().classifier(session, files).await?;
     let name = (NAME, &params.model[..], version);
     check_fields(name, &classifier, params.text_columns.len())?;
+    let table = InputTable::open(ctx.session(), NAME, &params.dataset).await?;
+    check_numbers(name, &classifier, &table)?;
     Ok(classifier)
 }
 
@@ -297,6 +303,7 @@ fn summary(
         "rows_without_label": dropped.without_label,
         "rows_corrected": corrected,
         "classes": prepared.labels.count(),
+        "features": prepared.numbers.count(),
         "train_rows": train,
         "validation_rows": validation,
         "held_out_rows": held_out,

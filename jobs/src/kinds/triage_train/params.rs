@@ -4,7 +4,7 @@ use datasets::DatasetName;
 use engine::Result;
 use models::{
     ALL_MINILM_L6_V2, Aim, ClassWeights, ContrastiveOptions, FIELDS_MAX, FineTuneOptions,
-    HeadOptions, Method as Weights, Tables, TrainOptions, WINDOWS_MAX,
+    HeadOptions, Method as Weights, NUMBERS_MAX, Tables, TrainOptions, WINDOWS_MAX,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -66,6 +66,9 @@ pub struct Params {
     /// Whether each of these columns has a vector of its own, so that a title weighs otherwise than a body; the vector of a row is
     /// theirs side by side. For head and contrastive. Default: false.
     pub apart: bool,
+    /// Columns of numbers and truth values that are learned from beside the texts, such as features of who wrote them, 64 at most; a
+    /// null is missing. For head and contrastive. Default: [].
+    pub feature_columns: Vec<String>,
     /// Column that holds the label; rows where it is null are not learned from. Default: label.
     pub label_column: String,
     /// Column to split by: the newest rows are held out; null splits at random. Default: null.
@@ -131,6 +134,7 @@ impl Default for Params {
             id_column: "id".into(),
             text_columns: vec!["subject".into(), "body".into()],
             apart: false,
+            feature_columns: Vec::new(),
             label_column: "label".into(),
             time_column: None,
             corrections: None,
@@ -212,6 +216,7 @@ impl Params {
             );
             return Err(bad(NAME, "apart", problem));
         }
+        self.check_features()?;
         if self.method != Method::Head && self.embedder == models::NGRAM {
             let problem =
                 "\"ngram\" has no weights to train; expected a model, or method = \"head\"";
@@ -220,6 +225,31 @@ impl Params {
         check_embedder(&self.embedder).map_err(|problem| bad(NAME, "embedder", problem))?;
         check_name(&self.model).map_err(|problem| bad(NAME, "model", problem))?;
         self.fine_tuning().check().map_err(|problem| bad(NAME, "method", problem))
+    }
+
+    fn check_features(&self) -> Result<()> {
+        let columns = &self.feature_columns;
+        if columns.len() > NUMBERS_MAX {
+            let problem =
+                format!("expected at most {NUMBERS_MAX} columns, found {}", columns.len());
+            return Err(bad(NAME, "feature_columns", problem));
+        }
+        if let Some(at) = (1..columns.len()).find(|at| columns[..*at].contains(&columns[*at])) {
+            let problem = format!("{:?} stands there twice", columns[at]);
+            return Err(bad(NAME, "feature_columns", problem));
+        }
+        if columns.contains(&self.label_column) {
+            let problem = format!("{:?} is the label itself", self.label_column);
+            return Err(bad(NAME, "feature_columns", problem));
+        }
+        if !columns.is_empty() && matches!(self.method, Method::Full | Method::LowRank) {
+            let problem = format!(
+                "expected method \"head\" or \"contrastive\" beside it, found {:?}: it learns from texts alone",
+                self.method.as_str()
+            );
+            return Err(bad(NAME, "feature_columns", problem));
+        }
+        Ok(())
     }
 
     /// Windows of a text that are read: what was trained on beginnings judges beginnings.

@@ -8,11 +8,12 @@ use datafusion::logical_expr::{cast, ident, lit};
 use datasets::DatasetName;
 use engine::{Code, Error, Result, Session, did_you_mean};
 use futures::StreamExt;
-use models::{Labels, same_text_groups};
+use models::{Labels, Numbers, same_text_groups};
 
 use super::NAME;
 use super::params::Params;
 use crate::parameters::bad;
+use crate::registry::embedders::model_error;
 pub(super) use crate::registry::sides::Side;
 use crate::registry::sides::{inner_side, side};
 use crate::run::context::RunContext;
@@ -25,6 +26,9 @@ pub(super) struct Rows {
     pub(super) ids: Vec<String>,
     pub(super) texts: Vec<RowText>,
     pub(super) labels: Vec<String>,
+    /// The columns of numbers that were read, and those of the first row, then of the next.
+    pub(super) number_columns: Vec<String>,
+    pub(super) numbers: Vec<f64>,
 }
 
 /// What became of the rows that are not there.
@@ -45,6 +49,23 @@ pub(super) struct Prepared {
     pub(super) out_of_scope: Vec<bool>,
     /// Rows to be judged by whose text is learned from, too: they are left out of all sides.
     pub(super) repeated: Vec<bool>,
+    /// What is learned from beside texts.
+    pub(super) numbers: Numbers,
+}
+
+impl Rows {
+    /// The numbers of rows in these columns, of the first row, then of the next; missing where a column was not read.
+    fn numbers<'a>(&self, rows: &[usize], columns: impl Iterator<Item = &'a str>) -> Vec<f64> {
+        let place = |name: &str| self.number_columns.iter().position(|column| column == name);
+        let places: Vec<Option<usize>> = columns.map(place).collect();
+        let of = |row: &usize| {
+            let start = row * self.number_columns.len();
+            places.iter().map(move |place| {
+                place.and_then(|place| self.numbers.get(start + place)).copied().unwrap_or(f64::NAN)
+            })
+        };
+        rows.iter().flat_map(of).collect()
+    }
 }
 
 impl Prepared {
@@ -82,6 +103,11 @@ impl Prepared {
         rows.iter().flat_map(|row| self.rows.texts[*row].inputs(fields)).collect()
     }
 
+    /// The numbers of rows that are learned from so.
+    pub(super) fn numbers(&self, rows: &[usize], numbers: &Numbers) -> Vec<f64> {
+        self.rows.numbers(rows, numbers.names())
+    }
+
     pub(super) fn classes(&self, rows: &[usize]) -> Vec<usize> {
         rows.iter().filter_map(|row| self.classes[*row]).collect()
     }
@@ -89,23 +115,34 @@ impl Prepared {
 
 /// Fails with `BAD_INPUT` naming the parameter when a column is not there or of a wrong type.
 pub(super) async fn check(session: &Session, params: &Params) -> Result<()> {
-    let table = source(params, &params.text_columns).check(session).await?;
+    let (texts, numbers) = (&params.text_columns, &params.feature_columns);
+    let table = source(params, texts, numbers).check(session).await?;
     table.check("label_column", &params.label_column, "a text", is_text)
 }
 
-fn source<'a>(params: &'a Params, columns: &'a [String]) -> TextSource<'a> {
+fn source<'a>(
+    params: &'a Params,
+    columns: &'a [String],
+    number_columns: &'a [String],
+) -> TextSource<'a> {
     TextSource {
         job: NAME,
         dataset: &params.dataset,
         id_column: &params.id_column,
         text_columns: columns,
+        number_columns,
         order_column: params.time_column.as_deref(),
         order_parameter: "time_column",
     }
 }
 
-/// Reads the labelled rows, the oldest first where there is a time.
-pub(super) async fn read(ctx: &RunContext, params: &Params) -> Result<(Rows, Dropped, u64)> {
+/// Reads the labelled rows, the oldest first where there is a time, with the numbers that are learned from, and those of `other`, the model
+/// that is in use.
+pub(super) async fn read(
+    ctx: &RunContext,
+    params: &Params,
+    other: Option<&Numbers>,
+) -> Result<(Rows, Dropped, u64)> {
     let mut stage = ctx.stage("read");
     let corrected = match &params.corrections {
         Some(dataset) => corrections(ctx, dataset, &params.dataset).await?,
@@ -114,8 +151,13 @@ pub(super) async fn read(ctx: &RunContext, params: &Params) -> Result<(Rows, Dro
     check(ctx.session(), params).await?;
     let mut columns = vec![params.label_column.clone()];
     columns.extend(params.text_columns.iter().cloned());
-    let mut reader = source(params, &columns).read(ctx).await?;
-    let (mut rows, mut dropped) = (Rows::default(), Dropped::default());
+    let mut number_columns = params.feature_columns.clone();
+    let others = other.into_iter().flat_map(Numbers::names).map(str::to_owned);
+    let others: Vec<String> = others.filter(|name| !number_columns.contains(name)).collect();
+    number_columns.extend(others);
+    let mut reader = source(params, &columns, &number_columns).read(ctx).await?;
+    let mut dropped = Dropped::default();
+    let mut rows = Rows { number_columns, ..Rows::default() };
     let (mut bytes, bytes_max) = (0, ctx.memory_budget_bytes() / 4);
     let mut corrections_used = 0;
     while let Some(batch) = reader.next().await? {
@@ -133,6 +175,7 @@ pub(super) async fn read(ctx: &RunContext, params: &Params) -> Result<(Rows, Dro
             };
             let text = batch.row_text(row, 1..columns.len());
             bytes += id.len() + label.len() + text.bytes() + 2 * size_of::<String>();
+            bytes += rows.number_columns.len() * size_of::<f64>();
             if bytes > bytes_max {
                 return Err(Error::user(
                     Code::ResourcesExhausted,
@@ -146,6 +189,7 @@ pub(super) async fn read(ctx: &RunContext, params: &Params) -> Result<(Rows, Dro
             rows.ids.push(id.to_owned());
             rows.labels.push(label.to_owned());
             rows.texts.push(text);
+            rows.numbers.extend(batch.numbers(row));
         }
         ctx.check()?;
     }
@@ -232,7 +276,14 @@ pub(super) fn prepare(rows: Rows, params: &Params) -> Result<Prepared> {
         .zip(&out_of_scope)
         .map(|(label, outside)| labels.number(label).filter(|_| !outside))
         .collect();
-    let prepared = Prepared { labels, rows, classes, sides, out_of_scope, repeated };
+    let numbers = match &params.feature_columns[..] {
+        [] => Numbers::default(),
+        columns => {
+            let learned = rows.numbers(&train, columns.iter().map(String::as_str));
+            Numbers::learn(columns, &learned).map_err(model_error)?
+        }
+    };
+    let prepared = Prepared { labels, rows, classes, sides, out_of_scope, repeated, numbers };
     for (side, name) in [(Side::Validation, "validation"), (Side::HeldOut, "held_out")] {
         if prepared.of(side).is_empty() {
             let count = prepared.rows.ids.len();
@@ -262,6 +313,7 @@ mod tests {
                 .map(|text| RowText::of(std::iter::once(Some(&text[..]))))
                 .collect(),
             labels: (0..count).map(|row| format!("class {}", row % 2)).collect(),
+            ..Rows::default()
         }
     }
 

@@ -99,13 +99,13 @@ async fn what_the_rows_are_worth_is_reported_before_anything_is_learned() {
     assert!(rows[0][2].contains("doubted"), "{:?}", rows[0]);
 }
 
-async fn done(engine: &Engine, job: &str, params: Value) -> Value {
+pub(super) async fn done(engine: &Engine, job: &str, params: Value) -> Value {
     let record = run(engine, job, params).await;
     assert_eq!(record.state, RunState::Succeeded, "{job}: {:?}", record.error);
     record.summary
 }
 
-async fn fails(engine: &Engine, job: &str, params: Value) -> String {
+pub(super) async fn fails(engine: &Engine, job: &str, params: Value) -> String {
     let record = run(engine, job, params).await;
     assert_eq!(record.state, RunState::Failed, "{job}: {}", record.summary);
     let error = record.error.unwrap();
@@ -116,7 +116,7 @@ async fn train(engine: &Engine, more: Value) -> Value {
     done(engine, "triage_train", with(more)).await
 }
 
-fn with(more: Value) -> Value {
+pub(super) fn with(more: Value) -> Value {
     let mut params = json!({ "embedder": "ngram", "dimension": 512, "text_columns": ["body"] });
     params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     params

@@ -1,0 +1,115 @@
+//! Models that learn from numbers beside texts.
+
+#![allow(clippy::unwrap_used)]
+use std::sync::Arc;
+
+use arrow::array::{BooleanArray, Float64Array, StringArray};
+use datasets::ColumnType;
+use engine::{Engine, WriteMode};
+use serde_json::{Value, json};
+
+use super::tests::{done, fails, with};
+use crate::testing::{Column, engine, refusal_of, rows as lines, write};
+
+/// Tickets whose text says "refund" whatever they are, whose amount says which they are, and of which `is_new` says nothing.
+async fn tickets(engine: &Engine, name: &str, rows: std::ops::Range<usize>, is_labelled: bool) {
+    let of = |row: usize| if row.is_multiple_of(2) { "small" } else { "large" };
+    let ids = rows.clone().map(|row| format!("t{row}"));
+    // Each twice, once of either label.
+    let texts = rows.clone().map(|row| format!("refund {} please", row / 2));
+    let labels = rows.clone().map(|row| is_labelled.then(|| of(row)));
+    let amount = |row: usize| match row % 20 {
+        // Of a few it is not known, and by nothing else.
+        4 | 5 => None,
+        _ => Some(if row.is_multiple_of(2) { 10.0 } else { 1e6 } + (row % 11) as f64),
+    };
+    let is_new = rows.clone().map(|row| Some(row % 3 == 0));
+    let columns: [Column<'_>; 5] = [
+        ("id", ColumnType::Text, Arc::new(StringArray::from_iter_values(ids))),
+        ("body", ColumnType::Text, Arc::new(StringArray::from_iter_values(texts))),
+        ("label", ColumnType::Text, Arc::new(labels.collect::<StringArray>())),
+        (
+            "amount",
+            ColumnType::Float64,
+            Arc::new(rows.clone().map(amount).collect::<Float64Array>()),
+        ),
+        ("is_new", ColumnType::Bool, Arc::new(is_new.collect::<BooleanArray>())),
+    ];
+    write(engine, name, WriteMode::Append, &columns).await;
+}
+
+async fn train(engine: &Engine, more: Value) -> Value {
+    done(engine, "triage_train", with(more)).await
+}
+
+#[tokio::test]
+async fn numbers_tell_what_texts_do_not_and_come_with_the_model() {
+    let engine = engine().await;
+    tickets(&engine, "tickets", 0..400, true).await;
+    let plain = train(&engine, json!({})).await;
+    assert_eq!(plain["features"], 0);
+    done(&engine, "promote", json!({})).await;
+    let features = json!({ "feature_columns": ["amount", "is_new"] });
+    let found = train(&engine, features.clone()).await;
+    assert_eq!(found["features"], 2);
+    let accuracy = |of: &Value| of["accuracy"].as_f64().unwrap();
+    // A tenth has no amount, of which half is right by chance.
+    assert!(accuracy(&plain) < 0.65 && accuracy(&found) > 0.9, "{plain} {found}");
+    // It is compared with the one before, which takes none of them.
+    assert_eq!(found["in_production"]["version"], plain["version"]);
+    assert_eq!(found["in_production"]["accuracy"], plain["accuracy"]);
+    assert_eq!(train(&engine, features).await["version"], found["version"]);
+    done(&engine, "promote", json!({ "version": found["version"] })).await;
+    // And the other way round: one without them is judged beside one that has.
+    let again = train(&engine, json!({})).await;
+    assert_eq!(again["in_production"]["accuracy"], found["accuracy"]);
+
+    tickets(&engine, "incoming", 1_000..1_100, false).await;
+    let labelled = json!({ "dataset": "incoming" });
+    done(&engine, "triage", labelled).await;
+    let sql = "SELECT count(*) FROM triage JOIN incoming USING (id) WHERE amount IS NOT NULL \
+               AND triage.label = CASE WHEN amount > 1000 THEN 'large' ELSE 'small' END";
+    assert_eq!(lines(&engine, sql).await, ["90"]);
+    // What has other numbers is another row, though its text is the same.
+    let teams = json!({ "dataset": "incoming", "teams": { "small": "desk" } });
+    let kept = done(&engine, "triage", teams).await;
+    assert_eq!(kept["answers_kept"], 100);
+    let swapped = json!({ "dataset": "incoming", "feature_columns": ["is_new", "amount"] });
+    let other = done(&engine, "triage", swapped).await;
+    assert!(other["answers_kept"].as_u64().unwrap() < 100, "{other}");
+}
+
+#[tokio::test]
+async fn columns_that_are_no_numbers_or_not_there_are_refused_by_name() {
+    let engine = engine().await;
+    tickets(&engine, "tickets", 0..200, true).await;
+    let refused = async |columns: Value, more: Value, says: &str| {
+        let mut params = with(json!({ "feature_columns": columns }));
+        params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let error = refusal_of(&engine, "triage_train", params).await;
+        assert!(error.contains("\"feature_columns\"") && error.contains(says), "{error}");
+    };
+    refused(json!(["amont"]), json!({}), "amont").await;
+    refused(json!(["body"]), json!({}), "expected a number or truth value").await;
+    refused(json!(["label"]), json!({}), "\"label\" is the label itself").await;
+    refused(json!(["amount", "amount"]), json!({}), "\"amount\" stands there twice").await;
+    let many: Vec<String> = (0..65).map(|at| format!("n{at}")).collect();
+    refused(json!(many), json!({}), "expected at most 64 columns, found 65").await;
+    let method = json!({ "method": "full", "embedder": "all-MiniLM-L6-v2" });
+    refused(json!(["amount"]), method, "it learns from texts alone").await;
+
+    train(&engine, json!({ "feature_columns": ["amount"] })).await;
+    done(&engine, "promote", json!({})).await;
+    let few = json!({ "feature_columns": ["amount", "is_new"] });
+    let error = fails(&engine, "triage", few).await;
+    assert!(error.contains("expected 1 columns") && error.contains("found 2"), "{error}");
+    let columns: [Column<'_>; 2] = [
+        ("id", ColumnType::Text, Arc::new(StringArray::from(vec!["a"]))),
+        ("body", ColumnType::Text, Arc::new(StringArray::from(vec!["refund"]))),
+    ];
+    write(&engine, "bare", WriteMode::Append, &columns).await;
+    let bare = json!({ "dataset": "bare", "label_column": null });
+    let error = fails(&engine, "triage", bare).await;
+    let says = "was trained with numbers of a column \"amount\", and bare has none of that name";
+    assert!(error.contains(says), "{error}");
+}
