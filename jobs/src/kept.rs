@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::definitions;
 use crate::parameters;
 use crate::pipelines::Applied;
+use crate::run::record::RunRecord;
 use crate::run::runner::{RunHandle, RunRequest, Runner};
 use crate::schedules::{Schedule, ScheduleState, Trigger, check_name};
 
@@ -35,6 +36,10 @@ pub trait KeptParams: Clone + Serialize + Send + Sync + Sized {
     fn named(name: &str, fields: &mut Map<String, Value>);
     /// Reads them, and checks them.
     fn read(params: &Value) -> Result<Self>;
+    /// What is checked of new ones alone.
+    fn check_new(&self) -> Result<()> {
+        Ok(())
+    }
     /// The dataset whose changes have it computed.
     fn dataset(&self) -> &DatasetName;
     /// The dataset that what it made is in.
@@ -94,6 +99,7 @@ impl<P: KeptParams> Kept<P> {
         }
         P::named(name, &mut fields);
         let params = P::read(&Value::Object(fields))
+            .and_then(|params| params.check_new().map(|()| params))
             .map_err(|e| e.while_doing(format_args!("{kind} {name}")))?;
         Ok(Self { name: name.to_owned(), params, every_seconds })
     }
@@ -141,25 +147,35 @@ impl Runner {
         let mut made = Vec::with_capacity(asked.len());
         for (one, schedule) in asked.iter().zip(&schedules) {
             let applied = self.upsert_schedule(who, schedule.clone(), &schedules).await?;
-            let compute = async |params: &Value| {
-                let (job, params) = (P::JOB.to_owned(), params.clone());
-                self.submit(who, RunRequest { job, params, ..RunRequest::default() }).await
-            };
-            let mut run = compute(&schedule.params).await?;
-            let mut asked = schedule.params.clone();
-            let mut stands = self.definition(who, &one.name).await?;
-            // Who made it something else meanwhile may have had that computed before this.
-            for _ in 0..CHANGES_MEANWHILE_MAX {
-                let other = &stands.schedule.schedule.params;
-                if *other == asked {
-                    break;
-                }
-                (run, asked) = (compute(other).await?, other.clone());
-                stands = self.definition(who, &one.name).await?;
-            }
-            made.push((stands, applied, run));
+            let (job, params) = (P::JOB.to_owned(), schedule.params.clone());
+            let run = self.submit(who, RunRequest { job, params, ..RunRequest::default() }).await?;
+            made.push((self.definition(who, &one.name).await?, applied, run));
         }
         Ok(made)
+    }
+
+    /// Waits until what was defined is computed. Another may have made it something else meanwhile, and had that computed before this: then that
+    /// is computed once more, so that the values are those of the definition that stands.
+    pub async fn computed<P: KeptParams>(
+        &self,
+        who: &Principal,
+        (mut state, applied, run): Defined<P>,
+    ) -> Result<(KeptState<P>, Applied, RunRecord)> {
+        let mut record = run.wait().await?;
+        for _ in 0..CHANGES_MEANWHILE_MAX {
+            let stands = match self.definition::<P>(who, &state.name).await {
+                Err(error) if error.code() == Code::NotFound => break,
+                stands => stands?,
+            };
+            let params = stands.schedule.schedule.params.clone();
+            if params == state.schedule.schedule.params {
+                break;
+            }
+            let request = RunRequest { job: P::JOB.to_owned(), params, ..RunRequest::default() };
+            record = self.submit(who, request).await?.wait().await?;
+            state = stands;
+        }
+        Ok((state, applied, record))
     }
 
     /// Fails with what is wrong with one of them, and makes nothing.

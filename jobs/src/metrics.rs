@@ -39,6 +39,10 @@ impl KeptParams for metric::Params {
         metric::read(params)
     }
 
+    fn check_new(&self) -> Result<()> {
+        self.check_lengths()
+    }
+
     fn dataset(&self) -> &DatasetName {
         &self.dataset
     }
@@ -58,7 +62,7 @@ mod tests {
     use super::*;
     use crate::pipelines::Applied;
     use crate::run::record::RunState;
-    use crate::run::runner::{Runner, RunnerOptions};
+    use crate::run::runner::{RunRequest, Runner, RunnerOptions};
     use crate::testing::{append, engine, rows, sampled};
 
     fn of(name: &str, fields: &Value) -> MetricDefinition {
@@ -67,7 +71,9 @@ mod tests {
 
     #[test]
     fn what_is_no_number_in_json_is_refused_where_a_number_is_asked() {
+        let long = format!("unit = {:?}", "x".repeat(101));
         for (field, says) in [
+            (long.as_str(), "\"unit\": expected at most 100 bytes, found 101"),
             ("target = nan", "expected a number, found \"NaN\""),
             ("target = -inf", "expected a number, found \"-inf\""),
             ("every_seconds = nan", "NaN"),
@@ -92,6 +98,32 @@ mod tests {
             (added, runner.definitions::<metric::Params>(&who).await.unwrap().len()),
             (1, 1)
         );
+        runner.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn values_are_those_of_the_definition_that_stands_whoever_was_first() {
+        let (engine, who) = (engine().await, Principal::local());
+        append(&engine, "metrics", &[sampled("a", 600, vec![2.0; 40])]).await;
+        let options = RunnerOptions { gpu: GpuPolicy::Off, threads: 1, ..RunnerOptions::default() };
+        let runner = Runner::start(engine.clone(), options).await.unwrap();
+        let measured = |measure: &str| {
+            [of("m", &json!({ "dataset": "metrics", "measure": measure, "time_column": "at" }))]
+        };
+        let first = runner.define(&who, &measured("sum(value)")).await.unwrap().pop().unwrap();
+        // The other one is done before the first is looked at, and the first comes to its end after it.
+        let other = runner.define(&who, &measured("avg(value)")).await.unwrap().pop().unwrap();
+        runner.computed(&who, other).await.unwrap();
+        let params = first.0.schedule.schedule.params.clone();
+        let request = RunRequest { job: metric::NAME.to_owned(), params, ..RunRequest::default() };
+        let late = runner.submit(&who, request).await.unwrap();
+        let values = "SELECT DISTINCT value FROM metric_values";
+        let (state, _, run) = runner.computed(&who, (first.0, first.1, late)).await.unwrap();
+        assert_eq!(
+            (state.definition.measure.as_str(), run.state),
+            ("avg(value)", RunState::Succeeded)
+        );
+        assert_eq!(rows(&engine, values).await, ["2.0"]);
         runner.shutdown().await;
     }
 

@@ -33,6 +33,16 @@ pub(crate) fn read<P: DeserializeOwned>(job: &str, params: &Value) -> Result<P> 
         .map_err(|problem| Error::user(Code::BadInput, format!("{job}: parameters: {problem}")))
 }
 
+/// What chrono says of texts that are no instants.
+const OF_INSTANTS: [&str; 6] = [
+    "input contains invalid characters",
+    "input is not enough for unique date and time",
+    "input is out of range",
+    "no possible date and time matching input",
+    "premature end of input",
+    "trailing input",
+];
+
 /// What is wrong with a parameter, in the words of who gave it and not of the parser.
 fn in_words(problem: &str, name: &str, value: &Value) -> String {
     let mut says = problem.to_owned();
@@ -46,6 +56,11 @@ fn in_words(problem: &str, name: &str, value: &Value) -> String {
     }
     says = of_types(&says);
     if let Value::String(text) = value {
+        if OF_INSTANTS.contains(&problem) {
+            return format!(
+                "expected an instant, such as \"2026-01-31T12:00:00Z\", found {text:?}"
+            );
+        }
         let list = format!("a list, such as {}", json!([text]));
         says = says.replace("a sequence", &list);
     }

@@ -195,8 +195,8 @@ async fn applied<P: KeptParams>(
     asked: &[Kept<P>],
 ) -> Result<Vec<Made<P>>> {
     let mut all = Vec::new();
-    for (state, applied, run) in runner.define(who, asked).await? {
-        all.push((state, applied, run.wait().await?));
+    for defined in runner.define(who, asked).await? {
+        all.push(runner.computed(who, defined).await?);
     }
     Ok(all)
 }

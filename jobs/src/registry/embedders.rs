@@ -259,23 +259,17 @@ pub(crate) fn model_error(error: ModelError) -> Error {
 
 /// Fails for a version of a model that was trained with numbers that a dataset does not have.
 pub(crate) fn check_numbers(
-    (job, model, version): (&'static str, &str, &str),
+    (model, version): (&str, &str),
     classifier: &Classifier,
     table: &InputTable<'_>,
 ) -> Result<()> {
-    let fields = table.frame.schema().fields();
-    let is_there =
-        |name: &str| fields.iter().any(|of| of.name() == name && is_number(of.data_type()));
-    match classifier.settings().numbers.names().find(|name| !is_there(name)) {
-        None => Ok(()),
-        Some(name) => {
-            let problem = format!(
-                "{model}@{version} was trained with numbers of a column {name:?}, and {} has none of that name; take a dataset that has, such as one of the job training_set, or another model",
-                table.dataset
-            );
-            Err(bad(job, "dataset", problem))
-        }
+    for name in classifier.settings().numbers.names() {
+        let found = table.check("feature_columns", name, "a number or truth value", is_number);
+        found.map_err(|error| {
+            error.while_doing(format_args!("{model}@{version} was trained with numbers of {name}"))
+        })?;
     }
+    Ok(())
 }
 
 /// Fails for a version of a model that takes other texts of a row than those of so many columns.

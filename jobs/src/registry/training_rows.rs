@@ -69,7 +69,7 @@ pub(crate) fn training_rows_spec() -> DatasetSpec {
                 "vector",
                 ColumnType::Bytes,
                 false,
-                "Its vector by the version's encoder, 16-bit floats, little-endian",
+                "Its vector: that of its texts by the version's encoder, and its numbers behind it; 16-bit floats, little-endian",
             ),
         ],
         validations: Vec::new(),

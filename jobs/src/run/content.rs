@@ -145,6 +145,13 @@ mod tests {
         let swapped = of(&[batch(&[("a", 2.0), ("b", 1.0), ("c", 3.0)])]);
         assert_eq!(all.differing(&swapped), [""; 0]);
         assert_ne!(all.digest, swapped.digest);
+        let [there, back] = [("a", "b"), ("b", "a")].map(|(first, second)| {
+            let columns = [("series", first), ("unit", second)];
+            let text = |of: &str| Arc::new(StringArray::from(vec![of])) as ArrayRef;
+            let batch = RecordBatch::try_from_iter(columns.map(|(name, of)| (name, text(of))));
+            of(&[batch.unwrap()]).digest
+        });
+        assert_ne!(there, back);
         let other = of(&[batch(&[("a", 1.0), ("b", 2.0), ("c", 3.5)])]);
         assert_eq!(all.differing(&other), ["value"]);
         assert_ne!(all, of(&[batch(&[("a", 1.0), ("a", 1.0), ("b", 2.0), ("c", 3.0)])]));

@@ -50,7 +50,7 @@ pub struct RunRecord {
     /// Its own outputs as they were before it, where it read them: at a version, or not there yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub beside: Vec<(DatasetName, Option<Version>)>,
-    /// What it committed, by dataset; nothing of a repeated run. Under another name there were digests by another method.
+    /// What it committed, by dataset; nothing of a repeated run. What was called `contents` before were digests by SHA-256.
     #[serde(rename = "digests", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub contents: BTreeMap<DatasetName, Content>,
     /// Higher is sooner: each step is as if it had been asked for a minute earlier.

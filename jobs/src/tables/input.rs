@@ -13,7 +13,7 @@ use crate::run::context::RunContext;
 /// A dataset at its pinned version, as a job reads it.
 pub(crate) struct InputTable<'a> {
     job: &'static str,
-    pub(crate) dataset: &'a DatasetName,
+    dataset: &'a DatasetName,
     pub(crate) frame: DataFrame,
 }
 

@@ -137,8 +137,10 @@ impl NumberColumn {
             0 if below > parts => parts as f64,
             0 => {
                 let (low, high) = (of[below - 1], of[below]);
-                // Halves, since a difference may be beyond what a number can be.
-                let part = (number / 2.0 - low / 2.0) / (high / 2.0 - low / 2.0);
+                let part = match high - low {
+                    apart if apart.is_finite() => (number - low) / apart,
+                    _ => (number / 2.0 - low / 2.0) / (high / 2.0 - low / 2.0),
+                };
                 (below - 1) as f64 + part.clamp(0.0, 1.0)
             }
             _ => (below + upto - 1) as f64 / 2.0,
@@ -178,6 +180,8 @@ mod tests {
         assert!(found[0] < 0.0 && found[1] > 0.0);
         // Extremes of what a number can be; half of 33 is not whole.
         assert_eq!(places(&[f64::MIN, f64::MAX], &[0.0]), [Some(-0.03125)]);
+        let tiny = places(&[1.5e-323, 2.5e-323], &[2e-323])[0].unwrap();
+        assert!(tiny.abs() <= 0.03125, "{tiny}");
         // One that never changes says nothing.
         assert_eq!(places(&[5.0; 9], &[5.0]), [Some(0.0)]);
         let missing = [f64::NAN, f64::INFINITY];

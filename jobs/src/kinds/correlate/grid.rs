@@ -92,6 +92,8 @@ mod tests {
             first_us: second(20.0),
             last_us: second(59.0),
         };
+        // A bucket more on either side than there are whole ones between.
+        assert_eq!(Grid::size(&cohort, "10s".parse().unwrap()), 2 * (3 + 2));
         let mut grid = Grid::new(&cohort, "10s".parse().unwrap());
         let a = Series {
             name: "a".into(),

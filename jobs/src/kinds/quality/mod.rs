@@ -10,6 +10,7 @@
 //! by time and values; for each column that refers to another dataset twice more. Memory: that of the queries, within the budget, and what `drift` takes.
 
 mod checks;
+mod distributions;
 mod output;
 mod params;
 mod read;
@@ -117,7 +118,8 @@ impl Job for Quality {
             stage.finish();
             ctx.progress(0.4);
             let mut stage = ctx.stage("distributions");
-            let seen = asked.distributions(ctx, &window, &mut stage).await?;
+            let names = asked.names(ctx, &window).await?;
+            let seen = asked.distributions(ctx, &window, &names, &mut stage).await?;
             stage.finish();
             ctx.progress(0.8);
             let checked = checks::checked(&params, &window, &found, &seen, asked.alarms_of(1));
@@ -142,6 +144,7 @@ impl Job for Quality {
                 "newest_row_at": found.newest_us.map(instant),
                 "as_of": instant(window.until_us),
                 "columns_left_out": asked.columns_left_out,
+                "columns_of_names": names,
                 "checks": newest.map_or(0, |of| of.checks),
                 "failed": failed.len(),
                 "score": newest.map(|of| (of.score * 10.0).round() / 10.0),

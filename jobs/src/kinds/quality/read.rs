@@ -18,7 +18,6 @@ use futures::StreamExt;
 use super::NAME;
 use super::params::{COLUMNS_MAX, Check, Params};
 use super::window::{Gaps, Window};
-use crate::kinds::drift;
 use crate::parameters::bad;
 use crate::run::context::RunContext;
 use crate::run::stage::Stage;
@@ -73,13 +72,13 @@ struct Column {
 /// What is asked, held against the columns of the dataset.
 pub(super) struct Asked<'a> {
     pub(super) params: &'a Params,
-    table: InputTable<'a>,
-    time: String,
+    pub(super) table: InputTable<'a>,
+    pub(super) time: String,
     columns: Vec<Column>,
     /// Columns that there are beyond those that are looked at.
     pub(super) columns_left_out: usize,
     /// Those whose values are held against earlier ones as a whole.
-    distributions: Vec<String>,
+    pub(super) distributions: Vec<String>,
 }
 
 /// A measure, period by period.
@@ -258,7 +257,7 @@ impl Asked<'_> {
     }
 
     /// The rows that are looked at.
-    async fn rows(&self, ctx: &RunContext, window: &Window) -> Result<DataFrame> {
+    pub(super) async fn rows(&self, ctx: &RunContext, window: &Window) -> Result<DataFrame> {
         let frame = self.table.only_where(ctx, self.params.condition.as_deref()).await?;
         let from = instant_of(window.start_us(window.first));
         let within = self.at().gt_eq(from).and(self.at().lt(instant_of(window.until_us)));
@@ -490,50 +489,10 @@ impl Asked<'_> {
         read.measured.push(Measured { check: Check::Orphans, column: column.to_owned(), readings });
         Ok(())
     }
-
-    /// How far the values of columns are from earlier ones as a whole; none where that is not asked.
-    pub(super) async fn distributions(
-        &self,
-        ctx: &RunContext,
-        window: &Window,
-        stage: &mut Stage,
-    ) -> Result<Vec<(&str, drift::Seen)>> {
-        if self.distributions.is_empty() {
-            return Ok(Vec::new());
-        }
-        let time = quoted(&self.time);
-        let at = |us: i64| format!("arrow_cast({us}, 'Timestamp(Microsecond, Some(\"UTC\"))')");
-        let [from, until] = [window.start_us(window.first), window.until_us].map(at);
-        let mut condition = format!("{time} >= {from} AND {time} < {until}");
-        if let Some(asked) = &self.params.condition {
-            condition = format!("{condition} AND ({asked}\n)");
-        }
-        let params = drift::Params {
-            dataset: self.params.dataset.clone(),
-            time_column: self.time.clone(),
-            group_column: None,
-            columns: Some(self.distributions.iter().map(|name| quoted(name)).collect()),
-            condition: Some(condition),
-            period: self.params.period,
-            reference: self.params.history,
-            min_rows: self.params.min_rows,
-            // No less than that kind takes.
-            alarms: self.alarms_of(self.distributions.len()).max(0.001),
-            ..drift::Params::default()
-        };
-        let seen = drift::watch(ctx, &params, stage).await?.into_iter();
-        let named = |of: drift::Seen| Some((self.distributions.get(of.column)?.as_str(), of));
-        Ok(seen.filter_map(named).collect())
-    }
 }
 
 fn broken() -> Error {
     Error::internal(format!("{NAME}: other columns than were asked for"))
-}
-
-/// A name as it stands in SQL.
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 fn text(column: &str) -> Expr {
@@ -555,7 +514,7 @@ fn value(column: &str, form: Form) -> Result<Expr> {
 }
 
 /// All columns of a batch as numbers.
-fn numbers(batch: &RecordBatch) -> Result<Vec<Vec<Option<f64>>>> {
+pub(super) fn numbers(batch: &RecordBatch) -> Result<Vec<Vec<Option<f64>>>> {
     let of = |column: &arrow::array::ArrayRef| {
         let column = cast_array(column, &DataType::Float64)?;
         let column = column.as_primitive_opt::<Float64Type>().ok_or_else(broken)?;

@@ -160,6 +160,21 @@ async fn what_is_wrong_is_found_on_its_day_and_nothing_else_is() {
 }
 
 #[tokio::test]
+async fn a_column_of_names_is_never_as_it_was_and_is_no_finding() {
+    let engine = engine().await;
+    let mut all = days();
+    // Of few rows each name is a large part.
+    all[40].truncate(60);
+    orders(&engine, &all).await;
+    let summary = summary_of(&engine, NAME, asked(&json!({ "unique": [] }))).await;
+    assert_eq!(summary["columns_of_names"], json!(["id"]));
+    let held = "SELECT DISTINCT column_name FROM quality_checks WHERE check_name = 'distribution' ORDER BY 1";
+    assert_eq!(rows(&engine, held).await, ["amount", "email", "region", "user"]);
+    let failed = "SELECT DISTINCT CAST(at AS DATE) AS at, check_name FROM quality_checks WHERE NOT is_fine ORDER BY 1, 2";
+    assert_eq!(rows(&engine, failed).await, ["2026-02-10 gap", "2026-02-10 rows"]);
+}
+
+#[tokio::test]
 async fn limits_that_are_known_stand_in_the_place_of_learned_ones() {
     let engine = engine().await;
     orders(&engine, &days()).await;
@@ -220,6 +235,10 @@ async fn what_is_asked_wrongly_is_named() {
     let engine = engine().await;
     orders(&engine, &days()).await;
     for (more, expected) in [
+        (
+            json!({ "as_of": "yesterday" }),
+            "parameter \"as_of\": expected an instant, such as \"2026-01-31T12:00:00Z\", found \"yesterday\"",
+        ),
         (
             json!({ "time_column": null }),
             "parameter \"time_column\": expected a column: dataset orders declares none",

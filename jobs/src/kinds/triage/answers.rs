@@ -1,4 +1,4 @@
-//! Answers, and those of an earlier run that still stand: the same version answered the same text.
+//! Answers, and those of an earlier run that still stand: the same version answered the same text and numbers.
 
 use std::collections::HashMap;
 
@@ -21,7 +21,7 @@ pub(super) struct Answer {
     pub(super) is_out_of_scope: bool,
     /// The likeliest labels as JSON.
     pub(super) top: String,
-    /// The rows that are most like the text as JSON.
+    /// The rows that are most like this one as JSON.
     pub(super) reasons: String,
 }
 

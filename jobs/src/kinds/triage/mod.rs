@@ -1,7 +1,7 @@
 //! Labels texts with a model that `triage_train` made: the label, how sure it is, the next likeliest, whether the text is
 //! of no class at all, the team that it is for, and the rows that the model learned from that are most like it. The rows
 //! of one source dataset are one partition of the output and are replaced together, so that no reader sees the answers of two
-//! versions. What the same version has answered before to the same text stands.
+//! versions. What the same version has answered before to the same text and numbers stands.
 //!
 //! Cost: reads every text that has no label and embeds those that are new; each of these meets all rows that were learned
 //! from. Memory: those texts, and the vectors of those rows, each at most a quarter of the budget.
@@ -184,7 +184,7 @@ async fn load(ctx: &RunContext, params: &Params, version: &str) -> Result<Classi
     check_fields(name, &classifier, params.columns(classifier.settings()).len())?;
     if params.feature_columns.is_none() {
         let table = InputTable::open(ctx.session(), NAME, &params.dataset).await?;
-        check_numbers(name, &classifier, &table)?;
+        check_numbers((&params.model, version), &classifier, &table)?;
     }
     stage.finish();
     Ok(classifier)
@@ -234,7 +234,7 @@ async fn read(
                 return Err(Error::user(
                     Code::ResourcesExhausted,
                     format!(
-                        "{NAME}: the texts of {} take more than a quarter of the memory budget, {bytes_max} bytes: \
+                        "{NAME}: the texts and numbers of {} take more than a quarter of the memory budget, {bytes_max} bytes: \
                          take a larger budget",
                         params.dataset
                     ),
@@ -347,7 +347,7 @@ impl Task {
         Ok(found)
     }
 
-    /// For each text the rows that were learned from that are most like it, as JSON.
+    /// For each row those that were learned from that are most like it, by text and numbers, as JSON.
     fn reasons(
         &self,
         vectors: &[f32],

@@ -55,7 +55,7 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
                 "reasons",
                 ColumnType::Json,
                 true,
-                "The rows that the model learned from and that are most like the text, each with its label and cosine",
+                "The rows that the model learned from and that are most like this one, each with its label and the cosine of their vectors",
             ),
             column(
                 "text_key",

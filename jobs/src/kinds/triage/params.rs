@@ -38,7 +38,7 @@ pub struct Params {
     pub version: Option<String>,
     /// Labels that are answered for each row, the likeliest first, 1 to 100. Default: 3.
     pub top: usize,
-    /// Rows that the model learned from and that are most like the text, with their labels, for each row, 0 to 20.
+    /// Rows that the model learned from and that are most like it, by text and numbers, with their labels, for each row, 0 to 20.
     /// Default: 3.
     pub reasons: usize,
     /// The team of each label; a row whose label is not in the list, or that is out of scope, has none. Default: {}.
@@ -82,13 +82,14 @@ impl Params {
         let trained = || model.settings().numbers.names().map(str::to_owned).collect::<Vec<_>>();
         match &self.feature_columns {
             Some(columns) if columns.len() != trained().len() => {
-                let problem = format!(
-                    "expected {} columns, as {}@{version} was trained with [{}], found {}",
-                    trained().len(),
-                    self.model,
-                    trained().join(", "),
-                    columns.len()
-                );
+                let (model, found) = (&self.model, columns.len());
+                let problem = match trained().len() {
+                    0 => format!("{model}@{version} was trained without any: leave them out"),
+                    count => format!(
+                        "expected as many as {model}@{version} was trained with, {count} ({}), found {found}",
+                        trained().join(", ")
+                    ),
+                };
                 Err(bad(NAME, "feature_columns", problem))
             }
             Some(columns) => Ok(columns.clone()),

@@ -458,8 +458,13 @@ impl Task {
         TrainedOrigin {
             name: self.params.model.clone(),
             description: format!(
-                "Tells the column {} of {} from its texts",
-                self.params.label_column, self.params.dataset
+                "Tells the column {} of {} from its texts{}",
+                self.params.label_column,
+                self.params.dataset,
+                match self.prepared.numbers.count() {
+                    0 => String::new(),
+                    _ => format!(" and its columns {}", self.params.feature_columns.join(", ")),
+                }
             ),
             training_data: self.trained_on.clone(),
             evaluation,

@@ -1,7 +1,7 @@
-//! Learns from labelled texts to label others, and registers what it learned as a candidate.
+//! Learns from labelled texts, and from numbers beside them, to label others, and registers what it learned as a candidate.
 //!
 //! The rows are read, corrected by hand-made labels where there are any, and split into three parts: to learn from, to
-//! calibrate on, and to be judged by; copies of a text are on one side. The model is then a linear head on an embedder's
+//! calibrate on, and to be judged by; copies of a row are on one side. The model is then a linear head on an embedder's
 //! vectors, or a fine-tuned encoder with its head. It is judged on the last part alone, beside the version in production
 //! on the same rows, and registered in `models`; the job `promote` takes it into use.
 //!
@@ -49,7 +49,7 @@ const NAME: &str = "triage_train";
 const TASK: &str = "triage";
 
 /// Memory of one row beside its vector: a guess for the estimate only.
-const ROW_BYTES: usize = 3072;
+const ROW_BYTES: usize = 4096;
 
 /// The job kind.
 pub struct TriageTrain;
@@ -68,7 +68,7 @@ impl Job for TriageTrain {
     }
 
     fn description(&self) -> &'static str {
-        "learns from labelled texts to label others, and registers the model as a candidate"
+        "learns from labelled texts, and numbers beside them, to label others, and registers the model as a candidate"
     }
 
     fn parameters_schema(&self) -> Value {
@@ -220,7 +220,7 @@ async fn in_use(
     let name = (NAME, &params.model[..], version);
     check_fields(name, &classifier, params.text_columns.len())?;
     let table = InputTable::open(ctx.session(), NAME, &params.dataset).await?;
-    check_numbers(name, &classifier, &table)?;
+    check_numbers((&params.model, version), &classifier, &table)?;
     Ok(classifier)
 }
 

@@ -66,8 +66,8 @@ pub struct Params {
     /// Whether each of these columns has a vector of its own, so that a title weighs otherwise than a body; the vector of a row is
     /// theirs side by side. For head and contrastive. Default: false.
     pub apart: bool,
-    /// Columns of numbers and truth values that are learned from beside the texts, such as features of who wrote them, 64 at most; a
-    /// null is missing. For head and contrastive. Default: [].
+    /// Columns of numbers and truth values that are learned from beside the texts, such as features of who wrote them, 64 at most; what is
+    /// null or no finite number is missing. For head and contrastive. Default: [].
     pub feature_columns: Vec<String>,
     /// Column that holds the label; rows where it is null are not learned from. Default: label.
     pub label_column: String,
@@ -209,12 +209,16 @@ impl Params {
             let problem = format!("expected at most {FIELDS_MAX} columns apart, found {found}");
             return Err(bad(NAME, "text_columns", problem));
         }
-        if self.apart && matches!(self.method, Method::Full | Method::LowRank) {
-            let problem = format!(
-                "expected method \"head\" or \"contrastive\" beside it, found {:?}: it learns from a row as one text",
-                self.method.as_str()
-            );
-            return Err(bad(NAME, "apart", problem));
+        for (parameter, is_set) in
+            [("apart", self.apart), ("feature_columns", !self.feature_columns.is_empty())]
+        {
+            if is_set && matches!(self.method, Method::Full | Method::LowRank) {
+                let problem = format!(
+                    "expected method \"head\" or \"contrastive\" beside it, found {:?}: it learns from a row as one text",
+                    self.method.as_str()
+                );
+                return Err(bad(NAME, parameter, problem));
+            }
         }
         self.check_features()?;
         if self.method != Method::Head && self.embedder == models::NGRAM {
@@ -240,13 +244,6 @@ impl Params {
         }
         if columns.contains(&self.label_column) {
             let problem = format!("{:?} is the label itself", self.label_column);
-            return Err(bad(NAME, "feature_columns", problem));
-        }
-        if !columns.is_empty() && matches!(self.method, Method::Full | Method::LowRank) {
-            let problem = format!(
-                "expected method \"head\" or \"contrastive\" beside it, found {:?}: it learns from texts alone",
-                self.method.as_str()
-            );
             return Err(bad(NAME, "feature_columns", problem));
         }
         Ok(())

@@ -47,22 +47,20 @@ pub(super) struct Prepared {
     pub(super) classes: Vec<Option<usize>>,
     pub(super) sides: Vec<Side>,
     pub(super) out_of_scope: Vec<bool>,
-    /// Rows to be judged by whose text is learned from, too: they are left out of all sides.
+    /// Rows to be judged by of which a copy is learned from: they are left out of all sides.
     pub(super) repeated: Vec<bool>,
     /// What is learned from beside texts.
     pub(super) numbers: Numbers,
 }
 
 impl Rows {
-    /// The numbers of rows in these columns, of the first row, then of the next; missing where a column was not read.
+    /// The numbers of rows in these columns, of the first row, then of the next; none of a column that was not read.
     fn numbers<'a>(&self, rows: &[usize], columns: impl Iterator<Item = &'a str>) -> Vec<f64> {
         let place = |name: &str| self.number_columns.iter().position(|column| column == name);
-        let places: Vec<Option<usize>> = columns.map(place).collect();
+        let places: Vec<usize> = columns.filter_map(place).collect();
         let of = |row: &usize| {
             let start = row * self.number_columns.len();
-            places.iter().map(move |place| {
-                place.and_then(|place| self.numbers.get(start + place)).copied().unwrap_or(f64::NAN)
-            })
+            places.iter().filter_map(move |place| self.numbers.get(start + place)).copied()
         };
         rows.iter().flat_map(of).collect()
     }
@@ -180,7 +178,7 @@ pub(super) async fn read(
                 return Err(Error::user(
                     Code::ResourcesExhausted,
                     format!(
-                        "{NAME}: the texts of {} take more than a quarter of the memory budget, {bytes_max} bytes: \
+                        "{NAME}: the texts and numbers of {} take more than a quarter of the memory budget, {bytes_max} bytes: \
                          take a larger budget",
                         params.dataset
                     ),
@@ -231,6 +229,20 @@ async fn corrections(
     Ok(found)
 }
 
+/// A number for each row, the same for copies: rows of the same text, given by `groups`, and the same numbers in these columns.
+fn copies(rows: &Rows, groups: &[u64], columns: &[String]) -> Vec<u64> {
+    if columns.is_empty() {
+        return groups.to_vec();
+    }
+    let copy = |(row, group): (usize, &u64)| {
+        let numbers = rows.numbers(&[row], columns.iter().map(String::as_str));
+        let numbers = numbers.iter().flat_map(|number| number.to_le_bytes());
+        let bytes: Vec<u8> = group.to_le_bytes().into_iter().chain(numbers).collect();
+        analysis::fnv(&bytes)
+    };
+    groups.iter().enumerate().map(copy).collect()
+}
+
 /// Gives every row its side and its class.
 pub(super) fn prepare(rows: Rows, params: &Params) -> Result<Prepared> {
     let texts: Vec<&str> = rows.texts.iter().map(RowText::whole).collect();
@@ -267,8 +279,9 @@ pub(super) fn prepare(rows: Rows, params: &Params) -> Result<Prepared> {
         let text = format!("{problem} among the {} rows to learn from", train.len());
         bad(NAME, "label_column", text)
     })?;
-    let known: std::collections::HashSet<u64> = train.iter().map(|row| groups[*row]).collect();
-    let repeated = |row: usize| sides[row] != Side::Train && known.contains(&groups[row]);
+    let copies = copies(&rows, &groups, &params.feature_columns);
+    let known: std::collections::HashSet<u64> = train.iter().map(|row| copies[*row]).collect();
+    let repeated = |row: usize| sides[row] != Side::Train && known.contains(&copies[row]);
     let repeated = (0..rows.ids.len()).map(repeated).collect();
     let classes = rows
         .labels

@@ -162,7 +162,7 @@ fn require_known(record: &RunRecord, key: &str) -> Result<()> {
         }
         () if record.outputs.is_empty() => conflict("it committed nothing"),
         () if record.contents.is_empty() => conflict(
-            "what it committed is not known by digests: control state keeps them for 90 days, of runs that ended in one go",
+            "what it committed is not known by digests: control state keeps them for 90 days, of runs that ended in one go, and those of earlier versions of Colonnade are of another kind",
         ),
         () if record.key != key => conflict(
             "the job does something else by now than it did then (its revision or its program changed)",
