@@ -42,7 +42,7 @@ const ROUNDING: f64 = 1e-9;
 pub enum Measure {
     /// A part of the rows, 0 to 1, that is never too small.
     Share,
-    /// A value that is never too small.
+    /// A value that is never too small, such as the longest wait of a period, whose tail is no longer than an exponential one.
     Most,
     /// A mean of rows.
     Mean,
@@ -137,7 +137,7 @@ pub fn limits(
     };
     let mut values: Vec<f64> = history.iter().map(|of| of.value).collect();
     values.sort_by(f64::total_cmp);
-    let in_logarithms = !matches!(measure, Measure::Share | Measure::Count { .. });
+    let in_logarithms = !matches!(measure, Measure::Share | Measure::Most | Measure::Count { .. });
     let mut limits = by_weekday.or_else(|| plain(&values, chance, in_logarithms))?;
     let mut rows: Vec<u64> = history.iter().map(|of| of.rows).collect();
     rows.sort_unstable();

@@ -61,6 +61,11 @@ fn where_nothing_changes_there_is_about_one_false_alarm_in_a_quarter() {
         alarms(Measure::Value, checks, |noise, _| {
             (-(1.0 - noise.uniform()).ln() * (noise.uniform() - 0.5).signum(), 1_000)
         }),
+        // The longest wait between some 200 rows of a day.
+        alarms(Measure::Most, checks, |noise, _| {
+            let mut wait = |_| -(1.0 - noise.uniform()).ln();
+            ((0..200).map(&mut wait).fold(0.0, f64::max), 200)
+        }),
         alarms(Measure::Mean, checks, |noise, at| {
             let rows = 30 + 970 * (at % 5 / 2) as u64;
             (5.0 + noise.normal() / (rows as f64).sqrt(), rows)
@@ -85,6 +90,19 @@ fn where_nothing_changes_there_is_about_one_false_alarm_in_a_quarter() {
         alarms(Measure::Value, checks, |noise, _| ((sigma * noise.normal()).exp(), 1_000))
     });
     assert!(far.iter().all(|alarms| *alarms <= 6.0), "{far:?}");
+}
+
+#[test]
+fn a_long_wait_that_passed_does_not_let_a_day_without_rows_pass() {
+    let mut noise = Noise::new(3);
+    let hours = |noise: &mut Noise| 0.4 + 0.4 * noise.uniform();
+    let mut waits: Vec<f64> = (0..60).map(|_| hours(&mut noise)).collect();
+    (waits[25], waits[40], waits[50]) = (1.7, 2.9, 24.0);
+    let judged = judge(&readings(waits, 200), HISTORY, Measure::Most, chance(10));
+    let told: Vec<i64> = judged.iter().filter(|of| !of.is_fine()).map(|of| of.reading.at).collect();
+    assert!(told.contains(&50), "{told:?}");
+    let upper = judged[51].limits.unwrap().upper;
+    assert!(upper < 24.0, "{upper}");
 }
 
 #[test]

@@ -124,9 +124,10 @@ impl Job for Accuracy {
                 })
                 .take(MODELS_TOLD)
                 .collect();
-            let summary = json!({
+            let mut summary = json!({
                 "source": params.truth,
                 "rows": read.rows,
+                "confidences_left_out": read.unsure,
                 "answers_repeated": read.repeated,
                 "models": models.collect::<Vec<_>>(),
                 "periods": periods.len(),
@@ -134,6 +135,9 @@ impl Job for Accuracy {
                 "compared": comparisons.len(),
                 "better": better,
             });
+            if let Some(because) = nothing(&read) {
+                summary["nothing_because"] = because.into();
+            }
             commit_in_place_of(
                 ctx,
                 params.truth.as_str(),
@@ -142,5 +146,19 @@ impl Job for Accuracy {
             .await?;
             Ok(Outcome { summary })
         })
+    }
+}
+
+/// Why nothing is known of any answer, or none is right.
+fn nothing(read: &read::Read) -> Option<&'static str> {
+    let right = |of: &read::Model| of.known.right;
+    match () {
+        () if read.rows == 0 => Some(
+            "no row of `truth` has the key of an answer: see `key` and `truth_key`, whose values are held together as texts",
+        ),
+        () if read.models.iter().map(right).sum::<u64>() == 0 => Some(
+            "no answer is the label of its row: see `label_column` and `truth_column`, whose values are held together letter by letter",
+        ),
+        () => None,
     }
 }

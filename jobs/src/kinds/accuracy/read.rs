@@ -92,6 +92,8 @@ pub(super) struct Read {
     pub(super) rows: u64,
     /// Answers of a model beyond its first of a row.
     pub(super) repeated: u64,
+    /// Answers that say how sure they are in no number of 0 to 1.
+    pub(super) unsure: u64,
 }
 
 /// Where it was read of when something is known.
@@ -324,6 +326,8 @@ impl Reading {
         period: Option<i64>,
     ) -> Result<()> {
         let Some(model) = self.models.get_mut(number) else { return Ok(()) };
+        let is_part = |of: f64| (0.0..=1.0).contains(&of);
+        self.read.unsure += u64::from(confidence.is_some_and(|of| !is_part(of)));
         model.known.add(is_right, confidence);
         let before = (model.labels.len(), model.periods.len());
         if let Some(period) = period {

@@ -144,6 +144,25 @@ async fn what_was_missed_is_found_with_a_lower_threshold_of_that_series() {
 }
 
 #[tokio::test]
+async fn a_shift_that_was_missed_is_found_with_a_lower_threshold_too() {
+    let engine = engine().await;
+    let mut noise = Noise::new(4);
+    let level = |at: usize| if at < 1_000 { 50.0 } else { 56.0 };
+    let values = (0..SAMPLES).map(|at| level(at) + noise.normal()).collect();
+    append(&engine, "metrics", &[sampled("s", INTERVAL_S, values)]).await;
+    summary_of(&engine, NAME, json!({})).await;
+    let of_shift = "SELECT score FROM anomalies WHERE kind = 'level_shift'";
+    let score: f64 = rows(&engine, of_shift).await[0].parse().unwrap();
+    let high = json!({ "shift_threshold": 1.5 * score.abs() });
+    summary_of(&engine, NAME, high.clone()).await;
+    assert_eq!(rows(&engine, of_shift).await, [""; 0]);
+    say(&engine, "s", 1_000, AnomalyVerdict::Real).await.unwrap();
+    summary_of(&engine, NAME, high).await;
+    let told = "SELECT label FROM anomalies WHERE kind = 'level_shift'";
+    assert_eq!(rows(&engine, told).await, ["real"]);
+}
+
+#[tokio::test]
 async fn what_is_called_real_is_told_however_often_its_like_comes() {
     let engine = engine().await;
     // So many of four deviations that they are usual.

@@ -350,3 +350,42 @@ pub(super) fn record<T>(stage: &mut Stage, kept: &Kept<T>) {
     }
     stage.facts(json!({ "kernel_seconds": kept.seconds }));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_coefficients_the_larger_links_whatever_its_sign() {
+        let link = |coefficient: f64, lagged: Option<f64>| {
+            let lag =
+                lagged.map(|coefficient| BestLag { coefficient, samples: 3, p: 0.0, q: None });
+            let row = Correlation {
+                series_a: "a".into(),
+                series_b: "b".into(),
+                coefficient,
+                n: 9,
+                effective_n: 9.0,
+                p: 0.0,
+                q: 0.0,
+                lag,
+                interval_us: 1,
+                started_at: 0,
+                ended_at: 9,
+                told: None,
+            };
+            let candidate = Candidate { pair: (0, 1), row, bin: 0, lag_bin: None };
+            let compared = Compared {
+                candidates: vec![candidate],
+                p_values: PValues::none(),
+                lag_p_values: None,
+                let_go: 0,
+            };
+            compared.links().into_values().next()
+        };
+        assert_eq!(link(-0.9, Some(0.5)), Some((-0.9, 0)));
+        assert_eq!(link(0.5, Some(-0.9)), Some((-0.9, 3)));
+        assert_eq!(link(-0.4, None), Some((-0.4, 0)));
+        assert_eq!(link(f64::NAN, Some(-0.2)), Some((-0.2, 3)));
+    }
+}

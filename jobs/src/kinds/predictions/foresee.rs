@@ -1,6 +1,6 @@
 //! What becomes of the cases of a log that go on.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use analysis::foresight::{
     Band, Compared, Ending, History, Prefix, Rule, Split, State, Suggestion, suggest,
@@ -201,13 +201,13 @@ pub(super) fn foresee(
     Ok(Found { accuracy, cases, chosen, summary })
 }
 
-/// The final activities that are named and there, and how many of those that are named are not.
-fn finals(log: &Log, params: &Params) -> (Option<HashSet<u32>>, usize) {
-    let Some(named) = &params.final_activities else { return (None, 0) };
-    let named: HashSet<&str> = named.iter().map(String::as_str).collect();
+/// The final activities that are named and there, and those that are named and not there, by name.
+fn finals<'a>(log: &Log, params: &'a Params) -> (Option<HashSet<u32>>, Vec<&'a str>) {
+    let Some(named) = &params.final_activities else { return (None, Vec::new()) };
+    let named: BTreeSet<&str> = named.iter().map(String::as_str).collect();
     let all = (0..).take(log.activities.len());
     let finals: HashSet<u32> = all.filter(|of| named.contains(log.activities.text(*of))).collect();
-    let unknown = named.len() - finals.len();
+    let unknown = named.into_iter().filter(|name| !log.activities.has(name)).collect();
     (Some(finals), unknown)
 }
 

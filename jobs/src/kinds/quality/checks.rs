@@ -10,6 +10,9 @@ use super::window::Window;
 use crate::kinds::drift::Seen;
 use crate::series::words::{number, severity};
 
+/// The part of values that may be repeated or refer to nothing, whatever was usual.
+const AT_MOST_WRONG: f64 = 0.5;
+
 /// Who says how far a value may be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Origin {
@@ -40,15 +43,23 @@ pub(super) struct Checked {
 }
 
 impl Checked {
-    /// 0 at the limit, 50 at twice as far from what is usual.
+    /// 0 at the limit, 50 at twice as far from what is usual; of a limit that somebody told no less than 50, and of rows no less than how many
+    /// of a hundred did not come.
     pub(super) fn severity(&self) -> f64 {
-        match (self.is_fine, self.check) {
-            (true, _) => 0.0,
-            (false, Check::Distribution) => severity(self.reading.value, self.limits.upper),
+        let Self { check, reading, limits, .. } = self;
+        let beyond = match (self.is_fine, check) {
+            (true, _) => return 0.0,
+            (false, Check::Distribution) => return severity(reading.value, limits.upper),
             // Of a limit that what is usual is not within there is no measure.
-            (false, _) if !self.limits.hold(self.limits.usual) => 50.0,
-            (false, _) => severity(self.limits.beyond(self.reading.value), 1.0),
-        }
+            (false, _) if !limits.hold(limits.usual) => 50.0,
+            (false, _) => severity(limits.beyond(reading.value), 1.0),
+        };
+        let told = if self.origin == Origin::Known { 50.0 } else { 0.0 };
+        let missing = match check {
+            Check::Rows if limits.usual > 0.0 => 100.0 * (1.0 - reading.value / limits.usual),
+            _ => 0.0,
+        };
+        beyond.max(told).max(missing)
     }
 
     /// What is so, in words.
@@ -85,6 +96,9 @@ impl Checked {
             false => format!("at least {}", as_said(limits.lower)),
         };
         match (self.is_fine, limits.usual.is_finite()) {
+            (true, _) if *check == Check::Distribution && *value > limits.upper => {
+                format!("{what}, {side} is usual: it fails where that lasts")
+            }
             (true, true) => format!("{what}, usually {}", as_said(limits.usual)),
             (true, false) => what,
             (false, true) => format!("{what}, expected {side}, usually {}", as_said(limits.usual)),
@@ -116,7 +130,13 @@ pub(super) fn checked(
                     let upper = known.max.unwrap_or(f64::INFINITY);
                     (Limits { lower, upper, usual }, Origin::Known)
                 }
-                (None, Some(limits)) => (limits, Origin::Learned),
+                (None, Some(mut limits)) => {
+                    // What is asked to be unique, or to refer to something, mostly is; else it is the wrong column.
+                    if matches!(measured.check, Check::Repeated | Check::Orphans) {
+                        limits.upper = limits.upper.min(AT_MOST_WRONG);
+                    }
+                    (limits, Origin::Learned)
+                }
                 (None, None) => continue,
             };
             let is_fine = limits.hold(of.reading.value);

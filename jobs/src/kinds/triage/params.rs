@@ -92,8 +92,11 @@ impl Params {
                 };
                 Err(bad(NAME, "feature_columns", problem))
             }
-            Some(columns) => Ok(columns.clone()),
-            None => Ok(trained()),
+            // By their own names in whatever order, and by others in the model's.
+            Some(columns) if columns.iter().any(|name| !trained().contains(name)) => {
+                Ok(columns.clone())
+            }
+            Some(_) | None => Ok(trained()),
         }
     }
 

@@ -24,8 +24,10 @@ async fn tickets(engine: &Engine, name: &str, rows: std::ops::Range<usize>, is_l
         _ => Some(if row.is_multiple_of(2) { 10.0 } else { 1e6 } + (row % 11) as f64),
     };
     let is_new = rows.clone().map(|row| Some(row % 3 == 0));
-    let columns: [Column<'_>; 5] = [
+    let days = Int64Array::from_iter_values(rows.clone().map(|row| row as i64));
+    let columns: [Column<'_>; 6] = [
         ("id", ColumnType::Text, Arc::new(StringArray::from_iter_values(ids))),
+        ("day", ColumnType::Int64, Arc::new(days)),
         ("body", ColumnType::Text, Arc::new(StringArray::from_iter_values(texts))),
         ("label", ColumnType::Text, Arc::new(labels.collect::<StringArray>())),
         (
@@ -75,8 +77,9 @@ async fn numbers_tell_what_texts_do_not_and_come_with_the_model() {
     let kept = done(&engine, "triage", teams).await;
     assert_eq!(kept["answers_kept"], 100);
     let swapped = json!({ "dataset": "incoming", "feature_columns": ["is_new", "amount"] });
-    let other = done(&engine, "triage", swapped).await;
-    assert_eq!(other["answers_kept"], 0);
+    assert_eq!(done(&engine, "triage", swapped).await["answers_kept"], 100);
+    let plain = json!({ "dataset": "incoming", "feature_columns": ["amount", "day"] });
+    assert_eq!(done(&engine, "triage", plain).await["answers_kept"], 0);
 }
 
 #[tokio::test]
@@ -156,6 +159,24 @@ async fn columns_that_are_no_numbers_or_not_there_are_refused_by_name() {
         ("body", ColumnType::Text, Arc::new(StringArray::from(vec!["refund"]))),
     ];
     write(&engine, "bare", WriteMode::Append, &columns).await;
+    // Without its numbers the version in production answers nothing, and what is trained is not held against it.
+    let texts: StringArray =
+        (0..90).map(|row| Some(format!("{} {row}", ["yes", "no"][row % 2]))).collect();
+    let labels: StringArray = (0..90).map(|row| Some(["y", "n"][row % 2])).collect();
+    let ids: StringArray = (0..90).map(|row| Some(format!("o{row}"))).collect();
+    let columns: [Column<'_>; 3] = [
+        ("id", ColumnType::Text, Arc::new(ids)),
+        ("body", ColumnType::Text, Arc::new(texts)),
+        ("label", ColumnType::Text, Arc::new(labels)),
+    ];
+    write(&engine, "others", WriteMode::Append, &columns).await;
+    let found = train(&engine, json!({ "dataset": "others" })).await;
+    let because = found["not_compared_with_production"].as_str().unwrap();
+    assert!(because.contains("was trained with numbers of amount"), "{because}");
+    assert_eq!(found["in_production"], Value::Null);
+    let error = fails(&engine, "promote", json!({ "version": found["version"] })).await;
+    assert!(error.contains("was compared with none"), "{error}");
+
     let bare = json!({ "dataset": "bare", "label_column": null });
     let error = fails(&engine, "triage", bare).await;
     assert!(error.contains("was trained with numbers of amount"), "{error}");

@@ -124,11 +124,15 @@ impl Job for TriageTrain {
             let params = Self::params(params)?;
             let now = ctx.present().await?;
             let history = training::history(now, NAME, &params.model, TASK).await?;
+            let mut not_compared = None;
             let in_use = match history.production() {
-                Some(version) => {
-                    let classifier = in_use(ctx, now, &params, version).await?;
-                    Some((version.to_owned(), classifier))
-                }
+                Some(version) => match in_use(ctx, now, &params, version).await? {
+                    Ok(classifier) => Some((version.to_owned(), classifier)),
+                    Err(because) => {
+                        not_compared = Some(because);
+                        None
+                    }
+                },
                 None => None,
             };
             let other = in_use.as_ref().map(|(_, classifier)| &classifier.settings().numbers);
@@ -166,7 +170,11 @@ impl Job for TriageTrain {
             let registration = registration(&params, &fitted);
             let trained = Trained { prepared, survey, fitted, registration };
             commit(ctx, &params, &trained, &history).await?;
-            Ok(Outcome { summary: summary(&params, &trained, counts) })
+            let mut summary = summary(&params, &trained, counts);
+            if let Some(because) = not_compared {
+                summary["not_compared_with_production"] = because.into();
+            }
+            Ok(Outcome { summary })
         })
     }
 }
@@ -208,20 +216,20 @@ async fn encoder(ctx: &RunContext, params: &Params) -> Result<Encoder> {
     }
 }
 
-/// The classifier in production.
+/// The classifier in production, or why it can't answer for these rows.
 async fn in_use(
     ctx: &RunContext,
     session: &Session,
     params: &Params,
     version: &str,
-) -> Result<Classifier> {
+) -> Result<Result<Classifier, String>> {
     let files = files(session, &params.model, version).await?;
     let classifier = ctx.embedders().classifier(session, files).await?;
     let name = (NAME, &params.model[..], version);
     check_fields(name, &classifier, params.text_columns.len())?;
     let table = InputTable::open(ctx.session(), NAME, &params.dataset).await?;
-    check_numbers((&params.model, version), &classifier, &table)?;
-    Ok(classifier)
+    let has_numbers = check_numbers((&params.model, version), &classifier, &table);
+    Ok(has_numbers.map(|()| classifier).map_err(|error| error.to_string()))
 }
 
 fn registration(params: &Params, fitted: &Fitted) -> Registration {

@@ -56,7 +56,14 @@ impl From<'_> {
                 reach: row.count("rows")?,
                 chart: self.chart("line", &rows, ("at", "temporal"), ("value", "quantitative")),
                 evidence: vec![self.evidence(within)],
-                action: format!("see what fills {source}; where it is meant, tell the limit in `limits` of the job quality"),
+                action: match check {
+                    "distribution" => format!(
+                        "see what fills {source}; where it is meant, rate this `known`, or name other `columns` to the job quality"
+                    ),
+                    _ => format!(
+                        "see what fills {source}; where it is meant, tell the limit in `limits` of the job quality"
+                    ),
+                },
                 also: Vec::new(),
             });
         }
