@@ -134,9 +134,9 @@ async fn what_is_wrong_is_found_on_its_day_and_nothing_else_is() {
         summary_of(&engine, NAME, asked(&json!({ "as_of": "2026-03-01T06:00:00Z" }))).await;
     let expected = [
         "2026-02-10 nulls email email has no value in 50.2 % of 247 rows, expected at most 3.715 %, usually 2.075 %",
-        "2026-02-12 gap  no row came for 15 h, expected at most 2.713 h, usually 2.091 h",
+        "2026-02-12 gap  no row came for 15 h, expected at most 2.659 h, usually 2.091 h",
         "2026-02-12 rows  100 rows came, expected at least 140.3, usually 247",
-        "2026-02-13 gap  no row came for 39 h, expected at most 2.713 h, usually 2.091 h",
+        "2026-02-13 gap  no row came for 39 h, expected at most 2.659 h, usually 2.091 h",
         "2026-02-13 rows  0 rows came, expected at least 138.6, usually 244",
         "2026-02-15 least amount the smallest amount is -4000, expected at least 3.965, usually 10.48",
         "2026-02-15 mean amount the mean of amount is 5.828, expected at least 28.58, usually 54.36",
@@ -152,9 +152,9 @@ async fn what_is_wrong_is_found_on_its_day_and_nothing_else_is() {
         "2026-02-26 shortest region the shortest region has 4 characters, expected at least 5, usually 5",
         "2026-02-27 distribution region region is no longer what it was: east 50 %, north 33.1 %, south 16.9 %, before north 71.1 %, south 28.9 %",
         "2026-02-27 shortest region the shortest region has 4 characters, expected at least 5, usually 5",
-        "2026-02-28 gap  no row came for 18.17 h, expected at most 2.713 h, usually 2.091 h",
+        "2026-02-28 gap  no row came for 18.17 h, expected at most 2.659 h, usually 2.091 h",
         "2026-02-28 rows  23 rows came, expected at least 59.26, usually 84",
-        "2026-03-01 gap  no row came for 24.17 h, expected at most 2.713 h, usually 2.091 h",
+        "2026-03-01 gap  no row came for 24.17 h, expected at most 2.659 h, usually 2.091 h",
     ];
     assert_eq!(rows(&engine, FAILED).await, expected, "{summary}");
 }
