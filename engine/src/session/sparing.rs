@@ -46,7 +46,7 @@ impl TableProvider for Sparing {
         let filters = filters.iter().map(|filter| without_statistics(filter, &schema));
         let filters = filters.collect::<Result<Vec<_>, _>>()?;
         let scan = self.0.scan(state, projection, &filters, limit).await?;
-        Ok(match projection.is_some_and(Vec::is_empty) {
+        Ok(match projection.is_some_and(Vec::is_empty) || loses_limits(&scan) {
             true => Arc::new(Wall::clear(scan)),
             false => scan,
         })
@@ -73,6 +73,14 @@ impl TableProvider for Sparing {
         };
         filters.iter().map(takes).collect()
     }
+}
+
+/// Whether a plan says that a limit may be handed on below it, and has nothing below that keeps one: a scan of columns that are the same in
+/// a whole file is such a plan, and all rows came where a few were asked for.
+fn loses_limits(scan: &Arc<dyn ExecutionPlan>) -> bool {
+    scan.children().is_empty()
+        && scan.supports_limit_pushdown()
+        && scan.with_fetch(Some(1)).is_none()
 }
 
 /// Parts of `filter`; one more than `most` for all that have more.

@@ -130,3 +130,37 @@ async fn the_first_rows_are_those_of_the_whole_order() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_limit_holds_where_a_column_is_the_same_in_a_whole_file() {
+    let engine = Engine::open(options("memory:")).await.unwrap();
+    let spec = r#"
+        name = "calls"
+        partition_by = [{column = "model"}]
+        columns = [
+            {name = "id", type = "int64"},
+            {name = "at", type = "timestamp"},
+            {name = "model", type = "text"},
+            {name = "tokens", type = "int64", nullable = true},
+        ]
+    "#;
+    let spec = DatasetSpec::from_toml(spec, "calls.toml").unwrap();
+    engine.create_dataset(&who(), spec).await.unwrap();
+    send(&engine, 0..30, None).await.unwrap();
+    let asked = [
+        ("SELECT model FROM calls", 30),
+        ("SELECT model FROM calls LIMIT 1", 1),
+        ("SELECT model FROM calls LIMIT 12 OFFSET 3", 12),
+        ("SELECT model FROM calls OFFSET 28", 2),
+        ("SELECT model FROM calls WHERE model > 'm0' LIMIT 7", 7),
+        ("SELECT model FROM (SELECT model FROM calls LIMIT 2) LIMIT 5", 2),
+        ("SELECT 1 FROM calls LIMIT 4", 4),
+        ("(SELECT model FROM calls LIMIT 2) UNION ALL (SELECT model FROM calls LIMIT 3)", 5),
+    ];
+    for (sql, rows) in asked {
+        let session = session(&engine).await;
+        let frame = session.sql(sql).await.unwrap();
+        let batches = session.collect(frame).await.unwrap();
+        assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), rows, "{sql}");
+    }
+}
