@@ -62,6 +62,17 @@ pub struct DatasetEntry {
     pub(crate) is_unmade: bool,
 }
 
+/// When a table was made, and how often columns of it were renamed, dropped or given another type.
+pub type TableIdentity = (Option<DateTime<Utc>>, u64);
+
+impl DatasetEntry {
+    /// What differs where rows that were read of it before are of another table, or have columns that fit it no more, though names and
+    /// versions are the same.
+    pub fn identity(&self) -> TableIdentity {
+        (self.created_at, self.column_ids.reshaped)
+    }
+}
+
 /// Most datasets of one tenant that clients make more of.
 pub(crate) const DATASETS_MAX: usize = 1_000;
 /// Most columns of all of them together, and fields of structures in these: each is some types and fields of the tenant's GraphQL schema.

@@ -36,7 +36,7 @@ mod upkeep;
 mod tests;
 
 pub use bus::{BUS_EVENTS_MAX, CommitBus, CommitEvent, CommitKind};
-pub use catalog::{Catalog, DatasetEntry};
+pub use catalog::{Catalog, DatasetEntry, TableIdentity};
 pub use compact::Compacted;
 pub use datafusion::dataframe::DataFrame;
 pub use datasets::{did_you_mean, near_names};

@@ -189,6 +189,26 @@ pub enum Unpriced {
 }
 
 impl Unpriced {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::NoModel,
+        Self::NotListed,
+        Self::NotThen,
+        Self::SeveralPrices,
+        Self::OtherCurrency,
+        Self::NoTokenPrice,
+        Self::NoInstant,
+        Self::NoTokens,
+        Self::NegativeTokens,
+        Self::TooManyTokens,
+        Self::PartsExceedWhole,
+    ];
+
+    /// The one that these words are of.
+    pub fn named(words: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|why| why.as_str() == words)
+    }
+
     /// In words.
     pub fn as_str(self) -> &'static str {
         match self {

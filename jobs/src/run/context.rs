@@ -15,7 +15,8 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datasets::{DatasetName, DatasetSpec};
 use engine::{
     Batches, Code, Coming, Commit, CommitLabel, CommitRecord, Engine, Error, ExportPlace, Going,
-    Prepared, Principal, Result, Revised, Revision, RunId, Session, Uncomputed, Version, WriteMode,
+    Prepared, Principal, Result, Revised, Revision, RunId, Session, TableIdentity, Uncomputed,
+    Version, WriteMode,
 };
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -113,6 +114,11 @@ impl RunContext {
     /// The inputs at their versions.
     pub fn inputs(&self) -> &[DatasetVersion] {
         &self.inputs
+    }
+
+    /// What tells a dataset from another one of its name.
+    pub(crate) fn identity_of(&self, dataset: &DatasetName) -> Result<TableIdentity> {
+        Ok(self.session().catalog().dataset(dataset)?.identity())
     }
 
     /// A session of what there was when the run first asked for it: what it reads beside its inputs, such as results of earlier runs.

@@ -1,12 +1,12 @@
 //! What came to an input since a run before.
 //!
 //! A run says in its commit up to which version of the input it has read ([`engine::CommitLabel::marks`]), under a name made of all its
-//! parameters. The next one has the rows that were added between that version and its own, however late their times are. All is to be
+//! parameters and of what tells the input from another one of its name. The next one has the rows that were added between that version and its own, however late their times are. All is to be
 //! read where there is no such commit, where another run wrote after it, or where rows of the input went or changed.
 
 use datafusion::dataframe::DataFrame;
 use datasets::DatasetName;
-use engine::{Code, Error, Result, Version};
+use engine::{Code, Error, Result, TableIdentity, Version};
 use futures::StreamExt;
 use serde::Serialize;
 
@@ -35,8 +35,8 @@ pub(crate) struct Since {
 }
 
 /// The name under which a commit says how far the input was read by a job of these parameters.
-pub(crate) fn mark(params: &impl Serialize) -> Result<String> {
-    Ok(format!("colonnade-read-{}", parameters::digest(params)?))
+pub(crate) fn mark(params: &impl Serialize, input: TableIdentity) -> Result<String> {
+    Ok(format!("colonnade-read-{}", parameters::digest(&(params, input))?))
 }
 
 /// What such a commit keeps.
@@ -47,7 +47,7 @@ pub(crate) fn marks(
 ) -> Result<Vec<(String, i64)>> {
     let Version(version) = ctx.input(input)?.version;
     let version = i64::try_from(version).map_err(|_| Error::internal("a version too high"))?;
-    Ok(vec![(mark(params)?, version)])
+    Ok(vec![(mark(params, ctx.identity_of(input)?)?, version)])
 }
 
 /// What is to be read of `input` by a job whose rows go to `output`.
@@ -69,10 +69,11 @@ pub(crate) async fn reach(
     let (Some(newest), Some(last)) = (newest, last) else {
         return Ok(Reach::All(format!("{output} has no rows of an earlier run")));
     };
-    let read = last.numbers.get(&mark(params)?).and_then(|read| u64::try_from(*read).ok());
+    let mark = mark(params, ctx.identity_of(input)?)?;
+    let read = last.numbers.get(&mark).and_then(|read| u64::try_from(*read).ok());
     let Some(from) = read.map(Version) else {
         return Ok(Reach::All(format!(
-            "the last commit to {output} (version {}) is not of a run of these parameters",
+            "the last commit to {output} (version {}) is not of a run of these parameters on this table",
             last.version
         )));
     };

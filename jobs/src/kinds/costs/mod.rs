@@ -3,16 +3,18 @@
 //!
 //! 1. [`prices`]: the lists, as rows of datasets, with the times for which they hold.
 //! 2. [`read`]: rows become calls, and each gets the price of its model at its instant.
-//! 3. [`totals`]: their sums; [`output`]: both as rows, in the place of those that were there of the same dataset.
+//! 3. [`totals`]: their sums; [`output`]: both as rows, beside those or in the place of those that were there of the same dataset.
+//! 4. [`since`]: which calls came since the run before, and the sums that these are added to.
 //!
 //! Amounts are exact: 10^-18 of a currency's unit.
 //!
-//! Cost: reads every row once. Memory: the lists, and the sums of each group; calls are written as they come.
+//! Cost: reads every row once that came. Memory: the lists, and the sums of each group; calls are written as they come.
 
 mod output;
 mod params;
 mod prices;
 mod read;
+mod since;
 #[cfg(test)]
 mod tests;
 mod totals;
@@ -23,8 +25,9 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{cast, ident};
+use datafusion::prelude::DataFrame;
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Error, Result, Session};
+use engine::{Error, Result, Session, Version, WriteMode};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -33,7 +36,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use params::Params;
 use prices::Prices;
-use read::{Calls, name};
+use read::{Calls, Wanted, name};
+use since::{Marks, Reach, Since};
 use totals::Totals;
 
 use crate::job::{Job, Outcome};
@@ -43,7 +47,9 @@ use crate::run::stage::Stage;
 use crate::series::microseconds;
 use crate::tables::columns::texts;
 use crate::tables::flow::{Making, flow};
-use crate::tables::replacing::{commit_in_place_of, in_place_of};
+use crate::tables::input::InputTable;
+use crate::tables::replacing::in_place_of;
+use crate::tables::rows::Rows;
 
 /// The kind's name.
 const NAME: &str = "costs";
@@ -110,31 +116,125 @@ impl Job for Costs {
             let prices = Arc::new(prices::read(ctx, &params).await?);
             stage.record.rows_out = prices.book.models() as u64;
             stage.finish();
-            let (frame, wanted) = read::frame(ctx, &params).await?;
-            let version = ctx.input(&params.dataset)?.version.0 as i64;
-            let spec = output::calls_spec(&params);
-            let totals = Totals::new(wanted.by.len(), ctx.memory_budget_bytes() / SUMS_SHARE);
-            let stage = ctx.stage("price");
-            let totals = Arc::new(Mutex::new(totals));
-            let pricing = Pricing {
-                calls: ctx.session().stream(frame).await?,
-                spec: spec.clone(),
-                params: Arc::clone(&params),
-                prices: Arc::clone(&prices),
-                version,
-                totals: Arc::clone(&totals),
-                cancellation: ctx.cancellation().clone(),
+            let (table, wanted) = read::check(ctx.session(), &params).await?;
+            let marks = Marks::of(ctx, &params, &wanted)?;
+            let (since, read) = match since::reach(ctx, &params, &wanted, &marks).await? {
+                Reach::All(because) => (None, json!({ "all_because": because })),
+                Reach::Since(since) => {
+                    let read = json!({ "from_version": since.from });
+                    (Some(since), read)
+                }
             };
-            let source = params.dataset.as_str();
-            let rows = flow(spec.arrow_schema(), stage, pricing);
-            ctx.commit_rows(spec, Place::As(in_place_of(source)), rows, Vec::new()).await?;
-            ctx.progress(0.8);
-            let mut totals = std::mem::take(&mut *totals.lock());
-            resolve(ctx, &params, &mut totals).await?;
-            let rows = output::rows(&params, version, &wanted.by, &totals)?;
-            commit_in_place_of(ctx, source, rows).await?;
-            Ok(Outcome { summary: summary(&params, &prices, &totals) })
+            let work = Work { ctx, params: &params, prices: &prices, wanted: &wanted, marks };
+            let totals = match since {
+                None => work.all(table).await?,
+                Some(since) => work.since(table, *since).await?,
+            };
+            Ok(Outcome { summary: summary(&params, &prices, &totals, read) })
         })
+    }
+}
+
+/// Memory that sums may take.
+fn bytes_max(ctx: &RunContext) -> usize {
+    ctx.memory_budget_bytes() / SUMS_SHARE
+}
+
+/// What a run does.
+struct Work<'a> {
+    ctx: &'a RunContext,
+    params: &'a Arc<Params>,
+    prices: &'a Arc<Prices>,
+    wanted: &'a Wanted,
+    marks: Marks,
+}
+
+impl Work<'_> {
+    fn version(&self) -> Result<Version> {
+        Ok(self.ctx.input(&self.params.dataset)?.version)
+    }
+
+    /// Prices all calls.
+    async fn all(self, table: InputTable<'_>) -> Result<Totals> {
+        let frame = read::frame(self.ctx, self.params, (table, self.wanted), None).await?;
+        let source = self.params.dataset.as_str();
+        let totals = Totals::new(self.wanted.by.len(), bytes_max(self.ctx));
+        let mut totals = self.price(frame, totals, in_place_of(source)).await?;
+        resolve(self.ctx, self.params, &mut totals).await?;
+        for rows in self.rows(&totals)? {
+            self.commit(rows, in_place_of(source), self.version()?, &totals).await?;
+        }
+        Ok(totals)
+    }
+
+    /// Prices those that came, and adds them to what is there.
+    async fn since(self, table: InputTable<'_>, mut since: Since) -> Result<Totals> {
+        let mut totals = std::mem::take(&mut since.totals);
+        let Some(rows) = since.rows.take() else {
+            // What has no tickets says what it said.
+            resolve(self.ctx, self.params, &mut totals).await?;
+            let rows = self.rows(&totals)?.into_iter();
+            let changes = |(spec, _): &Rows| {
+                self.params.tickets.is_some() && spec.name == self.params.tickets_output
+            };
+            for rows in rows.filter(changes) {
+                let mode = since.in_place(self.params, &rows.0.name)?;
+                self.commit(rows, mode, since.from, &totals).await?;
+            }
+            return Ok(totals);
+        };
+        let frame = read::frame(self.ctx, self.params, (table, self.wanted), Some(rows)).await?;
+        let mut totals = self.price(frame, totals, since.beside(self.params)?).await?;
+        resolve(self.ctx, self.params, &mut totals).await?;
+        for rows in self.rows(&totals)? {
+            let mode = since.in_place(self.params, &rows.0.name)?;
+            self.commit(rows, mode, self.version()?, &totals).await?;
+        }
+        Ok(totals)
+    }
+
+    /// Commits calls with their costs, and adds them up.
+    async fn price(&self, calls: DataFrame, totals: Totals, mode: WriteMode) -> Result<Totals> {
+        let stage = self.ctx.stage("price");
+        let spec = output::calls_spec(self.params);
+        let totals = Arc::new(Mutex::new(totals));
+        let pricing = Pricing {
+            calls: self.ctx.session().stream(calls).await?,
+            spec: spec.clone(),
+            params: Arc::clone(self.params),
+            prices: Arc::clone(self.prices),
+            version: self.number()?,
+            totals: Arc::clone(&totals),
+            cancellation: self.ctx.cancellation().clone(),
+        };
+        let rows = flow(spec.arrow_schema(), stage, pricing);
+        let kept = self.marks.kept(self.version()?)?;
+        self.ctx.commit_rows(spec, Place::As(mode), rows, kept).await?;
+        self.ctx.progress(0.8);
+        Ok(std::mem::take(&mut *totals.lock()))
+    }
+
+    fn number(&self) -> Result<i64> {
+        let Version(version) = self.version()?;
+        i64::try_from(version).map_err(|_| Error::internal("a version too high"))
+    }
+
+    fn rows(&self, totals: &Totals) -> Result<Vec<Rows>> {
+        output::rows(self.params, self.number()?, &self.wanted.by, totals)
+    }
+
+    async fn commit(
+        &self,
+        (spec, batches): Rows,
+        mode: WriteMode,
+        read: Version,
+        totals: &Totals,
+    ) -> Result<()> {
+        let mut kept = self.marks.kept(read)?;
+        if spec.name == self.params.output {
+            kept.extend(since::kept(totals));
+        }
+        self.ctx.commit_rows(spec, Place::As(mode), batches, kept).await
     }
 }
 
@@ -201,7 +301,7 @@ async fn resolve(ctx: &RunContext, params: &Params, totals: &mut Totals) -> Resu
     Ok(())
 }
 
-fn summary(params: &Params, prices: &Prices, totals: &Totals) -> Value {
+fn summary(params: &Params, prices: &Prices, totals: &Totals, read: Value) -> Value {
     let all = &totals.all;
     let mut whys = serde_json::Map::new();
     for ((.., why), of) in &totals.reasons {
@@ -218,6 +318,7 @@ fn summary(params: &Params, prices: &Prices, totals: &Totals) -> Value {
     let each = |count: u64| (count > 0).then(|| of_tickets.to_f64() / count as f64);
     json!({
         "source": params.dataset,
+        "incremental": read,
         "currency": params.currency.trim(),
         "models_listed": prices.book.models(),
         "prices_without_a_model": prices.nameless,

@@ -83,6 +83,8 @@ pub struct Params {
     pub by: Option<Vec<String>>,
     /// Length of the intervals by which costs are told, from 1m on; those of a day are days of UTC. Default: 1d.
     pub interval: Span,
+    /// Whether all calls are read, those too whose costs are known already. Default: false.
+    pub full: bool,
     /// Dataset of costs by interval and value. Default: model_costs.
     #[schemars(with = "String")]
     pub output: DatasetName,
@@ -125,6 +127,7 @@ impl Default for Params {
             resolved_column: "resolved_at".into(),
             by: None,
             interval: Span::DAY,
+            full: false,
             output: dataset_name("model_costs"),
             calls_output: dataset_name("call_costs"),
             unpriced_output: dataset_name("unpriced_calls"),

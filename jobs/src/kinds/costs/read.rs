@@ -9,6 +9,7 @@ use datafusion::logical_expr::{Expr, cast, ident, lit, try_cast};
 use datafusion::prelude::DataFrame;
 use datafusion::scalar::ScalarValue;
 use engine::{Error, Result, Session};
+use serde::Serialize;
 
 use super::NAME;
 use super::params::Params;
@@ -25,7 +26,7 @@ const NAME_MAX: usize = 1_000;
 const USUAL_BY: [&str; 5] = ["provider", "model", "user_id", "agent_id", "workflow_id"];
 
 /// The columns that are read.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(super) struct Wanted {
     provider: Option<String>,
     cached: Option<String>,
@@ -126,10 +127,16 @@ pub(super) async fn check<'a>(
     Ok((table, wanted))
 }
 
-/// The calls, with the columns that [`Calls`] takes, by place.
-pub(super) async fn frame(ctx: &RunContext, params: &Params) -> Result<(DataFrame, Wanted)> {
-    let session = ctx.session();
-    let (table, wanted) = check(session, params).await?;
+/// The calls, or `rows` of them, with the columns that [`Calls`] takes, by place.
+pub(super) async fn frame(
+    ctx: &RunContext,
+    params: &Params,
+    (mut table, wanted): (InputTable<'_>, &Wanted),
+    rows: Option<DataFrame>,
+) -> Result<DataFrame> {
+    if let Some(rows) = rows {
+        table.frame = rows;
+    }
     let frame = table.only_where(ctx, params.condition.as_deref()).await?;
     let fields = frame.schema().clone();
     let text = |column: Option<&String>| match column {
@@ -163,7 +170,7 @@ pub(super) async fn frame(ctx: &RunContext, params: &Params) -> Result<(DataFram
     let by = wanted.by.iter().map(|column| text(Some(column)));
     let all = columns.into_iter().chain(by).enumerate();
     let all: Vec<Expr> = all.map(|(at, column)| column.alias(format!("column_{at}"))).collect();
-    Ok((frame.select(all)?, wanted))
+    Ok(frame.select(all)?)
 }
 
 /// Some calls.

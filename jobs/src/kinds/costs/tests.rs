@@ -4,12 +4,12 @@ use std::sync::Arc;
 use arrow::array::{
     ArrayRef, Decimal128Array, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray,
 };
-use datasets::ColumnType;
-use engine::{Engine, WriteMode};
+use datasets::{ColumnType, DatasetName};
+use engine::{CommitLabel, Engine, Principal, WriteMode};
 use serde_json::{Value, json};
 
 use super::NAME;
-use crate::testing::{engine, refusal_of, rows, summary_of, write};
+use crate::testing::{engine, record_of, refusal_of, rows, summary_of, write};
 
 const DAY_US: i64 = 86_400_000_000;
 
@@ -39,6 +39,7 @@ struct Said {
     user: Option<&'static str>,
     ticket: Option<&'static str>,
     tier: Option<&'static str>,
+    cost: Option<f64>,
 }
 
 fn said(at_us: i64, model: &'static str, input: i64, output: i64) -> Said {
@@ -53,7 +54,12 @@ fn said(at_us: i64, model: &'static str, input: i64, output: i64) -> Said {
 }
 
 async fn calls(engine: &Engine, of: &[Said]) {
-    let ids: Vec<String> = (0..of.len()).map(|at| format!("c{at}")).collect();
+    put(engine, "calls", WriteMode::Overwrite, 0, of).await;
+}
+
+/// Calls from the name of `first` on.
+async fn put(engine: &Engine, dataset: &str, mode: WriteMode, first: usize, of: &[Said]) {
+    let ids: Vec<String> = (first..first + of.len()).map(|at| format!("c{at}")).collect();
     let numbers = |get: fn(&Said) -> Option<i64>| whole(&of.iter().map(get).collect::<Vec<_>>());
     let columns = [
         ("id", ColumnType::Text, text(ids.iter().map(|id| Some(id.as_str())))),
@@ -67,8 +73,13 @@ async fn calls(engine: &Engine, of: &[Said]) {
         ("input_tokens", ColumnType::Int64, numbers(|of| of.input)),
         ("output_tokens", ColumnType::Int64, numbers(|of| of.output)),
         ("cached_tokens", ColumnType::Int64, numbers(|of| of.cached)),
+        (
+            "cost",
+            ColumnType::Float64,
+            Arc::new(Float64Array::from_iter(of.iter().map(|of| of.cost))),
+        ),
     ];
-    write(engine, "calls", WriteMode::Overwrite, &columns).await;
+    write(engine, dataset, mode, &columns).await;
 }
 
 /// `m` is dearer from noon on; `n` is cheap, and dearer in a batch than it should be.
@@ -247,6 +258,168 @@ async fn tickets_cost_what_was_called_for_them() {
     assert_eq!(rows(&engine, users).await, expected);
 }
 
+/// Calls of all kinds, with and without a price.
+fn mixture(count: usize) -> Vec<Said> {
+    let one = |at: usize| {
+        let model = ["m", "n", "eur", "new"][at % 4];
+        let at_us = DAY_US * (at % 5) as i64 + (at % 7) as i64 * DAY_US / 7;
+        Said {
+            at_us: (at % 11 > 0).then_some(at_us),
+            status: (at % 6 == 5).then_some("failed"),
+            user: [Some("ann"), Some("bob"), None][at % 3],
+            ticket: [None, Some("t1"), Some("t2"), Some("t3")][at / 2 % 4],
+            cached: (at % 9 == 8).then_some(1_000_000),
+            cost: (at % 5 < 3).then_some(1e-6 * (1 + at % 2) as f64),
+            ..said(0, model, 1 + at as i64, 2)
+        }
+    };
+    (0..count).map(one).collect()
+}
+
+async fn resolved(engine: &Engine, of: &[(&str, Option<i64>)]) {
+    let columns = [
+        ("id", ColumnType::Text, text(of.iter().map(|(id, _)| Some(*id)))),
+        ("resolved_at", ColumnType::Timestamp, time(of.iter().map(|(_, at)| *at))),
+    ];
+    write(engine, "tickets", WriteMode::Overwrite, &columns).await;
+}
+
+/// All that is there of the calls, but for the version that says so.
+async fn told(engine: &Engine) -> Vec<Vec<String>> {
+    let mut all = Vec::new();
+    for output in ["call_costs", "model_costs", "unpriced_calls", "ticket_costs"] {
+        let columns = format!("SELECT * EXCLUDE (source_version) FROM {output}");
+        let mut found = rows(engine, &format!("{columns} WHERE source = 'calls'")).await;
+        found.sort();
+        all.push(found);
+    }
+    all
+}
+
+/// What a run says, and apart from it what it read.
+fn but_how(mut summary: Value) -> (Value, Value) {
+    let incremental = summary["incremental"].take();
+    (summary, incremental)
+}
+
+#[tokio::test]
+async fn calls_that_came_are_added_to_what_is_there_and_all_is_as_if_they_had_been() {
+    let all = mixture(90);
+    let params = || asked(json!({ "tickets": "tickets" }));
+    let whole = engine().await;
+    prices(&whole).await;
+    resolved(&whole, &[("t1", Some(9)), ("t2", None)]).await;
+    calls(&whole, &all).await;
+    let (expected, how) = but_how(summary_of(&whole, NAME, params()).await);
+    let because = "model_costs has no rows of a run on it of late";
+    assert_eq!(how, json!({ "all_because": because }));
+    for of in ["unpriced", "failed", "calls_recorded_otherwise"] {
+        assert!(expected[of].as_u64() > Some(10), "{of}: {expected}");
+    }
+    let found = told(&whole).await;
+    assert!(found.iter().all(|rows| rows.len() >= 3), "{found:?}");
+
+    let engine = engine().await;
+    prices(&engine).await;
+    resolved(&engine, &[("t1", None)]).await;
+    calls(&engine, &all[..40]).await;
+    put(&engine, "others", WriteMode::Overwrite, 0, &all[..9]).await;
+    summary_of(&engine, NAME, params()).await;
+    for (from, to) in [(40, 41), (41, 70), (70, 90)] {
+        // What another dataset costs stands beside it.
+        let other = json!({ "dataset": "others", "full": from == 41 });
+        summary_of(&engine, NAME, asked(other)).await;
+        put(&engine, "calls", WriteMode::Append, from, &all[from..to]).await;
+        let (_, how) = but_how(summary_of(&engine, NAME, params()).await);
+        assert!(how["from_version"].is_number(), "{from}: {how}");
+        let own = "SELECT count(*), count(DISTINCT call_id) FROM call_costs WHERE source = 'calls'";
+        assert_eq!(rows(&engine, own).await, [format!("{to} {to}")]);
+    }
+    // A ticket that was resolved since says so, though no call came.
+    resolved(&engine, &[("t1", Some(9)), ("t2", None)]).await;
+    let (summary, how) = but_how(summary_of(&engine, NAME, params()).await);
+    assert!(how["from_version"].is_number(), "{how}");
+    assert_eq!(summary, expected);
+    assert_eq!(told(&engine).await, found);
+    let others = "SELECT count(*) FROM call_costs WHERE source = 'others'";
+    assert_eq!(rows(&engine, others).await, ["9"]);
+    // And once more all of it.
+    let full = asked(json!({ "tickets": "tickets", "full": true }));
+    let (summary, how) = but_how(summary_of(&engine, NAME, full).await);
+    assert_eq!((&summary, &how["all_because"]), (&expected, &json!("`full` is asked for")));
+    assert_eq!(told(&engine).await, found);
+    // Where nothing came all is said, and nothing is committed.
+    let without = |full: bool| asked(json!({ "full": full }));
+    let (expected, _) = but_how(summary_of(&engine, NAME, without(true)).await);
+    let record = record_of(&engine, NAME, without(false)).await;
+    assert!(record.outputs.is_empty(), "{record:?}");
+    let (summary, how) = but_how(record.summary.clone());
+    assert!(how["from_version"].is_number(), "{how}");
+    assert_eq!(summary, expected);
+}
+
+#[tokio::test]
+async fn whatever_is_other_than_it_was_has_all_calls_priced_anew() {
+    let engine = engine().await;
+    prices(&engine).await;
+    let all = mixture(30);
+    calls(&engine, &all[..20]).await;
+    let run = async |params: Value| but_how(summary_of(&engine, NAME, asked(params)).await).1;
+    let add = async |from: usize| {
+        put(&engine, "calls", WriteMode::Append, from, &all[from..=from]).await;
+    };
+    run(json!({})).await;
+    add(20).await;
+    assert!(run(json!({})).await["from_version"].is_number());
+    // Other parameters, then these again.
+    let because = async |params: Value, says: &str| {
+        let how = run(params).await;
+        let found = how["all_because"].as_str().unwrap_or_default().to_owned();
+        assert!(found.contains(says), "{says}: {how}");
+    };
+    let parameters = "is not of a run with these parameters, columns and prices";
+    because(json!({ "charge_failed": true }), parameters).await;
+    because(json!({}), parameters).await;
+    // Prices.
+    prices(&engine).await;
+    add(21).await;
+    because(json!({}), parameters).await;
+    // Calls that went.
+    calls(&engine, &all[1..22]).await;
+    because(json!({}), "rows of calls went or changed after version").await;
+    // A writer who did not see another's commit, and added what that had.
+    add(22).await;
+    let (who, output) = (Principal::local(), DatasetName::new("call_costs").unwrap());
+    let last = &engine.history(&who, &output, 1).await.unwrap()[0];
+    let marks: Vec<(String, i64)> = last.numbers.clone().into_iter().collect();
+    let session = engine.session(&who, &[]).await.unwrap();
+    let twice = session.table(&output).await.unwrap().limit(0, Some(1)).unwrap();
+    let twice = session.collect(twice).await.unwrap();
+    let label = CommitLabel { operation: NAME.into(), marks, ..CommitLabel::default() };
+    engine.write(&who, &output, WriteMode::Append, twice, label).await.unwrap();
+    because(json!({}), "call_costs has not all calls once").await;
+    // Another table of the same name and version.
+    let name = DatasetName::new("calls").unwrap();
+    engine.drop_dataset(&who, &name).await.unwrap();
+    engine.purge_dataset(&who, &name).await.unwrap();
+    calls(&engine, &all[..22]).await;
+    because(json!({}), parameters).await;
+    // Rows of a result that somebody else wrote.
+    add(22).await;
+    assert!(run(json!({})).await["from_version"].is_number());
+    let taken = rows(&engine, "SELECT source FROM ticket_costs LIMIT 1").await;
+    assert_eq!(taken, ["calls"]);
+    for output in ["ticket_costs", "call_costs", "unpriced_calls", "model_costs"] {
+        let (who, name) = (Principal::local(), DatasetName::new(output).unwrap());
+        let label = CommitLabel { operation: "test".into(), ..CommitLabel::default() };
+        engine.write(&who, &name, WriteMode::Overwrite, Vec::new(), label).await.unwrap();
+        add(23).await;
+        because(json!({}), &format!("{output}: the last commit")).await;
+    }
+    let own = "SELECT count(*) FROM call_costs";
+    assert_eq!(rows(&engine, own).await, ["27"]);
+}
+
 #[tokio::test]
 async fn bad_parameters_and_lists_are_refused_by_name() {
     let engine = engine().await;
@@ -269,7 +442,7 @@ async fn bad_parameters_and_lists_are_refused_by_name() {
         (json!({ "prices": ["no_list"] }), "dataset no_list has no price of a token"),
         (json!({ "prices": ["missing"] }), "missing"),
         (json!({ "cached_column": "status" }), "parameter \"cached_column\""),
-        (json!({ "input_column": "model" }), "expected a whole number, found Utf8"),
+        (json!({ "input_column": "model" }), "expected a whole number, found text"),
         (
             json!({ "provider_column": "gone" }),
             "parameter \"provider_column\": dataset calls has no column \"gone\"",

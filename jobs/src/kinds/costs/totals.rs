@@ -157,6 +157,11 @@ impl Totals {
         }
     }
 
+    /// Room for a group that was not there.
+    pub(super) fn grow(&mut self, name: &str) {
+        self.bytes += GROUP_BYTES + name.len();
+    }
+
     /// RESOURCES_EXHAUSTED where there are more groups than there is room for.
     pub(super) fn require_room(&self) -> Result<()> {
         if self.bytes <= self.bytes_max {

@@ -154,7 +154,7 @@ impl Job for Metric {
             let version = ctx.input(&params.dataset)?.version;
             let spec = output::spec(params.output.clone());
             let batch = output::batch(&spec, &params, unit.as_deref(), version.0, &points)?;
-            let marks = Marks::of(&params)?.kept(version, closed_us);
+            let marks = Marks::of(ctx, &params)?.kept(version, closed_us);
             let place = Place::Of(asked.replaced(&params));
             ctx.commit_rows(spec, place, vec![batch], marks).await?;
             let mut summary = summary(&params, &points, rows, told);
@@ -173,7 +173,7 @@ async fn none_left(ctx: &RunContext, params: &Params, time_column: &str) -> Resu
     let rows = ctx.session().table(&params.dataset).await?;
     let rows = rows.filter(ident(time_column).is_not_null())?.limit(0, Some(1))?;
     let are_to_come = ctx.session().collect(rows).await?.iter().any(|batch| batch.num_rows() > 0);
-    let marks = Marks::of(params)?;
+    let marks = Marks::of(ctx, params)?;
     let removed = match are_to_come || marks.are_of_newer(ctx, params).await? {
         true => 0,
         false => compute::kept_values(ctx, params).await?,

@@ -56,9 +56,9 @@ pub(super) struct Since {
 }
 
 impl Marks {
-    pub(super) fn of(params: &Params) -> Result<Self> {
+    pub(super) fn of(ctx: &RunContext, params: &Params) -> Result<Self> {
         let asked = Params { full: false, ..params.clone() };
-        let digest = parameters::digest(&asked)?;
+        let digest = parameters::digest(&(asked, ctx.identity_of(&params.dataset)?))?;
         let named = parameters::digest(&params.metric())?;
         Ok(Self {
             read: format!("{READ}{digest}"),
@@ -125,7 +125,7 @@ pub(super) async fn reach(
     if params.full {
         return Ok(Reach::All("`full` is asked for".to_owned()));
     }
-    let marks = Marks::of(params)?;
+    let marks = Marks::of(ctx, params)?;
     let Some((version, before_us)) = last(ctx, params, &marks).await? else {
         let says = format!("{} has no values of an earlier run of these parameters", params.output);
         return Ok(Reach::All(says));

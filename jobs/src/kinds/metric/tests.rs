@@ -283,7 +283,7 @@ async fn bad_parameters_are_refused_by_name() {
             json!({ "time_column": null }),
             "parameter \"time_column\": expected a column: dataset calls declares none",
         ),
-        (json!({ "time_column": "took" }), "expected a timestamp or date, found Float64"),
+        (json!({ "time_column": "took" }), "expected a timestamp or date, found float64"),
         (
             json!({ "dimensions": ["mode"] }),
             "has no column \"mode\"; expected one of at, model, took",

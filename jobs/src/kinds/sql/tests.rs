@@ -447,10 +447,13 @@ async fn a_commit_whose_run_left_no_record_counts() {
     // A run that died between its commit and its record: there are its rows, and how far it had read.
     let params: super::Params = serde_json::from_value(first.params.clone()).unwrap();
     let read = i64::try_from(version(&engine, "orders").await).unwrap();
+    let session = engine.session(&Principal::local(), &[]).await.unwrap();
+    let orders =
+        session.catalog().dataset(&DatasetName::new("orders").unwrap()).unwrap().identity();
     let label = CommitLabel {
         run_id: Some(RunId::new()),
         operation: "sql".into(),
-        marks: vec![(crate::tables::came::mark(&params).unwrap(), read)],
+        marks: vec![(crate::tables::came::mark(&params, orders).unwrap(), read)],
         ..CommitLabel::default()
     };
     let spec = made_spec(&engine).await;
