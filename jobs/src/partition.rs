@@ -9,6 +9,8 @@ use datafusion::logical_expr::{Expr, ident, lit};
 use datafusion::scalar::ScalarValue;
 use engine::{Code, Error, Result};
 
+use crate::tables::columns::type_name;
+
 /// A stretch of time, from its first instant to the first one after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Partition {
@@ -48,7 +50,7 @@ impl Partition {
                 Err(Error::user(Code::BadInput, says))
             };
             if !is_time {
-                return refused(format!("a column of {}", times.data_type()));
+                return refused(format!("a column of {}", type_name(times.data_type())));
             }
             let times = cast(times, &instant)?;
             for at in times.as_primitive::<TimestampMicrosecondType>() {

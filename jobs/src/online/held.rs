@@ -20,6 +20,7 @@ use serde_json::{Map, Value};
 use super::{OnlineRequest, OnlineRows};
 use crate::kinds::features::EXPIRES;
 use crate::series::microseconds;
+use crate::tables::columns::type_name;
 
 /// Rows of a batch when they are put together.
 const BATCH_ROWS: usize = 1 << 16;
@@ -420,8 +421,11 @@ impl Held {
             if let Some(at) = (0..array.len()).find(|at| array.is_null(*at)) {
                 let found = texts.get(at).map_or("", String::as_str);
                 let shown: String = found.chars().take(80).collect();
-                let says =
-                    format!("{:?}: expected {}, found {shown:?}", field.name(), field.data_type());
+                let says = format!(
+                    "{:?}: expected {}, found {shown:?}",
+                    field.name(),
+                    type_name(field.data_type())
+                );
                 return Err(bad(at, says));
             }
             arrays.push(array);

@@ -174,8 +174,8 @@ async fn bad_requests_are_named_and_room_is_bounded() {
         (json!([{ "who": "u0" }]), "entities: 1: expected \"number\", which names it"),
         (json!([{ "who": "u0", "number": 1, "at": 2 }]), "an entity of load has no column \"at\""),
         (json!([{ "who": 5, "number": 1 }]), "\"who\": expected Utf8, found 5"),
-        (json!([{ "who": "u0", "number": "one" }]), "\"number\": expected Int64, found \"one\""),
-        (json!([{ "who": "u0", "number": 1.5 }]), "\"number\": expected Int64, found \"1.5\""),
+        (json!([{ "who": "u0", "number": "one" }]), "\"number\": expected int64, found \"one\""),
+        (json!([{ "who": "u0", "number": 1.5 }]), "\"number\": expected int64, found \"1.5\""),
     ] {
         let error = ask(&online, &engine, 11, asked.clone()).await.unwrap_err().to_string();
         assert!(error.contains(says), "{asked}: {error}");

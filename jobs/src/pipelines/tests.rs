@@ -216,7 +216,7 @@ async fn what_its_steps_can_not_read_is_told_before_it_is_made() {
     let embed = "[[steps]]\nname = \"embed\"\njob = \"embed\"\nparams = { dataset = \"clean_tickets\", text_columns = [\"id\"], embedder = \"ngram\" }\n";
     let error = apply(&runner, pipeline(&format!("{PIPELINE}{embed}"))).await;
     let error = error.unwrap_err().to_string();
-    assert!(error.contains("step embed: embed: parameter \"text_columns\": column \"id\" of dataset clean_tickets: expected a text, found Int64"), "{error}");
+    assert!(error.contains("step embed: embed: parameter \"text_columns\": column \"id\" of dataset clean_tickets: expected a text, found int64"), "{error}");
     // It would start itself.
     let error = apply(&runner, with("on_change = \"top_queues\"")).await;
     let error = error.unwrap_err().to_string();

@@ -25,6 +25,12 @@ pub(crate) fn column(
     }
 }
 
+/// A type by the name that datasets have for it.
+pub(crate) fn type_name(data_type: &DataType) -> String {
+    let known = ColumnType::from_arrow(data_type);
+    known.map_or_else(|| data_type.to_string(), |known| known.to_string())
+}
+
 /// The same column with a unit.
 pub(crate) fn with_unit(column: ColumnSpec, unit: &str) -> ColumnSpec {
     ColumnSpec { unit: Some(unit.into()), ..column }

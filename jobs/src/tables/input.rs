@@ -9,6 +9,7 @@ use engine::{Result, Session};
 
 use crate::parameters::bad;
 use crate::run::context::RunContext;
+use crate::tables::columns::type_name;
 
 /// A dataset at its pinned version, as a job reads it.
 pub(crate) struct InputTable<'a> {
@@ -88,7 +89,7 @@ impl<'a> InputTable<'a> {
             format!(
                 "column {column:?} of dataset {}: expected {expected}, found {}",
                 self.dataset,
-                field.data_type()
+                type_name(field.data_type())
             ),
         ))
     }

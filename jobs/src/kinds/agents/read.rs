@@ -16,7 +16,7 @@ use super::params::{Better, Params, USUAL};
 use crate::parameters::bad;
 use crate::run::context::RunContext;
 use crate::run::stage::Stage;
-use crate::tables::columns::texts;
+use crate::tables::columns::{texts, type_name};
 use crate::tables::input::{InputTable, NAMES, is_name};
 
 /// Memory of a trial beside its measures, and of a task beside its name and measures.
@@ -150,7 +150,10 @@ pub(super) async fn check<'a>(session: &Session, params: &'a Params) -> Result<I
         let found = table.frame.clone().select(vec![read.alias("measure")])?;
         let found = found.schema().field(0).data_type().clone();
         if !found.is_numeric() && found != DataType::Boolean {
-            let says = format!("{measure:?}: expected a number or a truth value, found {found}");
+            let says = format!(
+                "{measure:?}: expected a number or a truth value, found {}",
+                type_name(&found)
+            );
             return Err(bad(NAME, "measures", says));
         }
     }

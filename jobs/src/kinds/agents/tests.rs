@@ -195,13 +195,13 @@ async fn bad_parameters_are_refused_by_name() {
         ),
         (
             json!({ "task_column": "cost" }),
-            "expected a text, truth value or whole number, found Float64",
+            "expected a text, truth value or whole number, found float64",
         ),
         (json!({ "success": "cost" }), "parameter \"success\""),
         (json!({ "measures": { "gone": "lower" } }), "parameter \"measures\": \"gone\""),
         (
             json!({ "measures": { "agent": "lower" } }),
-            "expected a number or a truth value, found Utf8",
+            "expected a number or a truth value, found text",
         ),
         (json!({ "measures": { "cost": "best" } }), "unknown variant `best`"),
         (json!({ "measures": { "success": "higher" } }), "\"success\" is compared anyway"),

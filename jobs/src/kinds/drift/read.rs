@@ -21,7 +21,7 @@ use crate::parameters::bad;
 use crate::run::context::RunContext;
 use crate::run::stage::Stage;
 use crate::series::microseconds;
-use crate::tables::columns::texts;
+use crate::tables::columns::{texts, type_name};
 use crate::tables::input::{InputTable, NAMES, is_name, is_text};
 
 /// Rows of a period that are looked at, drawn where there are more; vectors cost more.
@@ -145,7 +145,8 @@ pub(super) async fn check<'a>(
         let found = found.schema().field(0).data_type().clone();
         forms.push(Form::of(&found).ok_or_else(|| {
             let says = format!(
-                "{column:?}: expected a number, text, truth value or vector, found {found}"
+                "{column:?}: expected a number, text, truth value or vector, found {}",
+                type_name(&found)
             );
             bad(NAME, "columns", says)
         })?);

@@ -273,7 +273,7 @@ async fn what_is_wrong_with_a_request_is_said_by_name() {
         ),
         (
             json!({"order_column": null, "text_columns": ["age"]}),
-            "column \"age\" of dataset mail: expected a text, found Int64",
+            "column \"age\" of dataset mail: expected a text, found int64",
         ),
         (json!({}), "parameter \"order_column\": dataset mail has no column \"created_at\""),
     ];

@@ -257,7 +257,7 @@ async fn bad_requests_name_what_is_wrong() {
         (json!({ "dataset": "none" }), "none"),
         (json!({ "case_column": "cas" }), "parameter \"case_column\": dataset steps has no column"),
         (json!({ "activity_column": "ended_at" }), "parameter \"activity_column\""),
-        (json!({ "end_column": "activity" }), "expected a timestamp or date, found Utf8"),
+        (json!({ "end_column": "activity" }), "expected a timestamp or date, found text"),
         (
             json!({ "start_column": null, "end_column": null }),
             "without instants nothing has an order",

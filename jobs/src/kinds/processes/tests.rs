@@ -192,7 +192,7 @@ async fn bad_parameters_and_models_are_refused_by_name() {
     orders(&engine).await;
     for (params, says) in [
         (json!({ "case_column": "cas" }), "parameter \"case_column\": dataset steps has no column"),
-        (json!({ "end_column": "activity" }), "expected a timestamp or date, found Utf8"),
+        (json!({ "end_column": "activity" }), "expected a timestamp or date, found text"),
         (
             json!({ "start_column": null, "end_column": null }),
             "without instants nothing has an order",

@@ -256,7 +256,7 @@ impl Params {
             }
         }
         if !(0.001..=100.0).contains(&self.alarms) {
-            let says = format!("expected 0.001 to 100, found {}", self.alarms);
+            let says = format!("expected 0.001 to 100, found {:?}", self.alarms);
             return Err(bad(NAME, "alarms", says));
         }
         for known in &self.limits {

@@ -21,7 +21,7 @@ use crate::parameters::bad;
 use crate::run::context::RunContext;
 use crate::run::stage::Stage;
 use crate::series::microseconds;
-use crate::tables::columns::texts;
+use crate::tables::columns::{texts, type_name};
 use crate::tables::input::{InputTable, NAMES, is_name};
 
 /// Stretches that the time is cut into, with as many calls each as can be.
@@ -88,7 +88,7 @@ pub(super) async fn check<'a>(session: &Session, params: &'a Params) -> Result<I
         let is_truth = parameter == "quality" && found == DataType::Boolean;
         if !found.is_numeric() && !is_truth {
             let or = if parameter == "quality" { " or a truth value" } else { "" };
-            let says = format!("{text:?}: expected a number{or}, found {found}");
+            let says = format!("{text:?}: expected a number{or}, found {}", type_name(&found));
             return Err(bad(NAME, parameter, says));
         }
     }

@@ -15,7 +15,7 @@ use crate::kinds::features::{EXPIRES, is_entity};
 use crate::parameters::bad;
 use crate::run::context::RunContext;
 use crate::series::{INSTANT_MAX_US, microseconds};
-use crate::tables::columns::{column, of_sources};
+use crate::tables::columns::{column, of_sources, type_name};
 use crate::tables::input::{InputTable, is_text, time_column};
 
 /// What is asked for, checked.
@@ -189,8 +189,10 @@ impl Use {
             let there = there.unwrap_or(DataType::Utf8);
             if !are_alike(found, &there) {
                 let says = format!(
-                    "column {of_rows:?} of {} is {found}, and {name:?} of {view} is {there}",
-                    params.dataset
+                    "column {of_rows:?} of {} is {}, and {name:?} of {view} is {}",
+                    params.dataset,
+                    type_name(found),
+                    type_name(&there)
                 );
                 return Err(bad(NAME, parameter, says));
             }

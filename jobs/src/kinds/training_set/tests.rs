@@ -153,7 +153,7 @@ async fn names_and_entities_are_held_against_each_other() {
         (json!({ "features": ["happenings"] }), "it is no feature view"),
         (json!({ "features": ["second"] }), "there is a column \"value\" already"),
         (json!({ "entity": { "whom": "who" } }), "no view names its entities by \"whom\""),
-        (json!({ "entity": { "who": "value" } }), "is Int64, and \"who\" of features is Utf8"),
+        (json!({ "entity": { "who": "value" } }), "is int64, and \"who\" of features is text"),
         (json!({ "entity": { "who": "whom" } }), "has no column \"whom\""),
         (json!({ "time_column": "value" }), "expected a timestamp or date"),
         (json!({ "output": "features" }), "is what is read"),

@@ -38,6 +38,8 @@ use crate::texts::{RowText, TextSource};
 
 /// The kind's name.
 const NAME: &str = "triage";
+/// The usual column of labels.
+const LABEL: &str = "label";
 
 /// Memory of one row: a guess for the estimate only.
 const ROW_BYTES: usize = 2048;
@@ -106,9 +108,8 @@ impl Job for Triage {
             let of = Self::params(params)?;
             let texts = of.text_columns.clone().unwrap_or_default();
             let table = InputTable::open(session, NAME, &of.dataset).await?;
-            for (parameter, column) in of
-                .label_column
-                .iter()
+            for (parameter, column) in label_column(&of, &table)
+                .into_iter()
                 .map(|column| ("label_column", column))
                 .chain(texts.iter().map(|column| ("text_columns", column)))
             {
@@ -190,6 +191,12 @@ async fn load(ctx: &RunContext, params: &Params, version: &str) -> Result<Classi
     Ok(classifier)
 }
 
+/// The column of labels; none where it is the usual one and the dataset has none.
+fn label_column<'a>(params: &'a Params, table: &InputTable<'_>) -> Option<&'a String> {
+    let is_there = |column: &str| table.frame.schema().has_column_with_unqualified_name(column);
+    params.label_column.as_ref().filter(|column| *column != LABEL || is_there(column))
+}
+
 /// Reads the rows without a label.
 async fn read(
     ctx: &RunContext,
@@ -200,8 +207,9 @@ async fn read(
     let mut stage = ctx.stage("read");
     let mut columns = params.columns(model);
     let texts = columns.len();
-    if let Some(label) = &params.label_column {
-        let table = InputTable::open(ctx.session(), NAME, &params.dataset).await?;
+    let table = InputTable::open(ctx.session(), NAME, &params.dataset).await?;
+    let labels = label_column(params, &table);
+    if let Some(label) = labels {
         table.check("label_column", label, "a text", is_text)?;
         columns.push(label.clone());
     }
@@ -219,7 +227,7 @@ async fn read(
     let (mut bytes, bytes_max) = (0, ctx.memory_budget_bytes() / 4);
     while let Some(batch) = reader.next().await? {
         for row in 0..batch.len() {
-            let label = params.label_column.as_ref().and_then(|_| batch.text(row, texts));
+            let label = labels.and_then(|_| batch.text(row, texts));
             if label.is_some_and(|label| !label.trim().is_empty()) {
                 rows.labelled += 1;
                 continue;

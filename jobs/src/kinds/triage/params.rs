@@ -8,7 +8,7 @@ use models::{Classifier, ClassifierSettings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::NAME;
+use super::{LABEL, NAME};
 use crate::parameters::{bad, dataset_name};
 use crate::registry::embedders::check_name;
 
@@ -30,7 +30,8 @@ pub struct Params {
     /// Columns of numbers and truth values, as many as the model was trained with, in their order. Null takes those that it was trained
     /// with. Default: null.
     pub feature_columns: Option<Vec<String>>,
-    /// Column of labels: rows that have one are not labelled; null labels all rows. Default: label.
+    /// Column of labels: rows that have one are not labelled; null labels all rows, as does a dataset
+    /// that has no column of the usual name. Default: label.
     pub label_column: Option<String>,
     /// The model. Default: triage.
     pub model: String,
@@ -55,7 +56,7 @@ impl Default for Params {
             id_column: "id".into(),
             text_columns: None,
             feature_columns: None,
-            label_column: Some("label".into()),
+            label_column: Some(LABEL.into()),
             model: "triage".into(),
             version: None,
             top: 3,

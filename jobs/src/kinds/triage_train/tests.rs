@@ -296,6 +296,23 @@ async fn answers_have_reasons_and_stand_until_the_text_changes() {
     assert_eq!(applied["answers_kept"], 0);
     let none = query(&engine, "SELECT DISTINCT reasons FROM triage").await;
     assert_eq!(none, [["[]"]]);
+
+    // Where there is no column of labels, none has one; another one that is not there was meant.
+    let columns: [Column<'_>; 2] = [
+        ("id", ColumnType::Text, Arc::new(StringArray::from(vec!["a", "b"]))),
+        ("body", ColumnType::Text, Arc::new(StringArray::from(vec!["refund", "crash"]))),
+    ];
+    write(&engine, "bare", WriteMode::Append, &columns).await;
+    let params = json!({ "dataset": "bare", "text_columns": ["body"], "output": "bare_labels" });
+    let applied = done(&engine, "triage", params).await;
+    assert_eq!(
+        (&applied["rows"], &applied["rows_labelled_before"]),
+        (&json!(2), &json!(0)),
+        "{applied}"
+    );
+    let params = json!({ "dataset": "bare", "label_column": "labels" });
+    let error = fails(&engine, "triage", params).await;
+    assert!(error.contains("dataset bare has no column \"labels\""), "{error}");
 }
 
 #[tokio::test]

@@ -423,9 +423,9 @@ async fn a_column_that_is_not_there_or_not_a_number_is_named() {
         ),
         (
             json!({"value_column": "series"}),
-            "parameter \"value_column\": column \"series\" of dataset metrics: expected a number, found Utf8",
+            "parameter \"value_column\": column \"series\" of dataset metrics: expected a number, found text",
         ),
-        (json!({"time_column": "value"}), "expected a timestamp or date, found Float64"),
+        (json!({"time_column": "value"}), "expected a timestamp or date, found float64"),
     ] {
         for job in ["anomalies", "correlate"] {
             let record = run(&runner, job, params.clone()).await;

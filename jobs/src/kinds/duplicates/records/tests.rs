@@ -415,7 +415,7 @@ async fn what_is_wrong_with_fields_and_labels_is_said_by_name() {
         (json!({"fields": field("nick", "name")}), known),
         (
             json!({"fields": field("score", "name")}),
-            "expected a text, to be compared as a name or text, found Float64",
+            "expected a text, to be compared as a name or text, found float64",
         ),
         (
             json!({"fields": field("empty", "text")}),
