@@ -11,6 +11,7 @@ pub fn near_names<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<&
         })
         .collect();
     near.sort_unstable();
+    near.dedup();
     near.into_iter().take(3).map(|(_, other)| other).collect()
 }
 

@@ -12,7 +12,7 @@ pub struct Run {
     /// Print help: of this command, or of the job that is named, with its parameters
     #[arg(short, long)]
     pub help: bool,
-    /// A parameter; the value is JSON, or text when it is not
+    /// A parameter; the value is JSON, or text when it is not, or that of a file as @FILE
     #[arg(long = "param", value_name = "NAME=VALUE")]
     pub params: Vec<String>,
     /// Where to compute: required, preferred or off [default: preferred]
@@ -171,7 +171,7 @@ pub struct ScheduleAdd {
     pub job: String,
     #[command(flatten)]
     pub when: When,
-    /// A parameter of the job; the value is JSON, or text when it is not
+    /// A parameter of the job; the value is JSON, or text when it is not, or that of a file as @FILE
     #[arg(long = "param", value_name = "NAME=VALUE")]
     pub params: Vec<String>,
     /// Higher is sooner, where runs wait
@@ -235,7 +235,7 @@ pub struct Backfill {
     /// How many of its runs may wait or work at a time
     #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub at_once: u32,
-    /// A parameter of the job; the value is JSON, or text when it is not
+    /// A parameter of the job; the value is JSON, or text when it is not, or that of a file as @FILE
     #[arg(long = "param", value_name = "NAME=VALUE")]
     pub params: Vec<String>,
     /// Its name among schedules [default: JOB-FROM-to-TO]

@@ -1,5 +1,8 @@
 //! `colonnade run`: one job, its record at the end.
 
+use std::fs;
+use std::path::Path;
+
 use chrono::Utc;
 use clap::CommandFactory as _;
 use engine::{Code, Error, Principal, Result, RunId, Urgency};
@@ -277,7 +280,10 @@ pub(super) fn params(texts: &[String]) -> Result<Value> {
                 format!("--param {text:?}: expected NAME=VALUE"),
             ));
         };
-        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+        let value = match value.strip_prefix('@').filter(|path| !path.is_empty()) {
+            Some(path) => Value::String(text_of_file(name, Path::new(path))?),
+            None => serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned())),
+        };
         if params.insert(name.to_owned(), value).is_some() {
             return Err(Error::user(Code::BadInput, format!("--param {name}: given twice")));
         }
@@ -285,10 +291,46 @@ pub(super) fn params(texts: &[String]) -> Result<Value> {
     Ok(Value::Object(params))
 }
 
+/// The most bytes of a parameter's file.
+const PARAMETER_FILE_MAX: u64 = 16 << 20;
+
+/// A value that stands in a file, as a text.
+fn text_of_file(name: &str, path: &Path) -> Result<String> {
+    let refused = |says: String| {
+        Error::user(Code::BadInput, format!("--param {name}: {}: {says}", path.display()))
+    };
+    let bytes = fs::metadata(path).map_err(|error| refused(error.to_string()))?.len();
+    if bytes > PARAMETER_FILE_MAX {
+        return Err(refused(format!("expected at most {PARAMETER_FILE_MAX} bytes, found {bytes}")));
+    }
+    fs::read_to_string(path).map_err(|error| refused(error.to_string()))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn a_parameter_is_json_or_text_or_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("net.pnml");
+        fs::write(&path, "<pnml/>").unwrap();
+        let at = format!("model=@{}", path.display());
+        let given = ["a=1", "b=one", "c=@", "d=", &at].map(str::to_owned);
+        let expected = json!({ "a": 1, "b": "one", "c": "@", "d": "", "model": "<pnml/>" });
+        assert_eq!(params(&given).unwrap(), expected);
+        let missing = params(&["model=@none.pnml".to_owned()]).unwrap_err().to_string();
+        assert!(missing.contains("--param model: none.pnml: "), "{missing}");
+        fs::File::create(&path).unwrap().set_len(PARAMETER_FILE_MAX + 1).unwrap();
+        let large = params(&[at]).unwrap_err().to_string();
+        assert!(large.contains("expected at most 16777216 bytes, found 16777217"), "{large}");
+        fs::write(&path, [0xff_u8]).unwrap();
+        let broken = params(&[format!("model=@{}", path.display())]).unwrap_err().to_string();
+        assert!(broken.contains("UTF-8"), "{broken}");
+    }
 
     #[test]
     fn keys_of_two_tenants_are_told_from_those_of_one() {

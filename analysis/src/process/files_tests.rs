@@ -66,7 +66,19 @@ fn what_is_no_net_is_refused_and_says_why() {
     assert_eq!((net.places, net.first, net.last, net.transitions.len()), (2, 0, 1, 1));
     for (text, says) in [
         ("<pnml>".to_owned(), "no XML: "),
-        (of(ends), "expected one place with a token at the beginning, found 0"),
+        (of(ends), "expected one place with a token at the beginning, found none"),
+        (
+            of(&[begin, ends, step].concat()),
+            "no workflow net: transition \"t\" comes from no place",
+        ),
+        (
+            of(&[begin, ends, step, "<arc source=\"p\" target=\"t\"/>"].concat()),
+            "no workflow net: transition \"t\" leads to no place",
+        ),
+        (
+            of(&[begin, ends, step, arcs, "<arc source=\"t\" target=\"q\"/>"].concat()),
+            "there are two arcs from \"t\" to \"q\"",
+        ),
         (
             of(&[begin, &begin.replace('"', "'").replace("'p'", "'r'")].concat()),
             "found 2: \"p\", \"r\"",

@@ -195,13 +195,24 @@ pub fn from_pnml(text: &str, names: &mut Names) -> Result<Net, BadModel> {
                 "the arc from {source:?} to {target:?}: expected a weight of 1, as in every workflow net, found {weight}"
             )));
         }
+        if ends.contains(&place) {
+            return Err(BadModel(format!("there are two arcs from {source:?} to {target:?}")));
+        }
         ends.push(place);
+    }
+    for (id, number) in &by_id {
+        let ends = transitions.get(*number).map(|of| (of.takes.is_empty(), of.gives.is_empty()));
+        let lacks = match ends {
+            Some((true, _)) => "comes from",
+            Some((_, true)) => "leads to",
+            _ => continue,
+        };
+        return Err(BadModel(format!("no workflow net: transition {id:?} {lacks} no place")));
     }
     let [first] = firsts.as_slice() else {
         return Err(BadModel(format!(
-            "expected one place with a token at the beginning, found {}: {}",
-            firsts.len(),
-            firsts.iter().take(5).map(|id| format!("{id:?}")).collect::<Vec<_>>().join(", ")
+            "expected one place with a token at the beginning, found {}",
+            some(&firsts)
         )));
     };
     let mut lasts: BTreeSet<&str> = BTreeSet::new();
@@ -224,9 +235,8 @@ pub fn from_pnml(text: &str, names: &mut Names) -> Result<Net, BadModel> {
     let lasts: Vec<&str> = lasts.into_iter().collect();
     let [last] = lasts.as_slice() else {
         return Err(BadModel(format!(
-            "no workflow net: expected one place where cases end, found {}: {}",
-            lasts.len(),
-            lasts.iter().take(5).map(|id| format!("{id:?}")).collect::<Vec<_>>().join(", ")
+            "no workflow net: expected one place where cases end, found {}",
+            some(&lasts)
         )));
     };
     let number = |id: &str| {
@@ -234,6 +244,15 @@ pub fn from_pnml(text: &str, names: &mut Names) -> Result<Net, BadModel> {
     };
     let (first, last) = (number(first)?, number(last)?);
     Ok(Net { places: places.len() as u32, first, last, transitions })
+}
+
+/// How many, and the first of them.
+fn some(ids: &[&str]) -> String {
+    let named: Vec<String> = ids.iter().take(5).map(|id| format!("{id:?}")).collect();
+    match named.is_empty() {
+        true => "none".to_owned(),
+        false => format!("{}: {}", ids.len(), named.join(", ")),
+    }
 }
 
 fn id_of<'a>(node: &Node<'a, '_>) -> Result<&'a str, BadModel> {

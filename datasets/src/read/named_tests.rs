@@ -79,6 +79,14 @@ fn sources_of_another_shape_are_refused_with_their_place() {
     assert_eq!(refused("<html/>", Format::Xes), "f:1 (row 1): expected <log>, found <html>");
     assert!(refused("<log>\n<trace>\n", Format::Xes).starts_with("f:3 (row 1): the document ends"));
     assert!(refused("<log>\n<trace>\n</log>", Format::Xes).starts_with("f:3 (row 1): "));
+    assert_eq!(
+        refused("<log>\n</log>\n<log/>", Format::Xes),
+        "f:3 (row 1): expected nothing behind </log>, found <log>"
+    );
+    assert_eq!(
+        refused("<log/>\nmore", Format::Xes),
+        "f:1 (row 1): expected nothing behind </log>, found text"
+    );
     assert!(refused(&"<log>".repeat(100), Format::Xes).contains("nested more than 64 deep"));
     let latin = "<?xml version='1.0' encoding='ISO-8859-1'?><log/>";
     assert!(refused(latin, Format::Xes).contains("expected UTF-8, found encoding \"ISO-8859-1\""));

@@ -100,6 +100,15 @@ impl XesReader {
                         .map(|()| true)
                         .map_err(|problem| self.malformed(line, problem))
                 }
+                Ok(Event::Text(text)) if self.saw_log && self.open.is_empty() => {
+                    match text.iter().all(u8::is_ascii_whitespace) {
+                        true => Ok(true),
+                        false => {
+                            let says = "expected nothing behind </log>, found text".to_owned();
+                            Err(self.malformed(line, says))
+                        }
+                    }
+                }
                 Ok(Event::Eof) if !self.open.is_empty() => {
                     Err(self.malformed(line, "the document ends inside an element".into()))
                 }
@@ -128,13 +137,14 @@ impl XesReader {
         }
         let name = start.local_name();
         let element = match (self.open.last(), name.as_ref()) {
-            (None, b"log") => {
+            (None, b"log") if !self.saw_log => {
                 self.saw_log = true;
                 Element::Log
             }
             (None, other) => {
                 let found = String::from_utf8_lossy(other).into_owned();
-                return Err(self.malformed(line, format!("expected <log>, found <{found}>")));
+                let expected = if self.saw_log { "nothing behind </log>" } else { "<log>" };
+                return Err(self.malformed(line, format!("expected {expected}, found <{found}>")));
             }
             (Some(Element::Log), b"trace") => {
                 self.trace.clear();

@@ -13,7 +13,7 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, Sca
 use crate::error::{Code, Error};
 
 /// Bytes that one call may make, for all rows that it is given at a time.
-const RESULT_BYTES_MAX: u64 = 256 << 20;
+pub(crate) const RESULT_BYTES_MAX: u64 = 256 << 20;
 /// Bytes of a character, at most.
 const CHARACTER_BYTES: u64 = 4;
 

@@ -79,6 +79,7 @@ use kernels::{Control, Execution};
 use crate::error::Result;
 use crate::stop::{self, StopOnDrop};
 use arguments::Shared;
+pub(crate) use bounded::RESULT_BYTES_MAX;
 pub(crate) use calls::check;
 use changepoints::Changepoints;
 use corr_matrix::CorrMatrix;

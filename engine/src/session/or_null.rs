@@ -26,7 +26,7 @@ use parking_lot::Mutex;
 
 use super::whole::exact;
 use crate::error::{Code, Error, Result};
-use crate::functions::{SAFE_DIVIDE, widened};
+use crate::functions::{RESULT_BYTES_MAX, SAFE_DIVIDE, widened};
 
 /// Rows of which each is looked at by itself where one of them can't be computed.
 const ALONE_MAX: usize = 32;
@@ -250,10 +250,32 @@ pub fn evaluate_or_null(
     batch: &RecordBatch,
     failed: &mut dyn FnMut(usize, &Error),
 ) -> Result<ArrayRef> {
-    let mut found = Vec::new();
+    let mut found = Found::default();
     halves(expression, batch, 0, &mut found, failed)?;
-    let parts: Vec<&dyn Array> = found.iter().map(AsRef::as_ref).collect();
+    let parts: Vec<&dyn Array> = found.parts.iter().map(AsRef::as_ref).collect();
     Ok(concat(&parts)?)
+}
+
+/// Values of some of the rows, and their bytes.
+#[derive(Default)]
+struct Found {
+    parts: Vec<ArrayRef>,
+    bytes: u64,
+}
+
+impl Found {
+    /// Parts that are small enough each are not to be larger together than a whole may be.
+    fn add(&mut self, values: ArrayRef) -> Result<()> {
+        self.bytes += values.get_array_memory_size() as u64;
+        self.parts.push(values);
+        if self.bytes <= RESULT_BYTES_MAX {
+            return Ok(());
+        }
+        let says = format!(
+            "an expression makes more than {RESULT_BYTES_MAX} bytes of some thousand rows; expected less"
+        );
+        Err(Error::user(Code::LimitExceeded, says))
+    }
 }
 
 /// The values of `batch`, whose first row is the one numbered `first`; where some fail, of its halves.
@@ -261,15 +283,14 @@ fn halves(
     expression: &dyn PhysicalExpr,
     batch: &RecordBatch,
     first: usize,
-    found: &mut Vec<ArrayRef>,
+    found: &mut Found,
     failed: &mut dyn FnMut(usize, &Error),
 ) -> Result<()> {
     let rows = batch.num_rows();
     let values = expression.evaluate(batch).and_then(|values| values.into_array(rows));
     let error = match values {
         Ok(values) => {
-            found.push(values);
-            return Ok(());
+            return found.add(values);
         }
         Err(error) => Error::from(error),
     };
@@ -279,8 +300,7 @@ fn halves(
     }
     if rows <= 1 {
         failed(first, &error);
-        found.push(new_null_array(&expression.data_type(&batch.schema())?, rows));
-        return Ok(());
+        return found.add(new_null_array(&expression.data_type(&batch.schema())?, rows));
     }
     // Of few rows each by itself: where many fail, halves of halves do as well.
     let size = if rows <= ALONE_MAX { 1 } else { rows / 2 };

@@ -4,7 +4,7 @@ use datafusion::functions_aggregate::expr_fn::{count, sum};
 use datafusion::logical_expr::{Expr, ident, lit};
 
 use super::*;
-use crate::{Uncomputed, WriteMode};
+use crate::{Code, Uncomputed, WriteMode};
 
 /// Rows of `calls`: a model, and tokens.
 async fn called(engine: &Engine, of: &[(Option<&str>, Option<i64>)]) -> Session {
@@ -22,6 +22,19 @@ async fn called(engine: &Engine, of: &[(Option<&str>, Option<i64>)]) -> Session 
         .await
         .unwrap();
     engine.session(&who(), &[]).await.unwrap()
+}
+
+#[tokio::test]
+async fn values_that_are_large_together_end_the_query_and_not_the_process() {
+    let engine = engine().await;
+    let session = called(&engine, &vec![(Some("x"), Some(1)); 300]).await;
+    let (calls, uncomputed) = (name("calls"), Arc::new(Uncomputed::default()));
+    let frame = session.table(&calls).await.unwrap();
+    let value = session.safe_expression(&calls, "repeat(model, 2000000)").await.unwrap();
+    let value = session.or_null(value, frame.schema(), &uncomputed).unwrap();
+    let error = session.collect(frame.select(vec![value]).unwrap()).await.unwrap_err();
+    assert_eq!(error.code(), Code::LimitExceeded, "{error}");
+    assert!(error.to_string().contains("more than 268435456 bytes"), "{error}");
 }
 
 /// The ids of the rows that a condition takes, and what could not be computed of others.

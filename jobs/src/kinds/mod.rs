@@ -41,7 +41,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Code, Error, Result};
+use engine::{Code, Error, Result, did_you_mean};
 use serde_json::Value;
 
 use crate::job::Job;
@@ -119,10 +119,11 @@ impl Jobs {
     pub fn get(&self, name: &str) -> Result<Arc<dyn Job>> {
         self.0.get(name).cloned().ok_or_else(|| {
             let names: Vec<&str> = self.0.keys().copied().collect();
-            Error::user(
-                Code::NotFound,
-                format!("job {name:?}: no such kind; expected one of {}", names.join(", ")),
-            )
+            let meant = did_you_mean(name, names.iter().copied());
+            let meant = meant.map_or_else(String::new, |meant| format!("{meant} "));
+            let says =
+                format!("job {name:?}: no such kind; {meant}expected one of {}", names.join(", "));
+            Error::user(Code::NotFound, says)
         })
     }
 

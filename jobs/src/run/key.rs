@@ -15,7 +15,7 @@ use crate::run::record::{DatasetVersion, RunRecord};
 const APPLICATION: &str = "colonnade-run-";
 
 /// SHA-256 in hex of the job, its revision, its canonical parameters, its code where that is not part of this program, and its inputs
-/// at their versions.
+/// at their versions, with the instants at which their tables were made.
 pub(crate) fn run_key(
     job: &str,
     revision: u32,
@@ -23,9 +23,15 @@ pub(crate) fn run_key(
     code: &Value,
     inputs: &[DatasetVersion],
 ) -> String {
-    let mut inputs: Vec<(&str, u64)> =
-        inputs.iter().map(|i| (i.dataset.as_str(), i.version.0)).collect();
+    let mut inputs: Vec<_> = inputs
+        .iter()
+        .map(|input| {
+            let made_us = input.made_at.map(|at| at.timestamp_micros());
+            (input.dataset.as_str(), input.version.0, made_us)
+        })
+        .collect();
     inputs.sort_unstable();
+    let inputs: Vec<Value> = inputs.into_iter().map(of_input).collect();
     let text = match code {
         // As releases had it that knew of no other code.
         Value::Null => json!([job, revision, canonical_params, inputs]),
@@ -34,6 +40,14 @@ pub(crate) fn run_key(
     let text = text.to_string();
     let digest = Sha256::digest(text.as_bytes());
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// An input as a key has it: runs of before did not know when its table was made.
+fn of_input((dataset, version, made_us): (&str, u64, Option<i64>)) -> Value {
+    match made_us {
+        None => json!([dataset, version]),
+        Some(made_us) => json!([dataset, version, made_us]),
+    }
 }
 
 /// What the result of a run depends on beside parameters and inputs: the code of its job, or the run itself, where the clock counts.

@@ -129,6 +129,9 @@ pub struct DatasetVersion {
     pub version: Version,
     /// Rows: of an input all that it has, of an output those that the run committed.
     pub rows: Option<u64>,
+    /// Of an input, when its table was made: another one of the same name may have the same versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_at: Option<DateTime<Utc>>,
 }
 
 /// One step of a run.

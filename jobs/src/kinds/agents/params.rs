@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::NAME;
 use crate::parameters::{bad, check_outputs, dataset_name};
 
+/// Bytes of an expression that names rows, at most.
+const NAME_MAX: usize = 1_000;
 /// Measures, at most.
 const MEASURES_MAX: usize = 20;
 /// What successes are called among what is compared.
@@ -105,6 +107,10 @@ impl Params {
         let found = self.measured().len();
         if found > MEASURES_MAX {
             return Err(bad(NAME, "measures", expected("at most 20", &found)));
+        }
+        // They name rows of the results.
+        if let Some(long) = self.measured().keys().map(String::len).find(|long| *long > NAME_MAX) {
+            return Err(bad(NAME, "measures", expected("at most 1,000 bytes", &long)));
         }
         if self.measured().contains_key(SUCCESS) {
             let says = format!(

@@ -111,6 +111,7 @@ pub(super) struct Trials {
     /// By agent and kind.
     pub(super) done: HashMap<(usize, usize), Done>,
     pub(super) count: u64,
+    pub(super) succeeded: u64,
     /// Rows that name no agent, or no task where tasks have names, or do not say how it went, or with a name that is too long.
     pub(super) left_out: u64,
 }
@@ -245,6 +246,7 @@ impl Reading<'_> {
             })?;
             let values = measures.iter().map(|of| of.is_valid(row).then(|| of.value(row)));
             let values = values.map(|of| of.filter(|value| value.abs() <= VALUE_MAX));
+            self.trials.succeeded += u64::from(success.value(row));
             let success = f64::from(u8::from(success.value(row)));
             self.trial((agent, kind), task, std::iter::once(Some(success)).chain(values));
         }

@@ -130,7 +130,7 @@ impl Job for Costs {
                 None => work.all(table).await?,
                 Some(since) => work.since(table, *since).await?,
             };
-            Ok(Outcome { summary: summary(&params, &prices, &totals, read) })
+            Ok(Outcome { summary: summary(&params, &prices, &totals, [read, wanted.told()]) })
         })
     }
 }
@@ -301,7 +301,12 @@ async fn resolve(ctx: &RunContext, params: &Params, totals: &mut Totals) -> Resu
     Ok(())
 }
 
-fn summary(params: &Params, prices: &Prices, totals: &Totals, read: Value) -> Value {
+fn summary(
+    params: &Params,
+    prices: &Prices,
+    totals: &Totals,
+    [read, columns]: [Value; 2],
+) -> Value {
     let all = &totals.all;
     let mut whys = serde_json::Map::new();
     for ((.., why), of) in &totals.reasons {
@@ -315,16 +320,26 @@ fn summary(params: &Params, prices: &Prices, totals: &Totals, read: Value) -> Va
             sum += of.sums.cost;
             sum
         });
+    let are_failed = all.failed > all.calls / 2 && !params.charge_failed;
+    let failed = are_failed.then(|| {
+        let says = "calls failed and cost nothing: their status is neither \"ok\" nor null; `success` says which calls succeeded";
+        match &params.success {
+            None => format!("{} of {} {says}", all.failed, all.calls),
+            Some(_) => format!("{} of {} calls failed and cost nothing", all.failed, all.calls),
+        }
+    });
     let each = |count: u64| (count > 0).then(|| of_tickets.to_f64() / count as f64);
     json!({
         "source": params.dataset,
         "incremental": read,
+        "columns": columns,
         "currency": params.currency.trim(),
         "models_listed": prices.book.models(),
         "prices_without_a_model": prices.nameless,
         "prices_not_believed": prices.unbelievable,
         "calls": all.calls,
         "failed": all.failed,
+        "most_failed": failed,
         "priced": all.calls - all.unpriced,
         "unpriced": all.unpriced,
         "unpriced_because": whys,

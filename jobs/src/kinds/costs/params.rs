@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::NAME;
 use super::output::ALL;
+use super::read::NAME_MAX;
 use crate::parameters::{bad, check_outputs, dataset_name};
 
 /// Lists of prices, at most.
@@ -18,6 +19,8 @@ const LISTS_MAX: usize = 16;
 const BY_MAX: usize = 16;
 /// Names of models that lists have otherwise, at most.
 const ALIASES_MAX: usize = 10_000;
+/// Bytes of the currency's name, at most.
+const CURRENCY_MAX: usize = 100;
 /// Shortest interval.
 const INTERVAL_MIN_US: i64 = 60_000_000;
 
@@ -66,6 +69,8 @@ pub struct Params {
     pub tier_column: Option<String>,
     /// Column of how it went: what is neither "ok" nor null failed; null takes `status` where there is such a column. Default: null.
     pub status_column: Option<String>,
+    /// When a call succeeded, as it stands in SQL behind WHERE; null takes those whose status is "ok" or null. Default: null.
+    pub success: Option<String>,
     /// Column of what it is said to have cost, beside which that is told; null takes `cost` where there is such a column.
     /// Default: null.
     pub cost_column: Option<String>,
@@ -120,6 +125,7 @@ impl Default for Params {
             reasoning_column: None,
             tier_column: None,
             status_column: None,
+            success: None,
             cost_column: None,
             ticket_column: None,
             tickets: None,
@@ -160,6 +166,17 @@ impl Params {
         }
         if self.currency.trim().is_empty() {
             return Err(bad(NAME, "currency", "expected a currency, such as \"usd\", found none"));
+        }
+        if self.currency.len() > CURRENCY_MAX {
+            let says =
+                format!("expected at most {CURRENCY_MAX} bytes, found {}", self.currency.len());
+            return Err(bad(NAME, "currency", says));
+        }
+        let models = self.default_model.iter().map(|name| ("default_model", name));
+        let aliases = self.aliases.values().map(|name| ("aliases", name));
+        if let Some((parameter, name)) = models.chain(aliases).find(|of| of.1.len() > NAME_MAX) {
+            let says = format!("expected names of at most {NAME_MAX} bytes, found {}", name.len());
+            return Err(bad(NAME, parameter, says));
         }
         if self.aliases.len() > ALIASES_MAX {
             let found = self.aliases.len();

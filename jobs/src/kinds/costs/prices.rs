@@ -29,6 +29,10 @@ const ROWS_MAX: usize = 1_000_000;
 const ROWS_OF_MODEL_MAX: usize = 10_000;
 /// Bytes of a model's details that are read, at most.
 const DETAILS_MAX: usize = 1 << 20;
+/// Currencies whose unit is worth about as much as a dollar.
+const USUAL_CURRENCIES: [&str; 4] = ["usd", "eur", "gbp", "chf"];
+/// A hundredth of a unit.
+const CENT_ATTO: i128 = 10_000_000_000_000_000;
 /// Columns that a list may have beside its prices.
 const MODEL: &str = "model";
 const PROVIDER: &str = "provider";
@@ -43,7 +47,7 @@ pub(super) struct Prices {
     pub(super) book: PriceBook,
     /// Rows that name no model.
     pub(super) nameless: u64,
-    /// Prices that are none: no numbers, below zero, or more than a thousand for one token.
+    /// Prices that are none: no numbers, below zero, or more than [`dearest`] for one token.
     pub(super) unbelievable: u64,
 }
 
@@ -136,16 +140,18 @@ impl Prices {
                 until_us: instant(of.until.as_ref(), row),
                 is_foreign: currency
                     .is_some_and(|own| !own.eq_ignore_ascii_case(params.currency.trim())),
-                rates: self.rates(&of, row),
+                rates: self.rates(params, &of, row),
             };
             self.book.add(model, listed);
         }
         Ok(())
     }
 
-    fn rates(&mut self, of: &Columns, row: usize) -> Rates {
+    fn rates(&mut self, params: &Params, of: &Columns, row: usize) -> Rates {
+        let dearest = dearest(params.currency.trim());
         let mut rates = Rates::default();
         let mut set = |key, price: Option<Amount>| {
+            let price = price.filter(|price| price.atto() <= dearest.atto());
             if !price.is_some_and(|price| rates.set(key, price)) {
                 self.unbelievable += 1;
             }
@@ -168,6 +174,13 @@ impl Prices {
         }
         rates
     }
+}
+
+/// What a token costs at most: in the currencies that most lists are in a cent, which is what lists by a million tokens exceed that were
+/// taken for lists by the token.
+fn dearest(currency: &str) -> Amount {
+    let is_usual = USUAL_CURRENCIES.iter().any(|usual| currency.eq_ignore_ascii_case(usual));
+    Amount::of_atto(if is_usual { CENT_ATTO } else { i128::MAX })
 }
 
 /// A column of numbers as [`amount_at`] reads it.

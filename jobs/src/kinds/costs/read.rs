@@ -3,13 +3,18 @@
 use std::sync::Arc;
 
 use analysis::money::{Amount, Tokens, Unpriced};
-use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, RecordBatch, StringArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, PrimitiveArray, RecordBatch, StringArray,
+};
 use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
-use datafusion::logical_expr::{Expr, cast, ident, lit, try_cast};
+use datafusion::functions::core::expr_fn::nullif;
+use datafusion::functions::string::expr_fn::lower;
+use datafusion::logical_expr::{Expr, cast, ident, lit, not, try_cast};
 use datafusion::prelude::DataFrame;
 use datafusion::scalar::ScalarValue;
 use engine::{Error, Result, Session};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::NAME;
 use super::params::Params;
@@ -21,7 +26,9 @@ use crate::tables::columns::texts;
 use crate::tables::input::{InputTable, NAMES, is_name};
 
 /// Bytes of a name in a call that are taken, at most: of longer ones the beginning.
-const NAME_MAX: usize = 1_000;
+pub(super) const NAME_MAX: usize = 1_000;
+/// What one call is believed to have cost at most, in 10^-18: sums of very many such ones are exact.
+const RECORDED_MAX_ATTO: i128 = 10_i128.pow(30);
 /// Columns by which costs are told, as far as they are there.
 const USUAL_BY: [&str; 5] = ["provider", "model", "user_id", "agent_id", "workflow_id"];
 
@@ -86,6 +93,7 @@ pub(super) async fn check<'a>(
             table.check(parameter, column, NAMES, is_name)?;
         }
     }
+    table.check_condition(session, "success", params.success.as_deref()).await?;
     for column in &wanted.by {
         table.check("by", column, NAMES, is_name)?;
     }
@@ -152,13 +160,19 @@ pub(super) async fn frame(
         Some(column) => number(column, fields.field_with_unqualified_name(column)?.data_type()),
         None => none(),
     };
+    // An empty one says nothing.
+    let status = nullif(text(wanted.status.as_ref()), lit(""));
+    let failed = match &params.success {
+        Some(success) => not(table.condition(ctx, success).await?.is_true()),
+        None => lower(status).not_eq(lit("ok")).is_true(),
+    };
     let columns: [Expr; 13] = [
         text(Some(&params.id_column)),
         cast(ident(&params.time_column), microseconds()),
         text(wanted.provider.as_ref()),
         text(Some(&params.model_column)),
         text(wanted.tier.as_ref()),
-        text(wanted.status.as_ref()),
+        failed,
         text(wanted.ticket.as_ref()),
         count(Some(&params.input_column)),
         count(Some(&params.output_column)),
@@ -173,6 +187,22 @@ pub(super) async fn frame(
     Ok(frame.select(all)?)
 }
 
+impl Wanted {
+    /// Which column says what, and which is not there.
+    pub(super) fn told(&self) -> Value {
+        json!({
+            "provider": self.provider,
+            "cached": self.cached,
+            "cache_write": self.cache_write,
+            "reasoning": self.reasoning,
+            "tier": self.tier,
+            "status": self.status,
+            "cost": self.cost,
+            "ticket": self.ticket,
+        })
+    }
+}
+
 /// Some calls.
 pub(super) struct Calls {
     pub(super) ids: StringArray,
@@ -180,7 +210,7 @@ pub(super) struct Calls {
     providers: StringArray,
     models: StringArray,
     tiers: StringArray,
-    statuses: StringArray,
+    failed: BooleanArray,
     tickets: StringArray,
     /// Input, output, cached, put into the cache, reasoning.
     tokens: [PrimitiveArray<Int64Type>; 5],
@@ -218,7 +248,7 @@ impl Calls {
             providers: texts(batch, 2)?,
             models: texts(batch, 3)?,
             tiers: texts(batch, 4)?,
-            statuses: texts(batch, 5)?,
+            failed: batch.column(5).as_boolean_opt().cloned().ok_or_else(broken)?,
             tickets: texts(batch, 6)?,
             tokens: [count(7)?, count(8)?, count(9)?, count(10)?, count(11)?],
             recorded: Arc::clone(batch.columns().get(12).ok_or_else(broken)?),
@@ -246,17 +276,21 @@ impl Calls {
             tier => tier,
         };
         let model = name(&self.models, row).or(params.default_model.as_deref());
-        let status = name(&self.statuses, row);
         Call {
             id: name(&self.ids, row),
             at_us: at_us.filter(|at_us| check_instant(NAME, "", *at_us).is_ok()),
             provider: name(&self.providers, row),
             model: model.map(|model| params.aliases.get(model).map_or(model, String::as_str)),
             ticket: name(&self.tickets, row),
-            is_failed: status.is_some_and(|status| !status.eq_ignore_ascii_case("ok")),
+            is_failed: self.failed.is_valid(row) && self.failed.value(row),
             has_tokens: counts[..2].iter().any(Option::is_some),
             tokens: Tokens { input, cache_read, cache_write, output, reasoning, tier },
-            recorded: self.recorded.is_valid(row).then(|| amount_at(&self.recorded, row)).flatten(),
+            recorded: self
+                .recorded
+                .is_valid(row)
+                .then(|| amount_at(&self.recorded, row))
+                .flatten()
+                .filter(|recorded| recorded.atto().abs() <= RECORDED_MAX_ATTO),
         }
     }
 }

@@ -258,6 +258,83 @@ async fn tickets_cost_what_was_called_for_them() {
     assert_eq!(rows(&engine, users).await, expected);
 }
 
+#[tokio::test]
+async fn calls_that_failed_cost_nothing_and_where_most_did_it_is_told() {
+    let engine = engine().await;
+    prices(&engine).await;
+    let with = |status| Said { status, ..said(0, "m", 1_000, 0) };
+    let statuses = ["success", "error", "success", "OK", "", "200"].map(Some);
+    let some: Vec<Said> = statuses.into_iter().chain([None]).map(with).collect();
+    calls(&engine, &some).await;
+    let summary = summary_of(&engine, NAME, asked(json!({}))).await;
+    assert_eq!((&summary["failed"], &summary["cost"]), (&json!(4), &json!("0.003")), "{summary}");
+    let told = summary["most_failed"].as_str().unwrap();
+    assert!(told.starts_with("4 of 7 calls failed and cost nothing: their status"), "{told}");
+    let columns = json!({
+        "provider": "provider", "cached": "cached_tokens", "cache_write": null, "reasoning": null, "tier": "service_tier",
+        "status": "status", "cost": "cost", "ticket": "ticket_id",
+    });
+    assert_eq!(summary["columns"], columns);
+    let success = json!({ "success": "status IN ('success', '200')" });
+    let summary = summary_of(&engine, NAME, asked(success)).await;
+    assert_eq!((&summary["failed"], &summary["cost"]), (&json!(4), &json!("0.003")), "{summary}");
+    assert_eq!(summary["most_failed"], "4 of 7 calls failed and cost nothing");
+    let success = json!({ "success": "status <> 'error' OR status IS NULL" });
+    let summary = summary_of(&engine, NAME, asked(success)).await;
+    assert_eq!((&summary["failed"], &summary["cost"]), (&json!(1), &json!("0.006")), "{summary}");
+    assert_eq!(summary["most_failed"], Value::Null);
+    let charged = summary_of(&engine, NAME, asked(json!({ "charge_failed": true }))).await;
+    assert_eq!((&charged["cost"], &charged["most_failed"]), (&json!("0.007"), &Value::Null));
+}
+
+#[tokio::test]
+async fn another_table_of_a_name_is_another_input() {
+    let engine = engine().await;
+    let (who, name) = (Principal::local(), DatasetName::new("prices").unwrap());
+    calls(&engine, &[said(0, "m", 1_000, 0)]).await;
+    prices(&engine).await;
+    let params = || asked(json!({ "full": true }));
+    let first = record_of(&engine, NAME, params()).await;
+    assert_eq!(first.summary["cost"], "0.001");
+    engine.drop_dataset(&who, &name).await.unwrap();
+    engine.purge_dataset(&who, &name).await.unwrap();
+    let columns = [
+        ("model", ColumnType::Text, text([Some("m")])),
+        (
+            "input_cost_per_token",
+            ColumnType::Float64,
+            Arc::new(Float64Array::from(vec![7e-6])) as ArrayRef,
+        ),
+    ];
+    write(&engine, "prices", WriteMode::Overwrite, &columns).await;
+    let second = record_of(&engine, NAME, params()).await;
+    let versions = |record: &crate::RunRecord| -> Vec<u64> {
+        record.inputs.iter().map(|input| input.version.0).collect()
+    };
+    assert_eq!(versions(&first), versions(&second));
+    assert_eq!(second.summary["cost"], "0.007", "{second:?}");
+}
+
+#[tokio::test]
+async fn prices_of_a_million_tokens_are_not_taken_for_those_of_one() {
+    let engine = engine().await;
+    let columns = [
+        ("model", ColumnType::Text, text([Some("m"), Some("n"), Some("o")])),
+        (
+            "input_cost_per_token",
+            ColumnType::Float64,
+            Arc::new(Float64Array::from(vec![0.01, 0.010_000_1, 4.0])) as ArrayRef,
+        ),
+    ];
+    write(&engine, "prices", WriteMode::Overwrite, &columns).await;
+    calls(&engine, &[said(0, "m", 1, 0), said(0, "n", 1, 0), said(0, "o", 1, 0)]).await;
+    for (currency, told) in [("usd", (2, "0.01")), ("JPY", (0, "4.0200001"))] {
+        let summary = summary_of(&engine, NAME, asked(json!({ "currency": currency }))).await;
+        let found = (summary["prices_not_believed"].as_u64(), summary["cost"].as_str());
+        assert_eq!(found, (Some(told.0), Some(told.1)), "{currency}: {summary}");
+    }
+}
+
 /// Calls of all kinds, with and without a price.
 fn mixture(count: usize) -> Vec<Said> {
     let one = |at: usize| {
@@ -452,10 +529,14 @@ async fn bad_parameters_and_lists_are_refused_by_name() {
         (json!({ "by": ["at"] }), "expected a text, truth value or whole number"),
         (json!({ "interval": "1s" }), "expected 1m at least, found 1s"),
         (json!({ "currency": " " }), "expected a currency"),
+        (json!({ "currency": "x".repeat(101) }), "expected at most 100 bytes, found 101"),
+        (json!({ "default_model": "x".repeat(1_001) }), "parameter \"default_model\""),
+        (json!({ "aliases": { "a": "x".repeat(1_001) } }), "at most 1000 bytes, found 1001"),
         (json!({ "tickets": "other" }), "parameter \"ticket_key\""),
         (json!({ "output": "prices" }), "parameter \"output\": prices is what is read"),
         (json!({ "calls_output": "model_costs" }), "is the name of another output"),
         (json!({ "where": "x > 1" }), "parameter \"where\""),
+        (json!({ "success": "x > 1" }), "parameter \"success\""),
     ] {
         let refusal = refusal_of(&engine, NAME, asked(params.clone())).await;
         assert!(refusal.contains(says), "{params}: {refusal}");

@@ -110,6 +110,13 @@ impl Job for DriftWatch {
             stage.finish();
             ctx.progress(0.8);
             let version = ctx.input(&params.dataset)?.version.0 as i64;
+            let is_early = !found.groups.is_empty() && found.young == found.groups.len() as u64;
+            let early = is_early.then(|| {
+                format!(
+                    "no group has {} periods and one more; the first are what later ones are held against",
+                    params.reference
+                )
+            });
             let drifts = || found.watched.iter().flat_map(|of| &of.drifts);
             let summary = json!({
                 "source": params.dataset,
@@ -121,6 +128,7 @@ impl Job for DriftWatch {
                 "columns_too_mixed": found.blind,
                 "columns": params.watched(),
                 "in_a_row": found.rule.in_a_row,
+                "nothing_because": early,
                 "drifts": drifts().count(),
                 "drifts_open": drifts().filter(|of| of.is_open).count(),
             });

@@ -10,6 +10,8 @@ use super::NAME;
 use crate::parameters::{bad, check_outputs, dataset_name};
 use crate::tables::period::PeriodLength;
 
+/// Bytes of an expression that names rows, at most.
+const NAME_MAX: usize = 1_000;
 /// What is watched, at most.
 const COLUMNS_MAX: usize = 50;
 /// What is watched where nothing is named, as far as it is there.
@@ -100,6 +102,11 @@ impl Params {
         let watched = self.watched().len();
         if watched > COLUMNS_MAX || self.columns.as_ref().is_some_and(Vec::is_empty) {
             let says = format!("expected 1 to {COLUMNS_MAX}, found {watched}");
+            return Err(bad(NAME, "columns", says));
+        }
+        // They name rows of the results.
+        if let Some(long) = self.watched().iter().map(String::len).find(|long| *long > NAME_MAX) {
+            let says = format!("expected at most {NAME_MAX} bytes, found {long}");
             return Err(bad(NAME, "columns", says));
         }
         if let Some((_, twice)) = self

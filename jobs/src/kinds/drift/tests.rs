@@ -169,6 +169,11 @@ async fn thin_periods_young_groups_and_holes_are_counted() {
     );
     let young = "SELECT count(*), count(distance), count(distance_limit) FROM drift_scores WHERE subject = 'young'";
     assert_eq!(rows(&engine, young).await, ["30 0 0"]);
+    assert_eq!(summary["nothing_because"], Value::Null, "{summary}");
+    // Where nothing lies behind the reference, nothing was looked at.
+    let summary = summary_of(&engine, NAME, params(json!({ "reference": 20 }))).await;
+    let because = summary["nothing_because"].as_str().unwrap();
+    assert!(because.starts_with("no group has 20 periods and one more"), "{summary}");
     outputs(&engine, &[]).await;
     let summary = summary_of(&engine, NAME, params(json!({}))).await;
     assert_eq!(summary["groups"], 0, "{summary}");

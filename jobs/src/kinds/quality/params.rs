@@ -259,7 +259,12 @@ impl Params {
             let says = format!("expected 0.001 to 100, found {:?}", self.alarms);
             return Err(bad(NAME, "alarms", says));
         }
+        let mut seen = BTreeSet::new();
         for known in &self.limits {
+            if !seen.insert((known.check, known.column.as_deref())) {
+                let says = format!("{}: two limits for one check", known.check.as_str());
+                return Err(bad(NAME, "limits", says));
+            }
             known.is_right().map_err(|problem| {
                 bad(NAME, "limits", format!("{}: {problem}", known.check.as_str()))
             })?;

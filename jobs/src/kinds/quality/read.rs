@@ -435,6 +435,8 @@ impl Asked<'_> {
                     Check::Nulls => (all, 1.0 - value / all.max(1) as f64),
                     // There is nothing to be a part of.
                     Check::Repeated | Check::Empty if there == 0.0 => continue,
+                    // Of numbers whose sum is none it is not known.
+                    Check::Mean if !value.is_finite() => continue,
                     Check::Repeated => (there as u64, 1.0 - value / there),
                     Check::Empty => (there as u64, value / there),
                     _ => (there as u64, value),
@@ -457,8 +459,8 @@ impl Asked<'_> {
         read: &mut Read,
     ) -> Result<()> {
         let wanted = vec![self.period(window).alias("period"), text(column).alias("value")];
-        let frame = self.rows(ctx, window).await?.select(wanted)?;
-        let frame = frame.filter(ident("value").is_not_null())?;
+        let every = self.rows(ctx, window).await?.select(wanted)?;
+        let frame = every.clone().filter(ident("value").is_not_null())?;
         let by_period = |frame: DataFrame| {
             Ok::<_, Error>(
                 frame.aggregate(vec![ident("period")], vec![count(lit(1)).alias("rows")])?,
@@ -466,7 +468,7 @@ impl Asked<'_> {
         };
         let lost = frame.clone().join(there, JoinType::LeftAnti, &["value"], &["there"], None)?;
         let mut counts = Vec::new();
-        for frame in [by_period(frame)?, by_period(lost)?] {
+        for frame in [by_period(every)?, by_period(frame)?, by_period(lost)?] {
             let mut of = BTreeMap::new();
             for batch in ctx.session().collect(frame).await? {
                 let values = numbers(&batch)?;
@@ -479,8 +481,10 @@ impl Asked<'_> {
             }
             counts.push(of);
         }
-        let (Some(all), Some(lost)) = (counts.first(), counts.get(1)) else { return Ok(()) };
-        let enough = all.iter().filter(|(_, rows)| **rows >= self.params.min_rows);
+        let [every, all, lost] = counts.as_slice() else { return Ok(()) };
+        // A period is looked at by its rows, however many of them refer to something.
+        let are_enough = |at: &i64| every.get(at).is_some_and(|rows| *rows >= self.params.min_rows);
+        let enough = all.iter().filter(|(at, _)| are_enough(at));
         let reading = |(at, rows): (&i64, &u64)| {
             let lost = lost.get(at).copied().unwrap_or(0);
             Reading { at: *at, rows: *rows, value: lost as f64 / (*rows).max(1) as f64 }

@@ -231,6 +231,32 @@ async fn rows_that_say_nothing_are_counted() {
 }
 
 #[tokio::test]
+async fn few_references_of_many_rows_are_looked_at_and_a_mean_that_is_none_is_not() {
+    let engine = engine().await;
+    let mut all = days();
+    for day in &mut all {
+        for (at, order) in day.iter_mut().enumerate() {
+            // Fewer than 30 of a day refer to something.
+            order.user = (at < 25).then(|| format!("u{at}")).filter(|_| at < 20);
+            order.amount = Some(1e308);
+        }
+    }
+    for order in &mut all[50] {
+        order.user = order.user.take().map(|of| format!("no {of}"));
+    }
+    orders(&engine, &all).await;
+    let summary = summary_of(&engine, NAME, asked(&json!({}))).await;
+    let orphans = "SELECT CAST(at AS DATE), words FROM quality_checks WHERE check_name = 'orphans' AND NOT is_fine";
+    assert_eq!(
+        rows(&engine, orphans).await,
+        ["2026-02-20 100 % of 20 values of user refer to nothing, expected at most 0 %"],
+        "{summary}"
+    );
+    let mean = "SELECT count(*) FROM quality_checks WHERE check_name = 'mean'";
+    assert_eq!(rows(&engine, mean).await, ["0"]);
+}
+
+#[tokio::test]
 async fn what_is_asked_wrongly_is_named() {
     let engine = engine().await;
     orders(&engine, &days()).await;
@@ -249,6 +275,10 @@ async fn what_is_asked_wrongly_is_named() {
             "parameter \"columns\": dataset orders has no column \"nope\"",
         ),
         (json!({ "columns": ["id", "id"] }), "parameter \"columns\": \"id\" is named twice"),
+        (
+            json!({ "limits": [{ "check": "rows", "max": 10 }, { "check": "rows", "max": 1_000 }] }),
+            "parameter \"limits\": rows: two limits for one check",
+        ),
         (
             json!({ "unique": ["nope"] }),
             "parameter \"unique\": dataset orders has no column \"nope\"",

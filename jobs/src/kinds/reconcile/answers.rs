@@ -17,6 +17,8 @@ use crate::tables::input::{InputTable, NAMES, is_name, is_text};
 /// Answers that are held, at most.
 const ANSWERS_MAX: usize = 1_000_000;
 const COLUMNS: [&str; 3] = ["key", "column_name", "choice"];
+/// Answers that are not understood and told, at most.
+const EXAMPLES_MAX: usize = 5;
 /// What holds, where neither side is right.
 const VALUE: &str = "value";
 
@@ -34,8 +36,22 @@ pub(super) struct Answers {
     by: HashMap<(String, String), Option<Answer>>,
     /// Those that choose what there is not to choose.
     pub(super) not_understood: u64,
+    /// What the first of them say.
+    pub(super) examples: Vec<String>,
     /// Those that contradict another one: what they are about stays open.
     pub(super) contradicting: u64,
+}
+
+/// Keeps the first few of those that are not understood.
+pub(super) fn example(examples: &mut Vec<String>, [key, column]: &[String; 2], says: &str) {
+    if examples.len() < EXAMPLES_MAX {
+        examples.push(format!("key {:?}, column {:?}: {says}", shown(key), shown(column)));
+    }
+}
+
+/// The beginning of a text.
+pub(super) fn shown(text: &str) -> String {
+    text.chars().take(80).collect()
 }
 
 pub(super) async fn check<'a>(
@@ -100,9 +116,15 @@ impl Answers {
             Some("value") if has_value => Some(Answer::Value(value)),
             _ => None,
         };
-        let (Some(key), Some(column), Some(answer)) = (key, column, answer) else {
-            self.not_understood += 1;
-            return;
+        let (key, column, answer) = match (key, column, answer) {
+            (Some(key), Some(column), Some(answer)) => (key, column, answer),
+            (key, column, _) => {
+                self.not_understood += 1;
+                let says = choice.unwrap_or_default();
+                let about = [key, column].map(Option::unwrap_or_default);
+                example(&mut self.examples, &about, &format!("choice {:?}", shown(&says)));
+                return;
+            }
         };
         let known = self.by.entry((key, column)).or_insert_with(|| Some(answer.clone()));
         if known.as_ref() != Some(&answer) {

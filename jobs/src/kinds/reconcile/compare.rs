@@ -8,7 +8,7 @@ use engine::Result;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::answers::{Answer, Answers};
+use super::answers::{Answer, Answers, example, shown};
 use super::output::{Differences, Kind, Told};
 use super::params::{Params, Wins};
 use super::side::{Alike, Beside, Row, Side};
@@ -127,7 +127,15 @@ impl Comparing {
             is_equal = false;
             column.differing += 1;
             let key = left_row.key_text();
-            let answer = self.answers.of(&key, &column.name);
+            let mut answer = self.answers.of(&key, &column.name);
+            if let Some(Answer::Value(Some(value))) = answer
+                && let Err(expected) = left_row.takes(at, value)
+            {
+                answer = None;
+                totals.misfits += 1;
+                let says = format!("expected {expected}, found {:?}", shown(value));
+                example(&mut totals.examples, &[key.clone(), column.name.clone()], &says);
+            }
             totals.answered += u64::from(answer.is_some());
             let wins = self.params.wins(&column.name);
             let mut told = Told {

@@ -107,6 +107,7 @@ impl Job for Reconcile {
             let compared = checked(ctx.session(), &params).await?;
             let answers = Answers::read(ctx, params.answers.as_ref()).await?;
             let told = [answers.not_understood, answers.contradicting, answers.len()];
+            let examples = answers.examples.clone();
             let [left, right] = compared.frames(ctx, &params).await?;
             let (keys, count) = (compared.key.len(), compared.columns.len());
             let version = |of: &DatasetName| ctx.input(of).map(|of| of.version.0 as i64);
@@ -139,7 +140,7 @@ impl Job for Reconcile {
             let totals = std::mem::take(&mut *totals.lock());
             let rows = output::rows(&params, versions, &totals)?;
             commit_in_place_of(ctx, &source, rows).await?;
-            Ok(Outcome { summary: summary(&params, &compared, &totals, told) })
+            Ok(Outcome { summary: summary(&params, &compared, &totals, told, &examples) })
         })
     }
 }
@@ -149,7 +150,10 @@ fn summary(
     compared: &columns::Compared<'_>,
     totals: &Totals,
     [not_understood, contradicting, answers]: [u64; 3],
+    examples: &[String],
 ) -> Value {
+    let examples: Vec<&String> = examples.iter().chain(&totals.examples).collect();
+    let in_vain = contradicting + totals.answered + totals.misfits;
     let differing = totals.columns.iter().filter(|of| of.differing > 0);
     let differing: serde_json::Map<String, Value> =
         differing.map(|of| (of.name.clone(), of.differing.into())).collect();
@@ -171,9 +175,10 @@ fn summary(
         "repeated": totals.repeated,
         "open": totals.open,
         "answered": totals.answered,
-        "answers_not_understood": not_understood,
+        "answers_not_understood": not_understood + totals.misfits,
+        "answers_not_understood_such_as": examples,
         "answers_contradicting": contradicting,
-        "answers_about_no_difference": answers.saturating_sub(contradicting + totals.answered),
+        "answers_about_no_difference": answers.saturating_sub(in_vain),
         "agreement": totals.agreement(),
     })
 }

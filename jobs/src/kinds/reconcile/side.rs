@@ -7,8 +7,10 @@ use arrow::array::{
     Array, AsArray, BooleanArray, Decimal128Array, Float64Array, PrimitiveArray, RecordBatch,
     StringArray,
 };
+use arrow::compute::kernels::cast_utils::string_to_datetime;
 use arrow::datatypes::{DataType, Decimal128Type, Float64Type, TimestampMicrosecondType};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use chrono::Utc;
 use datafusion::execution::SendableRecordBatchStream;
 use engine::{Error, Result};
 use futures::StreamExt;
@@ -231,6 +233,21 @@ impl Row {
 
     pub(super) fn shown(&self, column: usize) -> Option<String> {
         self.of.values.get(column)?.shown(self.row)
+    }
+
+    /// Whether a text can be a value of a column; else what is expected.
+    pub(super) fn takes(&self, column: usize, text: &str) -> std::result::Result<(), &'static str> {
+        let text = text.trim();
+        let is_number = || text.parse::<f64>().is_ok();
+        let (is_one, expected) = match self.of.values.get(column) {
+            None | Some(Values::Text(_)) => (true, "a text"),
+            Some(Values::Exact(_) | Values::Float(_)) => (is_number(), "a number"),
+            Some(Values::Truth(_)) => (["true", "false"].contains(&text), "true or false"),
+            Some(Values::Time(_)) => {
+                (string_to_datetime(&Utc, text).is_ok(), "an instant, such as 2026-11-30T12:00:00Z")
+            }
+        };
+        if is_one { Ok(()) } else { Err(expected) }
     }
 
     pub(super) fn at_us(&self) -> Option<i64> {

@@ -206,6 +206,26 @@ async fn values_may_be_apart_and_rules_or_people_say_who_is_right() {
         "3 at left 1970-01-01T00:00:00.000020Z rule",
     ];
     assert_eq!(rows(&engine, decided).await, expected);
+    // What a column can not have decides nothing, and is told.
+    let answers = [
+        ("key", ColumnType::Text, texts(["3", "2", "3", "1"])),
+        ("column_name", ColumnType::Text, texts(["amount", "at", "at", "who"])),
+        ("choice", ColumnType::Text, texts(["value", "value", "value", "Left"])),
+        ("value", ColumnType::Text, texts(["twelve", "yesterday", "2026-11-30T12:00:00Z", ""])),
+    ];
+    table(&engine, "answers", &answers).await;
+    let params = json!({ "answers": "answers" });
+    let summary = summary_of(&engine, NAME, asked(params)).await;
+    let told = ["answered", "answers_not_understood", "answers_about_no_difference"];
+    assert_eq!(told.map(|name| summary[name].as_u64().unwrap()), [1, 3, 0], "{summary}");
+    let examples = json!([
+        "key \"1\", column \"who\": choice \"Left\"",
+        "key \"2\", column \"at\": expected an instant, such as 2026-11-30T12:00:00Z, found \"yesterday\"",
+        "key \"3\", column \"amount\": expected a number, found \"twelve\"",
+    ]);
+    assert_eq!(summary["answers_not_understood_such_as"], examples);
+    let open = "SELECT key, column_name FROM reconciliations WHERE is_open AND key IN ('2', '3') ORDER BY 1, 2";
+    assert_eq!(rows(&engine, open).await, ["2 at", "2 who", "3 amount"]);
 }
 
 #[tokio::test]

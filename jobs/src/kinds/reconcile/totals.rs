@@ -39,6 +39,10 @@ pub(super) struct Totals {
     pub(super) open: u64,
     /// Answers that decided something.
     pub(super) answered: u64,
+    /// Answers whose value is none of its column.
+    pub(super) misfits: u64,
+    /// What the first of them say.
+    pub(super) examples: Vec<String>,
 }
 
 impl Totals {

@@ -6,9 +6,9 @@ use analysis::routing::{Cell, Seen, Table};
 use arrow::array::{Array, AsArray, Decimal128Array, RecordBatch};
 use arrow::datatypes::{DataType, Decimal128Type, Int64Type};
 use datafusion::functions::core::expr_fn::nullif;
-use datafusion::functions::math::expr_fn::{floor, log2};
+use datafusion::functions::math::expr_fn::{floor, isnan, log2};
 use datafusion::functions_aggregate::expr_fn::{count, sum};
-use datafusion::logical_expr::{Expr, cast, ident, lit, try_cast, when};
+use datafusion::logical_expr::{Expr, cast, ident, lit, not, try_cast, when};
 use datafusion::prelude::DataFrame;
 use datafusion::scalar::ScalarValue;
 use engine::{Code, Error, Result, Session};
@@ -58,6 +58,9 @@ pub(super) struct Calls {
     /// Rows without an instant, a model or a cost.
     pub(super) left_out: u64,
 }
+
+/// Whether a quality is a number and none of 0 to 1.
+const BEYOND: &str = "beyond";
 
 /// Checks what is asked against the columns of the dataset.
 pub(super) async fn check<'a>(session: &Session, params: &'a Params) -> Result<InputTable<'a>> {
@@ -117,7 +120,12 @@ async fn frame(ctx: &RunContext, params: &Params) -> Result<DataFrame> {
         Ok(when(is_one, number).end()?)
     };
     let cost = number(value(&params.cost).await?, COST_MAX, COST)?;
-    let quality = number(value(&params.quality).await?, 1.0, QUALITY)?;
+    let judged = value(&params.quality).await?;
+    let told = try_cast(judged.clone(), DataType::Float64);
+    // No number is as good as none.
+    let is_beyond = told.clone().is_not_null().and(not(isnan(told.clone())));
+    let is_beyond = is_beyond.and(not(told.between(lit(0.0), lit(1.0))));
+    let quality = number(judged, 1.0, QUALITY)?;
     let length = match &params.length_column {
         Some(column) => {
             let long = try_cast(ident(column), DataType::Float64);
@@ -145,6 +153,7 @@ async fn frame(ctx: &RunContext, params: &Params) -> Result<DataFrame> {
         text(params.request_column.as_ref()).alias(others::REQUEST),
         confidence.alias(others::CONFIDENCE),
         text(params.cache_column.as_ref()).alias(others::ASKED),
+        is_beyond.alias(BEYOND),
     ])?)
 }
 
@@ -173,9 +182,17 @@ pub(super) async fn read(ctx: &RunContext, params: &Params, stage: &mut Stage) -
         vec![
             count(lit(1)).alias("rows"),
             count(when(is_whole.clone(), column("at")).end()?).alias("calls"),
+            count(when(column(BEYOND), lit(1)).end()?).alias("beyond"),
         ],
     )?;
-    let [rows, of_calls] = whole_numbers(&session.collect(first).await?)?;
+    let [rows, of_calls, beyond] = whole_numbers(&session.collect(first).await?)?;
+    if beyond > 0 {
+        let says = format!(
+            "{:?}: expected 0 to 1 of every row, 1 where the answer was as good as can be; {beyond} of {rows} have another number",
+            params.quality
+        );
+        return Err(bad(NAME, "quality", says));
+    }
     stage.record.rows_in = rows;
     let times = all.clone().filter(is_whole.clone())?.select(vec![column("at")])?;
     let cuts = cuts(ctx, times.sort(vec![column("at").sort(true, false)])?, of_calls).await?;

@@ -179,7 +179,6 @@ async fn what_says_nothing_is_left_out_and_counted() {
         Call { cost: Some(f64::NAN), ..whole },
         Call { cost: Some(2e9), ..whole },
         Call { quality: None, ..whole },
-        Call { quality: Some(1.5), ..whole },
         Call { quality: Some(f64::NAN), ..whole },
         Call { tokens: None, ..whole },
         Call { tokens: Some(-5), ..whole },
@@ -187,7 +186,7 @@ async fn what_says_nothing_is_left_out_and_counted() {
     calls(&engine, &all).await;
     let summary = summary_of(&engine, NAME, params(json!({}))).await;
     let counts = ["calls", "calls_not_judged", "rows_left_out"];
-    assert_eq!(counts.map(|name| summary[name].as_u64().unwrap()), [3_205, 3, 7], "{summary}");
+    assert_eq!(counts.map(|name| summary[name].as_u64().unwrap()), [3_204, 2, 7], "{summary}");
     assert_eq!(summary["recommended"], "cheapest by kind, 0.01 worse at most", "{summary}");
     // The same again says the same, and other sources keep their rows.
     let before = rows(&engine, POLICIES).await;
@@ -221,6 +220,22 @@ async fn of_too_little_nothing_is_said() {
     calls(&engine, &one).await;
     let summary = summary_of(&engine, NAME, params(json!({}))).await;
     assert_eq!(summary["recommended"], Value::Null, "{summary}");
+}
+
+#[tokio::test]
+async fn qualities_are_of_0_to_1_and_others_are_told() {
+    let engine = engine().await;
+    for (quality, more) in [(1.5, 1), (5.0, 1), (-0.1, 1), (f64::INFINITY, 3)] {
+        let mut all = day(400, by_kind);
+        all.iter_mut().take(more).for_each(|of| of.quality = Some(quality));
+        calls(&engine, &all).await;
+        let refusal = refusal_of(&engine, NAME, params(json!({}))).await;
+        let says = format!("; {more} of {} have another number", all.len());
+        assert!(
+            refusal.contains("parameter \"quality\": ") && refusal.contains(&says),
+            "{refusal}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -293,6 +293,7 @@ impl Run {
                 dataset: commit.dataset.clone(),
                 version: commit.version,
                 rows: Some(commit.rows),
+                made_at: None,
             })
             .collect();
         match ended {

@@ -37,6 +37,7 @@ pub(super) async fn rebuilt(
                 dataset: dataset.clone(),
                 version: commit.version,
                 rows: commit.rows_added,
+                made_at: None,
             });
         }
     }

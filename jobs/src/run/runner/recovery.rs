@@ -234,6 +234,7 @@ async fn commits(
             dataset: output.clone(),
             version: commit.version,
             rows: commit.rows_added,
+            made_at: None,
         });
         found.push((output.clone(), made));
     }

@@ -105,7 +105,7 @@ pub(super) fn at_versions(
             let version = session.version(&dataset).unwrap_or(entry.version);
             // The catalogue counts the rows of the newest version only.
             let rows = entry.rows.filter(|_| version == entry.version);
-            Ok(DatasetVersion { dataset, version, rows })
+            Ok(DatasetVersion { dataset, version, rows, made_at: entry.created_at })
         })
         .collect()
 }

@@ -532,6 +532,18 @@ async fn commits_carry_the_run_and_are_announced() {
     assert!(expected.ends_with(&states), "{states:?}");
 }
 
+/// Whether a default is what its description says: as JSON, a text or a list of texts without quotes, or in words for null.
+fn is_told(told: &str, value: &Value) -> bool {
+    let json = serde_json::from_str(told).unwrap_or_else(|_| json!(told));
+    let list = told.strip_prefix('[').and_then(|told| told.strip_suffix(']'));
+    let list = list.map(|list| json!(list.split(", ").collect::<Vec<_>>()));
+    let alike = |told: &Value| match (told.as_f64(), value.as_f64()) {
+        (Some(told), Some(value)) => told == value,
+        _ => told == value,
+    };
+    alike(&json) || list.is_some_and(|list| alike(&list)) || (value.is_null() && told.contains(' '))
+}
+
 #[tokio::test]
 async fn every_kind_states_its_parameters_and_reads_its_own_defaults() {
     for job in crate::kinds() {
@@ -547,10 +559,15 @@ async fn every_kind_states_its_parameters_and_reads_its_own_defaults() {
             }
             Err(error) => panic!("{error}"),
         };
-        for (name, _) in canonical.as_object().unwrap() {
+        for (name, value) in canonical.as_object().unwrap() {
             let property = &schema["properties"][name];
             let text = property["description"].as_str().unwrap_or_default();
-            assert!(text.contains("Default: "), "{}: {name}: {property}", job.name());
+            let Some((_, told)) = text.split_once("Default: ") else {
+                panic!("{}: {name}: {property}", job.name());
+            };
+            let told = told.split_once(". ").map_or(told, |(told, _)| told).trim_end_matches('.');
+            let is_it = is_told(told, value);
+            assert!(is_it, "{}: {name}: told {told:?}, and is {value}", job.name());
         }
         assert_eq!(job.canonical(&canonical).unwrap(), canonical);
         for output in job.outputs(&Value::Null).unwrap() {
