@@ -110,7 +110,8 @@ impl Job for DriftWatch {
             stage.finish();
             ctx.progress(0.8);
             let version = ctx.input(&params.dataset)?.version.0 as i64;
-            let is_early = !found.groups.is_empty() && found.young == found.groups.len() as u64;
+            let mut scores = found.watched.iter().flat_map(|of| &of.scores);
+            let is_early = !found.groups.is_empty() && scores.all(|score| score.is_reference);
             let early = is_early.then(|| {
                 format!(
                     "no group has {} periods and one more; the first are what later ones are held against",

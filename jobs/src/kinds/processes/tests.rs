@@ -204,7 +204,7 @@ async fn bad_parameters_and_models_are_refused_by_name() {
         (json!({ "model": "<a/>" }), "parameter \"model\": expected <pnml>, found <a>"),
         (
             json!({ "model": "<pnml><place id=\"p\"/></pnml>" }),
-            "expected one place with a token at the beginning, found 0",
+            "expected one place with a token at the beginning, found none",
         ),
     ] {
         let refusal = refusal_of(&engine, NAME, asked(params.clone())).await;

@@ -249,7 +249,9 @@ async fn few_references_of_many_rows_are_looked_at_and_a_mean_that_is_none_is_no
     let orphans = "SELECT CAST(at AS DATE), words FROM quality_checks WHERE check_name = 'orphans' AND NOT is_fine";
     assert_eq!(
         rows(&engine, orphans).await,
-        ["2026-02-20 100 % of 20 values of user refer to nothing, expected at most 0 %"],
+        [
+            "2026-02-20 100 % of 20 values of user refer to nothing, expected at most 15 %, usually 0 %"
+        ],
         "{summary}"
     );
     let mean = "SELECT count(*) FROM quality_checks WHERE check_name = 'mean'";
