@@ -1,7 +1,15 @@
-//! The commits of a dataset that came after a version, however many come meanwhile.
+//! The commits of a dataset: those that came after a version, however many come meanwhile, and those that changed no row.
 
 use datasets::DatasetName;
 use engine::{CommitRecord, Engine, Principal, Result};
+
+/// Operations that leave all rows of a dataset as they are.
+const STILL: [&str; 6] = ["create", "evolve", "compact", "vacuum", "drop", "restore"];
+
+/// Whether a commit, which is of no run, left all rows as they were.
+pub(crate) fn is_still(commit: &CommitRecord) -> bool {
+    commit.run_id.is_none() && STILL.contains(&commit.operation.as_str())
+}
 
 /// Those after `version`, -1 for all, the newest `most` of them at most, newest first.
 pub(crate) async fn after(

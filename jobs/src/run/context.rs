@@ -569,14 +569,6 @@ pub(crate) enum Place {
 }
 
 /// Fails with `CANCELLED` when `token` is.
-/// Operations that leave all rows of a dataset as they are.
-const STILL: [&str; 6] = ["create", "evolve", "compact", "vacuum", "drop", "restore"];
-
-/// Whether a commit, which is of no run, left all rows as they were.
-pub(crate) fn is_still(commit: &CommitRecord) -> bool {
-    commit.run_id.is_none() && STILL.contains(&commit.operation.as_str())
-}
-
 pub(crate) fn check(token: &CancellationToken) -> Result<()> {
     if token.is_cancelled() { Err(cancelled()) } else { Ok(()) }
 }

@@ -11,7 +11,8 @@ use futures::StreamExt;
 use serde::Serialize;
 
 use crate::parameters;
-use crate::run::context::{RunContext, is_still};
+use crate::run::commits::is_still;
+use crate::run::context::RunContext;
 
 /// How far back the last commit of a run is looked for: behind it there are only those that put files together.
 const HISTORY_COMMITS: [usize; 2] = [8, 1_000];

@@ -329,6 +329,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_severity_says_how_far_beyond_its_threshold_a_finding_is() {
+        let told = [(0.0, 1.0), (-5.0, 1.0), (50.0, 2.0), (90.0, 10.0), (99.9, 1e3)];
+        for (severity, times) in told {
+            assert!((ratio(severity) / times - 1.0).abs() < 1e-9, "{severity}");
+        }
+        // Where nothing is left to be more, all are alike.
+        for severity in [99.99, 99.999, 100.0, 200.0] {
+            assert!((ratio(severity) / 1e4 - 1.0).abs() < 1e-9, "{severity}");
+        }
+    }
+
     fn labelled(words: &[(&str, &str, i64, AnomalyVerdict, Option<f64>)]) -> Labelled {
         let said =
             |(nth, &(series, kind, at, verdict, severity)): (usize, &(&str, &str, i64, _, _))| {

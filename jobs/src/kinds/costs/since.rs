@@ -21,7 +21,8 @@ use super::totals::{Stretch, Sums, Totals};
 use super::{Costs, NAME};
 use crate::job::Job;
 use crate::parameters;
-use crate::run::context::{RunContext, is_still};
+use crate::run::commits::is_still;
+use crate::run::context::RunContext;
 use crate::series::microseconds;
 use crate::tables::came::has_rows;
 use crate::tables::columns::texts;
@@ -377,7 +378,7 @@ fn whole(name: &str) -> Expr {
 }
 
 fn amount(name: &str) -> Expr {
-    cast(ident(name), DataType::Decimal128(AMOUNT_PRECISION, AMOUNT_SCALE as i8))
+    cast(ident(name), DataType::Decimal128(AMOUNT_PRECISION, AMOUNT_SCALE))
 }
 
 /// What a commit of the sums kept of all calls; none where it did not.

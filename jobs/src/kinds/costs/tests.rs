@@ -341,7 +341,7 @@ fn mixture(count: usize) -> Vec<Said> {
         let model = ["m", "n", "eur", "new"][at % 4];
         let at_us = DAY_US * (at % 5) as i64 + (at % 7) as i64 * DAY_US / 7;
         Said {
-            at_us: (at % 11 > 0).then_some(at_us),
+            at_us: (!at.is_multiple_of(11)).then_some(at_us),
             status: (at % 6 == 5).then_some("failed"),
             user: [Some("ann"), Some("bob"), None][at % 3],
             ticket: [None, Some("t1"), Some("t2"), Some("t3")][at / 2 % 4],

@@ -15,7 +15,8 @@ use futures::StreamExt;
 
 use super::params::Params;
 use crate::parameters;
-use crate::run::context::{RunContext, is_still};
+use crate::run::commits::is_still;
+use crate::run::context::RunContext;
 use crate::series::{AT, MeasureOf, instant_of, microseconds};
 
 /// Commits that are looked back on for the last one of the metric.
