@@ -323,6 +323,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_back_within_a_window_is_one_shift() {
+        for step in [20.0, -20.0] {
+            let back = found(&stepped(600, &[(300, step), (360, -step)], 4));
+            assert!(back.len() == 1 && back[0].0.abs_diff(300) <= 1, "{step}: {back:?}");
+        }
+    }
+
+    #[test]
     fn exact_levels_have_a_score_too_and_rounding_has_none() {
         let exact: Vec<f64> = (0..600).map(|at| if at < 300 { 5.0 } else { 6.0 }).collect();
         let found_exact = found(&exact);

@@ -335,3 +335,23 @@ fn anomaly(
         explanation,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_rows_of_one_instant_the_rarest_is_told_and_the_others_are_counted() {
+        let of = |(row, score)| Outlying {
+            row,
+            score,
+            evidence: Evidence::Distance,
+            contributions: Vec::new(),
+        };
+        let times = [10, 20, 20, 20, 30, 30];
+        let all = [(0, 3.0), (1, 4.0), (2, 6.0), (3, 5.0), (4, 2.0), (5, 2.0)];
+        let told = by_instant(all.map(of).into(), &times);
+        let told: Vec<_> = told.iter().map(|(of, others)| (of.row, of.score, *others)).collect();
+        assert_eq!(told, [(0, 3.0, 0), (2, 6.0, 2), (4, 2.0, 1)]);
+    }
+}

@@ -250,3 +250,49 @@ fn absorb(anomalies: &mut Vec<Anomaly>, outlier: Anomaly) {
         None => anomalies.push(outlier),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(kind: Kind, started_at: i64, ended_at: i64) -> Anomaly {
+        Anomaly {
+            series: "s".into(),
+            kind,
+            started_at,
+            ended_at,
+            peak_at: started_at,
+            observed: None,
+            expected: None,
+            score: 9.0,
+            severity: 40.0,
+            samples: 1,
+            interval_us: 1,
+            season: None,
+            explanation: String::new(),
+        }
+    }
+
+    #[test]
+    fn an_outlier_that_touches_a_shift_is_its_part_and_no_other_is() {
+        // Beside the shift of 10 to 20: an outlier, and how long the shift is then; none where it stands alone.
+        let tried = [
+            ((5, 9), None),
+            ((5, 10), Some((5, 20))),
+            ((12, 15), Some((10, 20))),
+            ((20, 25), Some((10, 25))),
+            ((21, 25), None),
+            ((5, 25), Some((5, 25))),
+        ];
+        for ((started_at, ended_at), whole) in tried {
+            let mut all = vec![of(Kind::Outlier, 0, 100), of(Kind::LevelShift, 10, 20)];
+            absorb(&mut all, of(Kind::Outlier, started_at, ended_at));
+            let times: Vec<_> = all.iter().map(|of| (of.started_at, of.ended_at)).collect();
+            let expected = match whole {
+                Some(whole) => vec![(0, 100), whole],
+                None => vec![(0, 100), (10, 20), (started_at, ended_at)],
+            };
+            assert_eq!(times, expected);
+        }
+    }
+}

@@ -50,6 +50,23 @@ fn a_level_that_changes_once_is_told_with_its_place_and_no_slope() {
 }
 
 #[test]
+fn sixteen_intervals_are_the_least_that_is_looked_at() {
+    for (count, reason) in [(15, Some("fewer than 16 intervals of history")), (16, None)] {
+        let values = (0..count).map(|at| f64::from(at % 3)).collect();
+        let found = found(vec![series("s", values)], &Params::default());
+        assert_eq!(found.tally.skipped.reason("s"), reason, "{count}");
+    }
+}
+
+#[test]
+fn a_step_beside_a_slope_is_told_with_it() {
+    let step = |at| if at < 300 { 0.0 } else { 60.0 };
+    let found = told(|at, noise| 0.05 * at as f64 + step(at) + noise, 600);
+    let kinds: Vec<Kind> = found.iter().map(|of| of.kind).collect();
+    assert!(kinds.contains(&Kind::Slope) && kinds.contains(&Kind::Level), "{found:?}");
+}
+
+#[test]
 fn a_slope_is_no_stairs_and_is_told_by_the_day() {
     let found = told(|at, noise| 100.0 - 0.05 * at as f64 + noise, 600);
     let slope = found.iter().find(|trend| trend.kind == Kind::Slope).unwrap();

@@ -551,6 +551,7 @@ fn is_told(told: &str, value: &Value) -> bool {
 async fn every_kind_states_its_parameters_and_reads_its_own_defaults() {
     let mut others = Vec::new();
     for job in crate::kinds() {
+        assert!(job.description().split(' ').count() > 3, "{}: {}", job.name(), job.description());
         let schema = job.parameters_schema();
         let canonical = match job.canonical(&Value::Null) {
             Ok(canonical) => canonical,
