@@ -1,7 +1,8 @@
 //! What came to an input since a run before.
 //!
 //! A run says in its commit up to which version of the input it has read ([`engine::CommitLabel::marks`]), under a name made of all its
-//! parameters and of what tells the input from another one of its name. The next one has the rows that were added between that version and its own, however late their times are. All is to be
+//! parameters and of what tells the input from another one of its name. The next one has the rows that were added between that version
+//! and its own, however late their times are. All is to be
 //! read where there is no such commit, where another run wrote after it, or where rows of the input went or changed.
 
 use datafusion::dataframe::DataFrame;
@@ -46,8 +47,7 @@ pub(crate) fn marks(
     params: &impl Serialize,
     input: &DatasetName,
 ) -> Result<Vec<(String, i64)>> {
-    let Version(version) = ctx.input(input)?.version;
-    let version = i64::try_from(version).map_err(|_| Error::internal("a version too high"))?;
+    let version = number_of(ctx.input(input)?.version)?;
     Ok(vec![(mark(params, ctx.identity_of(input)?)?, version)])
 }
 
@@ -82,19 +82,38 @@ pub(crate) async fn reach(
     if from >= to {
         return Ok(Reach::Nothing(from));
     }
+    let rows = match added(ctx, input, from, to).await? {
+        Ok(rows) => rows,
+        Err(why) => return Ok(Reach::All(why)),
+    };
+    if !has_rows(ctx, rows.clone()).await? {
+        return Ok(Reach::Nothing(from));
+    }
+    Ok(Reach::Since(Since { from, rows, after: newest.version }))
+}
+
+/// The rows that were added between two versions; or why they are not all that is to be read.
+pub(crate) async fn added(
+    ctx: &RunContext,
+    input: &DatasetName,
+    from: Version,
+    to: Version,
+) -> Result<std::result::Result<DataFrame, String>> {
     let changes = match ctx.engine().changes(ctx.principal(), input, from, to).await {
         Err(error) if error.code() == Code::NotFound => {
-            return Ok(Reach::All(format!("version {from} of {input} is gone")));
+            return Ok(Err(format!("version {from} of {input} is gone")));
         }
         changes => changes?,
     };
-    if has_rows(ctx, changes.removed).await? {
-        return Ok(Reach::All(format!("rows of {input} went or changed after version {from}")));
+    match has_rows(ctx, changes.removed).await? {
+        true => Ok(Err(format!("rows of {input} went or changed after version {from}"))),
+        false => Ok(Ok(changes.added)),
     }
-    if !has_rows(ctx, changes.added.clone()).await? {
-        return Ok(Reach::Nothing(from));
-    }
-    Ok(Reach::Since(Since { from, rows: changes.added, after: newest.version }))
+}
+
+/// A version as a commit keeps it.
+pub(crate) fn number_of(Version(version): Version) -> Result<i64> {
+    i64::try_from(version).map_err(|_| Error::internal("a version too high"))
 }
 
 /// Whether a frame has a row.

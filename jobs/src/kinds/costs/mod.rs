@@ -45,6 +45,7 @@ use crate::parameters;
 use crate::run::context::{Place, RunContext, check};
 use crate::run::stage::Stage;
 use crate::series::microseconds;
+use crate::tables::came::number_of;
 use crate::tables::columns::texts;
 use crate::tables::flow::{Making, flow};
 use crate::tables::input::InputTable;
@@ -156,38 +157,45 @@ impl Work<'_> {
 
     /// Prices all calls.
     async fn all(self, table: InputTable<'_>) -> Result<Totals> {
-        let frame = read::frame(self.ctx, self.params, (table, self.wanted), None).await?;
-        let source = self.params.dataset.as_str();
         let totals = Totals::new(self.wanted.by.len(), bytes_max(self.ctx));
-        let mut totals = self.price(frame, totals, in_place_of(source)).await?;
-        resolve(self.ctx, self.params, &mut totals).await?;
-        for rows in self.rows(&totals)? {
-            self.commit(rows, in_place_of(source), self.version()?, &totals).await?;
-        }
-        Ok(totals)
+        let place = || in_place_of(self.params.dataset.as_str());
+        self.priced((table, None), totals, place(), |_| Ok(place())).await
     }
 
     /// Prices those that came, and adds them to what is there.
     async fn since(self, table: InputTable<'_>, mut since: Since) -> Result<Totals> {
         let mut totals = std::mem::take(&mut since.totals);
-        let Some(rows) = since.rows.take() else {
-            // What has no tickets says what it said.
-            resolve(self.ctx, self.params, &mut totals).await?;
-            let rows = self.rows(&totals)?.into_iter();
-            let changes = |(spec, _): &Rows| {
-                self.params.tickets.is_some() && spec.name == self.params.tickets_output
-            };
-            for rows in rows.filter(changes) {
-                let mode = since.in_place(self.params, &rows.0.name)?;
-                self.commit(rows, mode, since.from, &totals).await?;
-            }
-            return Ok(totals);
+        if let Some(rows) = since.rows.take() {
+            let beside = since.beside(self.params)?;
+            let place = |output: &DatasetName| since.in_place(self.params, output);
+            return self.priced((table, Some(rows)), totals, beside, place).await;
+        }
+        // What has no tickets says what it said.
+        resolve(self.ctx, self.params, &mut totals).await?;
+        let rows = self.rows(&totals)?.into_iter();
+        let changes = |(spec, _): &Rows| {
+            self.params.tickets.is_some() && spec.name == self.params.tickets_output
         };
-        let frame = read::frame(self.ctx, self.params, (table, self.wanted), Some(rows)).await?;
-        let mut totals = self.price(frame, totals, since.beside(self.params)?).await?;
+        for rows in rows.filter(changes) {
+            let mode = since.in_place(self.params, &rows.0.name)?;
+            self.commit(rows, mode, since.from, &totals).await?;
+        }
+        Ok(totals)
+    }
+
+    /// Prices all rows of the table or some, commits them in `mode` and the sums of all where `place` says.
+    async fn priced(
+        &self,
+        (table, rows): (InputTable<'_>, Option<DataFrame>),
+        totals: Totals,
+        mode: WriteMode,
+        place: impl Fn(&DatasetName) -> Result<WriteMode>,
+    ) -> Result<Totals> {
+        let frame = read::frame(self.ctx, self.params, (table, self.wanted), rows).await?;
+        let mut totals = self.price(frame, totals, mode).await?;
         resolve(self.ctx, self.params, &mut totals).await?;
         for rows in self.rows(&totals)? {
-            let mode = since.in_place(self.params, &rows.0.name)?;
+            let mode = place(&rows.0.name)?;
             self.commit(rows, mode, self.version()?, &totals).await?;
         }
         Ok(totals)
@@ -203,7 +211,7 @@ impl Work<'_> {
             spec: spec.clone(),
             params: Arc::clone(self.params),
             prices: Arc::clone(self.prices),
-            version: self.number()?,
+            version: number_of(self.version()?)?,
             totals: Arc::clone(&totals),
             cancellation: self.ctx.cancellation().clone(),
         };
@@ -214,13 +222,8 @@ impl Work<'_> {
         Ok(std::mem::take(&mut *totals.lock()))
     }
 
-    fn number(&self) -> Result<i64> {
-        let Version(version) = self.version()?;
-        i64::try_from(version).map_err(|_| Error::internal("a version too high"))
-    }
-
     fn rows(&self, totals: &Totals) -> Result<Vec<Rows>> {
-        output::rows(self.params, self.number()?, &self.wanted.by, totals)
+        output::rows(self.params, number_of(self.version()?)?, &self.wanted.by, totals)
     }
 
     async fn commit(

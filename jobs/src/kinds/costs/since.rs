@@ -5,13 +5,13 @@
 //! in between, and touch none of its rows. What the summary says of all calls, and no row, is kept by the commit of the sums.
 
 use analysis::money::{AMOUNT_SCALE, Amount, Unpriced};
-use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, RecordBatch};
+use arrow::array::{Array, ArrowPrimitiveType, AsArray, PrimitiveArray, RecordBatch};
 use arrow::datatypes::{DataType, Decimal128Type, Int64Type, TimestampMicrosecondType};
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::{Expr, cast, ident, lit};
 use datafusion::prelude::DataFrame;
 use datasets::DatasetName;
-use engine::{Code, CommitRecord, Error, Result, Version, WriteMode};
+use engine::{CommitRecord, Error, Result, Version, WriteMode};
 use futures::StreamExt;
 
 use super::output::ALL;
@@ -24,7 +24,7 @@ use crate::parameters;
 use crate::run::commits::is_still;
 use crate::run::context::RunContext;
 use crate::series::microseconds;
-use crate::tables::came::has_rows;
+use crate::tables::came::{added, has_rows, number_of};
 use crate::tables::columns::texts;
 use crate::tables::replacing::in_place_of;
 use crate::tables::rows::AMOUNT_PRECISION;
@@ -94,9 +94,7 @@ impl Marks {
 
     /// As a commit keeps them that has read up to `version`.
     pub(super) fn kept(&self, version: Version) -> Result<Vec<(String, i64)>> {
-        let version =
-            i64::try_from(version.0).map_err(|_| Error::internal("a version too high"))?;
-        Ok(vec![(self.read.clone(), version), (self.of.clone(), 1)])
+        Ok(vec![(self.read.clone(), number_of(version)?), (self.of.clone(), 1)])
     }
 
     /// What a commit kept, and why it counts no more; none where it is of another source.
@@ -151,32 +149,30 @@ pub(super) async fn reach(
     }
     let mut rows = None;
     if from < to {
-        let changes = match ctx.engine().changes(ctx.principal(), &params.dataset, from, to).await {
-            Err(error) if error.code() == Code::NotFound => {
-                return Ok(Reach::All(format!("version {from} of {} is gone", params.dataset)));
-            }
-            changes => changes?,
+        let added = match added(ctx, &params.dataset, from, to).await? {
+            Ok(added) => added,
+            Err(why) => return Ok(Reach::All(why)),
         };
-        if has_rows(ctx, changes.removed).await? {
-            let says = format!("rows of {} went or changed after version {from}", params.dataset);
-            return Ok(Reach::All(says));
-        }
-        if !have_same_columns(&changes.added, &ctx.session().table(&params.dataset).await?) {
+        if !have_same_columns(&added, &ctx.session().table(&params.dataset).await?) {
             return Ok(Reach::All(format!("{} has other columns since", params.dataset)));
         }
-        rows = has_rows(ctx, changes.added.clone()).await?.then_some(changes.added);
+        rows = has_rows(ctx, added.clone()).await?.then_some(added);
     }
     let mut totals = Totals::new(wanted.by.len(), super::bytes_max(ctx));
     let known = Known { ctx, params, wanted };
-    if !known.take(&kept, &mut totals).await? {
-        return Ok(Reach::All("its sums are not what a run leaves".to_owned()));
-    }
-    if known.calls().await? != totals.all.calls {
-        return Ok(Reach::All(format!("{} has not all calls once", params.calls_output)));
+    let strange = || Ok(Reach::All("its sums are not what a run leaves".to_owned()));
+    if all_of(&kept, &mut totals).is_none() {
+        return strange();
     }
     // Of those that were left out nobody knows what they were.
     if totals.reasons_left_out > 0 {
         return Ok(Reach::All("more models have no price than are told".to_owned()));
+    }
+    if known.calls().await? != totals.all.calls {
+        return Ok(Reach::All(format!("{} has not all calls once", params.calls_output)));
+    }
+    if !known.take(&mut totals).await? {
+        return strange();
     }
     Ok(Reach::Since(Box::new(Since { from, rows, totals, after })))
 }
@@ -258,9 +254,8 @@ const AMOUNTS: [&str; 2] = ["cost", "recorded_cost"];
 
 impl Known<'_> {
     /// Puts them into `totals`. False where they are not what a run leaves.
-    async fn take(&self, kept: &CommitRecord, totals: &mut Totals) -> Result<bool> {
-        Ok(all_of(kept, totals).is_some()
-            && self.groups(totals).await?
+    async fn take(&self, totals: &mut Totals) -> Result<bool> {
+        Ok(self.groups(totals).await?
             && self.reasons(totals).await?
             && self.tickets(totals).await?)
     }
@@ -274,7 +269,7 @@ impl Known<'_> {
         let mut rows = present.stream(rows.aggregate(Vec::new(), count)?).await?;
         let mut calls = 0;
         while let Some(batch) = rows.next().await.transpose()? {
-            calls += number(&counts_at(&batch, 0)?, 0);
+            calls += number(&values::<Int64Type>(&batch, 0)?, 0);
         }
         Ok(calls)
     }
@@ -284,8 +279,8 @@ impl Known<'_> {
         let mut batches = self.stream(&self.params.output, columns, true).await?;
         while let Some(batch) = batches.next().await.transpose()? {
             self.ctx.check()?;
-            let (at, dimensions, values) =
-                (instants(&batch, 0)?, texts(&batch, 1)?, texts(&batch, 2)?);
+            let at = values::<TimestampMicrosecondType>(&batch, 0)?;
+            let [dimensions, names] = [texts(&batch, 1)?, texts(&batch, 2)?];
             let sums = sums_at(&batch, 3)?;
             for (row, sums) in sums.into_iter().enumerate() {
                 let dimension = dimensions.value(row);
@@ -295,8 +290,8 @@ impl Known<'_> {
                 };
                 let groups = column.and_then(|column| totals.by.get_mut(column));
                 let Some(groups) = groups.filter(|_| at.is_valid(row)) else { return Ok(false) };
-                groups.entry(at.value(row)).or_default().insert(values.value(row).to_owned(), sums);
-                totals.grow(values.value(row));
+                groups.entry(at.value(row)).or_default().insert(names.value(row).to_owned(), sums);
+                totals.grow(names.value(row));
             }
             totals.require_room()?;
         }
@@ -312,9 +307,12 @@ impl Known<'_> {
         while let Some(batch) = batches.next().await.transpose()? {
             self.ctx.check()?;
             let [provider, model, why] = [texts(&batch, 0)?, texts(&batch, 1)?, texts(&batch, 2)?];
-            let (first, last) = (instants(&batch, 3)?, instants(&batch, 4)?);
-            let [calls, input, output] =
-                [counts_at(&batch, 5)?, counts_at(&batch, 6)?, counts_at(&batch, 7)?];
+            let (first, last) = (values(&batch, 3)?, values(&batch, 4)?);
+            let [calls, input, output] = [
+                values::<Int64Type>(&batch, 5)?,
+                values::<Int64Type>(&batch, 6)?,
+                values::<Int64Type>(&batch, 7)?,
+            ];
             for row in 0..batch.num_rows() {
                 let Some(why) = Unpriced::named(why.value(row)) else { return Ok(false) };
                 let sums = Sums {
@@ -337,7 +335,7 @@ impl Known<'_> {
         while let Some(batch) = batches.next().await.transpose()? {
             self.ctx.check()?;
             let (first, last, tickets) =
-                (instants(&batch, 0)?, instants(&batch, 1)?, texts(&batch, 2)?);
+                (values(&batch, 0)?, values(&batch, 1)?, texts(&batch, 2)?);
             for (row, sums) in sums_at(&batch, 3)?.into_iter().enumerate() {
                 let ticket = tickets.value(row);
                 totals.grow(ticket);
@@ -404,11 +402,7 @@ fn broken() -> Error {
     Error::internal(format!("{NAME}: other columns than were asked for"))
 }
 
-fn instants(batch: &RecordBatch, at: usize) -> Result<PrimitiveArray<TimestampMicrosecondType>> {
-    batch.columns().get(at).and_then(|of| of.as_primitive_opt()).cloned().ok_or_else(broken)
-}
-
-fn counts_at(batch: &RecordBatch, at: usize) -> Result<PrimitiveArray<Int64Type>> {
+fn values<T: ArrowPrimitiveType>(batch: &RecordBatch, at: usize) -> Result<PrimitiveArray<T>> {
     batch.columns().get(at).and_then(|of| of.as_primitive_opt()).cloned().ok_or_else(broken)
 }
 
@@ -418,14 +412,11 @@ fn number(of: &PrimitiveArray<Int64Type>, row: usize) -> u64 {
 
 /// The sums of each row, whose columns begin at `first`.
 fn sums_at(batch: &RecordBatch, first: usize) -> Result<Vec<Sums>> {
-    let counts = (first..first + SUMS.len()).map(|at| counts_at(batch, at));
+    let counts = (first..first + SUMS.len()).map(|at| values::<Int64Type>(batch, at));
     let counts = counts.collect::<Result<Vec<_>>>()?;
     let amounts = first + SUMS.len()..first + SUMS.len() + AMOUNTS.len();
-    let amounts = amounts.map(|at| {
-        let of = batch.columns().get(at).and_then(|of: &ArrayRef| of.as_primitive_opt());
-        of.cloned().ok_or_else(broken)
-    });
-    let amounts: Vec<PrimitiveArray<Decimal128Type>> = amounts.collect::<Result<_>>()?;
+    let amounts = amounts.map(|at| values::<Decimal128Type>(batch, at));
+    let amounts = amounts.collect::<Result<Vec<_>>>()?;
     let ([calls, failed, unpriced, input, cached, output], [cost, recorded]) =
         (&counts[..], &amounts[..])
     else {
