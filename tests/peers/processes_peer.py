@@ -7,6 +7,7 @@ inductive miner finds, as a language; and, on a model of a part of the cases, wh
 case's alignment and the tokens of its replay. Events of one instant are in the order that docs/processes.md states, for both.
 """
 
+import collections
 import json
 import os
 import pathlib
@@ -19,6 +20,7 @@ os.environ["TQDM_DISABLE"] = "1"
 warnings.filterwarnings("ignore")
 import pandas as pd
 import pm4py
+from pm4py.objects.bpmn.exporter import exporter as bpmn_exporter
 
 BINARY, SCRATCH, LOGS = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
 CASE, ACTIVITY, END, START = "case:concept:name", "concept:name", "time:timestamp", "start_timestamp"
@@ -64,9 +66,17 @@ def ours(frame, more):
     return params, time.perf_counter() - began
 
 
-def run(params):
-    asked = [part for name, value in params.items() for part in ("--param", f"{name}={json.dumps(value)}")]
-    colonnade("run", "processes", *asked)
+def run(params, *more):
+    asked = [*(f"{name}={json.dumps(value)}" for name, value in params.items()), *more]
+    colonnade("run", "processes", *(part for param in asked for part in ("--param", param)))
+
+
+def aligned_by_diagram(log, path):
+    """The cost of each case's alignment with a diagram's net, by pm4py."""
+    net, begin, end = pm4py.convert_to_petri_net(pm4py.read_bpmn(str(path)))
+    aligned = pm4py.conformance_diagnostics_alignments(log, net, begin, end)
+    traces = pm4py.convert_to_event_log(log)
+    return {trace.attributes["concept:name"]: of["cost"] // 10000 for trace, of in zip(traces, aligned)}
 
 
 def normal(tree):
@@ -164,7 +174,7 @@ def compare(name):
     held("inductive miner", name, normal(model["tree"]), normal(pm4py.discover_process_tree_inductive(by_end)))
     # A model of the most frequent ways, which some cases do not fit.
     run(params | {"model_share": 0.5})
-    [model] = query("SELECT pnml, fitness FROM process_models")
+    [model] = query("SELECT pnml, bpmn, fitness FROM process_models")
     path = SCRATCH / "model.pnml"
     path.write_text(model["pnml"])
     net, begin, end = pm4py.read_pnml(str(path))
@@ -176,6 +186,20 @@ def compare(name):
     mine = {case["case_id"]: case for case in query("SELECT case_id, cost, fitness FROM process_cases")}
     costs = {case: of["cost"] // 10000 for case, of in zip(ids, aligned)}
     held("alignments", name, {case: of["cost"] for case, of in mine.items()}, costs)
+    # The same model as a diagram, as pm4py reads it; and one of pm4py's own, as we do.
+    diagram = SCRATCH / "ours.bpmn"
+    diagram.write_text(model["bpmn"])
+    held("alignments of our BPMN", name, aligned_by_diagram(by_end, diagram), costs)
+    diagram = SCRATCH / "theirs.bpmn"
+    way_of = {case: tuple(events[ACTIVITY]) for case, events in by_end.groupby(CASE)}
+    three = [way for way, _ in collections.Counter(way_of.values()).most_common(3)]
+    some = by_end[[way_of[case] in three for case in by_end[CASE]]]
+    bpmn_exporter.apply(pm4py.discover_bpmn_inductive(some), str(diagram))
+    run(params, f"model=@{diagram}")
+    found = {case["case_id"]: case["cost"] for case in query("SELECT case_id, cost FROM process_cases")}
+    theirs_of_diagram = aligned_by_diagram(by_end, diagram)
+    held("alignments of pm4py's BPMN", name, found, theirs_of_diagram)
+    do_not_fit = sum(cost > 0 for cost in theirs_of_diagram.values())
     replayed = pm4py.conformance_diagnostics_token_based_replay(by_end, net, begin, end)
     fitness = {case: of["trace_fitness"] for case, of in zip(ids, replayed)}
     same = sum(abs(mine[case]["fitness"] - fitness[case]) < 1e-9 for case in ids)
@@ -183,8 +207,8 @@ def compare(name):
     assert all(mine[case]["fitness"] == 1.0 for case in fit), name
     worse = sum(fitness[case] < 1.0 for case in fit)
     print(
-        f"{name}: {len(frame)} events, {len(ids)} cases: equal; {len(ids) - len(fit)} do not fit half of it, alignments equal; "
-        f"tokens of {same} of {len(ids)} cases equal, {worse} that fit are less than 1 by pm4py; "
+        f"{name}: {len(frame)} events, {len(ids)} cases: equal; {len(ids) - len(fit)} do not fit half of it, alignments equal, also of it as BPMN; "
+        f"{do_not_fit} do not fit pm4py's BPMN of three ways, alignments equal; tokens of {same} of {len(ids)} cases equal, {worse} that fit are less than 1 by pm4py; "
         f"{seconds:.2f} s with all that is beside pm4py's {theirs:.2f} s of graph and variants, and {took:.2f} s of alignments",
         flush=True,
     )

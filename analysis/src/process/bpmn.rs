@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
+use super::file::escaped;
 use super::log::Names;
-use super::pnml::escaped;
 use super::tree::{Operator, Tree};
 
 /// Sizes on the page: of tasks, gateways and events, and the room between.

@@ -26,9 +26,9 @@ impl Names {
         number
     }
 
-    /// Whether a text has a number.
-    pub fn has(&self, text: &str) -> bool {
-        self.numbers.contains_key(text)
+    /// The number of a text; none of one that has none.
+    pub fn find(&self, text: &str) -> Option<u32> {
+        self.numbers.get(text).copied()
     }
 
     /// The text of a number; empty for one that there is not.

@@ -18,6 +18,8 @@
 
 mod align;
 mod bpmn;
+mod bpmn_in;
+mod file;
 #[cfg(test)]
 mod files_tests;
 mod graph;
@@ -34,11 +36,12 @@ mod variant;
 
 pub use align::{Alignment, Move, align};
 pub use bpmn::to_bpmn;
+pub use file::{BadModel, from_file};
 pub use graph::{Activity, Edge, Graph, HandOver};
 pub use inductive::{discover, discover_among};
 pub use log::{Builder, Event, Log, Names, Trace};
 pub use net::{Net, States, TooManyStates, Transition};
-pub use pnml::{BadModel, from_pnml, to_pnml};
+pub use pnml::to_pnml;
 pub use replay::{Tokens, replay};
 pub use span::Spans;
 pub use tree::{Operator, Tree};

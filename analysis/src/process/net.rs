@@ -1,7 +1,7 @@
 //! Models as workflow nets: places that hold tokens, and transitions that take one from each place before them and give one to each
 //! behind.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::tree::{Operator, Tree};
 
@@ -82,6 +82,23 @@ impl Net {
                 self.transition(None, vec![end], vec![to]);
             }
         }
+    }
+}
+
+impl Net {
+    /// Whether any case can end; not known where that takes more than so many states.
+    pub fn can_end(&self, states_max: usize) -> Option<bool> {
+        let mut states = States::new(self, states_max);
+        let (mut open, mut seen) = (vec![0], HashSet::from([0]));
+        // The newest first: those lead to an end, where the oldest first are all that is done side by side.
+        while let Some(state) = open.pop() {
+            if states.is_last(state) {
+                return Some(true);
+            }
+            let next = states.next(state).ok()?;
+            open.extend(next.iter().map(|(_, to)| *to).filter(|to| seen.insert(*to)));
+        }
+        Some(false)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Models as files: nets in PNML (ISO/IEC 15909-2), which tools of process mining read and write.
+//! Nets as PNML (ISO/IEC 15909-2), which tools of process mining read and write.
 //!
 //! ```text
 //! <pnml><net><page>
@@ -12,48 +12,11 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Write;
 
-use roxmltree::{Document, Node, ParsingOptions};
+use roxmltree::{Document, Node};
 
+use super::file::{BadModel, activity, escaped, few_parts, id_of, some};
 use super::log::Names;
 use super::net::{Net, Transition};
-
-/// Bytes of a file, and elements in it, at most.
-const BYTES_MAX: usize = 4 << 20;
-const NODES_MAX: u32 = 500_000;
-/// Places and transitions of a net, at most.
-const PARTS_MAX: usize = 5_000;
-
-/// What is wrong with a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadModel(pub String);
-
-impl std::fmt::Display for BadModel {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for BadModel {}
-
-/// `text` as it stands in XML. What XML has no way to write is left out.
-pub(super) fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\t' | '\n' | '\r' => {
-                // A parser makes spaces of them in attributes.
-                let _ = write!(out, "&#{};", u32::from(letter));
-            }
-            letter if letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}') => {}
-            letter => out.push(letter),
-        }
-    }
-    out
-}
 
 /// A net as PNML.
 pub fn to_pnml(net: &Net, names: &Names) -> String {
@@ -108,21 +71,10 @@ pub fn to_pnml(net: &Net, names: &Names) -> String {
     out
 }
 
-/// The net of a file. Activities are numbers of `names`, which takes those that it has not.
-pub fn from_pnml(text: &str, names: &mut Names) -> Result<Net, BadModel> {
-    if text.len() > BYTES_MAX {
-        let says = format!("expected at most {BYTES_MAX} bytes of PNML, found {}", text.len());
-        return Err(BadModel(says));
-    }
-    let options = ParsingOptions { nodes_limit: NODES_MAX, ..ParsingOptions::default() };
-    let document = Document::parse_with_options(text, options)
-        .map_err(|error| BadModel(format!("no XML: {error}")))?;
+/// The net of a file.
+pub(super) fn from_pnml(document: &Document<'_>, names: &mut Names) -> Result<Net, BadModel> {
     let all = || document.descendants().filter(Node::is_element);
     let named = |name: &'static str| all().filter(move |node| node.tag_name().name() == name);
-    if document.root_element().tag_name().name() != "pnml" {
-        let found = document.root_element().tag_name().name();
-        return Err(BadModel(format!("expected <pnml>, found <{found}>")));
-    }
     let mut places: HashMap<&str, u32> = HashMap::new();
     let mut firsts = Vec::new();
     // Markings of the end name places, too.
@@ -153,20 +105,11 @@ pub fn from_pnml(text: &str, names: &mut Names) -> Result<Net, BadModel> {
             node.tag_name().name() == "toolspecific"
                 && node.attribute("activity").is_some_and(|of| of.contains("invisible"))
         });
-        // White space around a name is the file's, unless the log has it, too.
         let name = text_of(&transition, "name").filter(|_| !is_unseen);
-        let name = name.map(|name| if names.has(name) { name } else { name.trim() });
-        let name = name.filter(|name| !name.is_empty());
-        transitions.push(Transition {
-            activity: name.map(|name| names.number(name)),
-            ..Transition::default()
-        });
+        let activity = name.and_then(|name| activity(name, names));
+        transitions.push(Transition { activity, ..Transition::default() });
     }
-    if places.len() + transitions.len() > PARTS_MAX {
-        let found = places.len() + transitions.len();
-        let says = format!("expected at most {PARTS_MAX} places and transitions, found {found}");
-        return Err(BadModel(says));
-    }
+    few_parts("places and transitions", places.len() + transitions.len())?;
     for arc in named("arc") {
         let end = |name: &str| {
             let says = || BadModel(format!("an arc has no {name}"));
@@ -244,20 +187,6 @@ pub fn from_pnml(text: &str, names: &mut Names) -> Result<Net, BadModel> {
     };
     let (first, last) = (number(first)?, number(last)?);
     Ok(Net { places: places.len() as u32, first, last, transitions })
-}
-
-/// How many, and the first of them.
-fn some(ids: &[&str]) -> String {
-    let named: Vec<String> = ids.iter().take(5).map(|id| format!("{id:?}")).collect();
-    match named.is_empty() {
-        true => "none".to_owned(),
-        false => format!("{}: {}", ids.len(), named.join(", ")),
-    }
-}
-
-fn id_of<'a>(node: &Node<'a, '_>) -> Result<&'a str, BadModel> {
-    let kind = node.tag_name().name();
-    node.attribute("id").ok_or_else(|| BadModel(format!("a {kind} has no id")))
 }
 
 /// The text within an element of a node.

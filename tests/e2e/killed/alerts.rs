@@ -86,16 +86,18 @@ type Told = Arc<Mutex<BTreeMap<Event, Instant>>>;
 fn listen(server: &Server, told: &Told) -> tokio::task::JoinHandle<()> {
     let (address, told) = (server.address.clone(), told.clone());
     tokio::spawn(async move {
-        let query =
-            "subscription { alertEventsChanged { version added { nodes { event rule at } } } }";
+        // Who is told late is told many versions at once.
+        let query = "subscription { alertEventsChanged { version added { count nodes(first: 1000) { event rule at } } } }";
         let Some(mut subscriber) =
             Subscriber::try_open(&address, "alertEventsChanged", query).await
         else {
             return;
         };
         while let Some(change) = subscriber.try_change().await {
-            let now = Instant::now();
-            for event in change.body["added"]["nodes"].as_array().unwrap() {
+            let (now, added) = (Instant::now(), &change.body["added"]);
+            let events = added["nodes"].as_array().unwrap();
+            assert_eq!(added["count"], events.len().to_string(), "{}", change.version);
+            for event in events {
                 let text = |name: &str| event[name].as_str().unwrap().to_owned();
                 let at = text("at")[..19].to_owned();
                 told.lock().unwrap().entry((at, text("event"), text("rule"))).or_insert(now);
@@ -158,6 +160,7 @@ async fn each_alert_is_told_once_and_soon_when_servers_are_killed() {
     all_there(&server, commits.expected.len()).await;
     let waiting = Instant::now();
     while told.lock().unwrap().len() < commits.expected.len() && waiting.elapsed() < PATIENCE {
+        assert!(!listening.is_finished(), "the subscription ended\n{}", server.log());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     listening.abort();

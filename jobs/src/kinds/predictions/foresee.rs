@@ -207,7 +207,7 @@ fn finals<'a>(log: &Log, params: &'a Params) -> (Option<HashSet<u32>>, Vec<&'a s
     let named: BTreeSet<&str> = named.iter().map(String::as_str).collect();
     let all = (0..).take(log.activities.len());
     let finals: HashSet<u32> = all.filter(|of| named.contains(log.activities.text(*of))).collect();
-    let unknown = named.into_iter().filter(|name| !log.activities.has(name)).collect();
+    let unknown = named.into_iter().filter(|name| log.activities.find(name).is_none()).collect();
     (Some(finals), unknown)
 }
 

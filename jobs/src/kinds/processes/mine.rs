@@ -2,7 +2,7 @@
 
 use analysis::process::{
     Alignment, Graph, Log, Move, Names, Net, States, Tokens, Tree, Variant, align, discover_among,
-    from_pnml, replay, variants,
+    from_file, replay, variants,
 };
 use engine::{Error, Result};
 use rayon::prelude::*;
@@ -11,6 +11,9 @@ use super::NAME;
 use super::params::Params;
 use super::read::Read;
 use crate::parameters::bad;
+
+/// States of a given model in which its end is looked for, at most.
+const END_STATES_MAX: usize = 10_000;
 
 /// Activities of a log that a model is discovered from, at most: it looks at all pairs of them, again and again.
 const ACTIVITIES_MAX: usize = 1_000;
@@ -101,7 +104,11 @@ fn model(
         tokens: Tokens::default(),
     };
     if let Some(text) = &params.model {
-        let net = from_pnml(text, &mut names).map_err(|problem| bad(NAME, "model", problem))?;
+        let net = from_file(text, &mut names).map_err(|problem| bad(NAME, "model", problem))?;
+        if net.can_end(END_STATES_MAX) == Some(false) {
+            let says = "no case can end by it: none of its ways leads to one token at its end, and no other";
+            return Err(bad(NAME, "model", says));
+        }
         return Ok(Ok(of(None, net, names, &[])));
     }
     if variants.is_empty() {

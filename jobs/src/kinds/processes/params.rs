@@ -34,7 +34,7 @@ pub struct Params {
     /// Only events of which this is true, as it stands in SQL behind WHERE. Default: null.
     #[serde(rename = "where")]
     pub condition: Option<String>,
-    /// Model that cases are held against, a workflow net in PNML; null discovers one. Default: null.
+    /// Model that cases are held against, a workflow net in PNML or a diagram in BPMN; null discovers one. Default: null.
     pub model: Option<String>,
     /// Share of the cases that a model is discovered from, those of the most frequent ways; the others are what it is held against.
     /// 0 to 1. Default: 0.8.

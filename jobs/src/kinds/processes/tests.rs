@@ -107,11 +107,14 @@ async fn cases_are_held_against_a_model_of_the_most_frequent_ways_or_a_given_one
     assert_eq!(rows(&engine, odd).await, expected);
     // What was written can be given, and says the same; all ways make a model that all fit.
     let pnml = rows(&engine, "SELECT pnml FROM process_models").await.remove(0);
+    let bpmn = rows(&engine, "SELECT bpmn FROM process_models").await.remove(0);
     let fits = "SELECT case_id, fitness, cost, deviations FROM process_cases ORDER BY 1";
     let before = rows(&engine, fits).await;
-    summary_of(&engine, NAME, asked(json!({ "model": pnml }))).await;
-    assert_eq!(rows(&engine, fits).await, before);
-    assert_eq!(rows(&engine, "SELECT origin, tree FROM process_models").await, ["given "]);
+    for given in [pnml, bpmn] {
+        summary_of(&engine, NAME, asked(json!({ "model": given }))).await;
+        assert_eq!(rows(&engine, fits).await, before);
+        assert_eq!(rows(&engine, "SELECT origin, tree FROM process_models").await, ["given "]);
+    }
     summary_of(&engine, NAME, asked(json!({ "model_share": 1.0 }))).await;
     let all = rows(&engine, "SELECT cases_that_fit, fitness FROM process_models").await;
     assert_eq!(all, ["10 1.0"]);
@@ -201,7 +204,15 @@ async fn bad_parameters_and_models_are_refused_by_name() {
         (json!({ "where": "x > 1" }), "parameter \"where\""),
         (json!({ "edges_output": "process_cases" }), "is the name of another output"),
         (json!({ "model": "no xml" }), "parameter \"model\": no XML"),
-        (json!({ "model": "<a/>" }), "parameter \"model\": expected <pnml>, found <a>"),
+        (
+            json!({ "model": "<a/>" }),
+            "parameter \"model\": expected <pnml> or the <definitions> of BPMN, found <a>",
+        ),
+        (
+            json!({ "model": "<pnml><place id=\"p\"><initialMarking><text>1</text></initialMarking></place><place id=\"q\"/>\
+                             <transition id=\"t\"/><arc source=\"p\" target=\"t\"/><arc source=\"t\" target=\"p\"/></pnml>" }),
+            "parameter \"model\": no case can end by it",
+        ),
         (
             json!({ "model": "<pnml><place id=\"p\"/></pnml>" }),
             "expected one place with a token at the beginning, found none",
