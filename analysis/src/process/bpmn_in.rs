@@ -1,26 +1,18 @@
-//! Diagrams in BPMN 2.0 as nets (Dijkman, Dumas & Ouyang, 2008): what waits before a node is a place, what a node does a transition.
-//!
-//! ```text
-//! task, event            a transition; what flows in is a choice of ways, what flows out is done side by side
-//! exclusive, event-based a place; one of the ways behind it is taken
-//! parallel               an unseen transition; it waits for all ways before it, and opens all behind it
-//! sub-process            what is inside, between its place and the next
-//! boundary event         done instead of its task
-//! ```
-//!
-//! What a workflow net can't say, such as an inclusive join, which waits for what may still come, is refused.
+//! Diagrams in BPMN 2.0 as they are read. What a workflow net can't say, such as an inclusive join, which waits for what may still come,
+//! is refused.
 
 use std::collections::{HashMap, HashSet};
 
 use roxmltree::{Document, Node as Element};
 
+use super::bpmn_net::net_of;
 use super::file::{BadModel, activity, few_parts, id_of, known, some};
 use super::log::Names;
-use super::net::{Net, Transition};
+use super::net::Net;
 
 /// What a node does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Start,
     End,
     /// A task or an event.
@@ -32,17 +24,24 @@ enum Kind {
     Boundary(usize),
 }
 
-struct Node<'a, 'input> {
+/// How often something is done, one time after another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Times {
+    Once,
+    OnceOrMore,
+    Any,
+}
+
+pub(super) struct Node<'a, 'input> {
     element: Element<'a, 'input>,
-    kind: Kind,
-    activity: Option<u32>,
-    /// Done once or more.
-    repeats: bool,
+    pub(super) kind: Kind,
+    pub(super) activity: Option<u32>,
+    pub(super) times: Times,
     /// The sub-process that it is in.
-    within: Option<usize>,
+    pub(super) within: Option<usize>,
     /// Nodes that flows come from and lead to.
-    from: Vec<usize>,
-    to: Vec<usize>,
+    pub(super) from: Vec<usize>,
+    pub(super) to: Vec<usize>,
 }
 
 impl Node<'_, '_> {
@@ -51,12 +50,16 @@ impl Node<'_, '_> {
         self.kind != Kind::Exclusive && self.to.len() > 1
     }
 
+    /// Whether exactly one of the ways behind it is taken.
+    fn is_choice(&self) -> bool {
+        ["exclusiveGateway", "eventBasedGateway"].contains(&self.element.tag_name().name())
+    }
+
     /// What is wrong with the flows that it has and lacks.
     fn stands_alone(&self) -> Option<&'static str> {
         let is_entered = !matches!(self.kind, Kind::Start | Kind::Boundary(_));
         let is_left = self.kind != Kind::End;
-        let name = self.element.tag_name().name();
-        let is_of_some = ["inclusiveGateway", "complexGateway"].contains(&name);
+        let is_of_some = self.kind == Kind::Exclusive && !self.is_choice();
         match (self.from.len(), self.to.len()) {
             (0, _) if is_entered => Some("no flow leads to it"),
             (1.., _) if !is_entered => Some("a flow leads to it"),
@@ -69,9 +72,15 @@ impl Node<'_, '_> {
         }
     }
 
-    fn refused(&self, says: &str) -> BadModel {
+    pub(super) fn refused(&self, says: &str) -> BadModel {
         refused(self.element, says)
     }
+}
+
+/// An attribute that says yes or no, which XML writes in two ways.
+fn is(element: Element<'_, '_>, attribute: &str, says: bool) -> bool {
+    let ways = if says { ["true", "1"] } else { ["false", "0"] };
+    element.attribute(attribute).is_some_and(|of| ways.contains(&of.trim()))
 }
 
 /// What is wrong with an element of a file.
@@ -113,7 +122,7 @@ pub(super) fn from_bpmn(document: &Document<'_>, names: &mut Names) -> Result<Ne
     diagram.attach()?;
     diagram.join()?;
     diagram.check()?;
-    Ok(diagram.net())
+    net_of(&diagram.nodes)
 }
 
 /// Elements within another that are of the same format; tools add their own.
@@ -162,17 +171,25 @@ impl<'a, 'input> Diagram<'a, 'input> {
                 Kind::Exclusive
             }
             "parallelGateway" => Kind::Parallel,
-            "subProcess" if element.attribute("triggeredByEvent") != Some("true") => {
-                Kind::SubProcess
+            "subProcess" if is(element, "triggeredByEvent", true) => {
+                return Err(refused(element, "a sub-process of events is not read"));
             }
+            "subProcess" if children(element).any(is_node) => Kind::SubProcess,
+            // One of which nothing is told but its name.
+            "subProcess" => Kind::Act,
             _ if name == "task" || name.ends_with("Task") => Kind::Act,
-            "subProcess" => return Err(refused(element, "a sub-process of events is not read")),
             _ => return Err(refused(element, "an element of this kind is not read")),
         };
-        let for_compensation = element.attribute("isForCompensation") == Some("true");
-        if for_compensation || has_child(element, "multiInstanceLoopCharacteristics") {
-            let what = if for_compensation { "compensation" } else { "several instances at once" };
-            return Err(refused(element, &format!("{what} can't be said by a workflow net")));
+        let is_at_once = element.attribute("eventGatewayType") == Some("Parallel");
+        for (is_so, what) in [
+            (is(element, "isForCompensation", true), "compensation"),
+            (has_child(element, "compensateEventDefinition"), "compensation"),
+            (has_child(element, "multiInstanceLoopCharacteristics"), "work on several instances"),
+            (is_at_once, "events that are all waited for"),
+        ] {
+            if is_so {
+                return Err(refused(element, &format!("{what} can't be said by a workflow net")));
+            }
         }
         let label = element.attribute("name").unwrap_or_default();
         let activity = match kind {
@@ -185,9 +202,15 @@ impl<'a, 'input> Diagram<'a, 'input> {
         if self.numbers.insert(id, number).is_some() {
             return Err(BadModel(format!("two nodes have the id {id:?}")));
         }
-        let repeats = has_child(element, "standardLoopCharacteristics");
+        let mut inside = element.children();
+        let again = inside.find(|of| of.tag_name().name() == "standardLoopCharacteristics");
+        let times = match again {
+            Some(again) if is(again, "testBefore", true) => Times::Any,
+            Some(_) => Times::OnceOrMore,
+            None => Times::Once,
+        };
         let (from, to) = (Vec::new(), Vec::new());
-        self.nodes.push(Node { element, kind, activity, repeats, within, from, to });
+        self.nodes.push(Node { element, kind, activity, times, within, from, to });
         Ok(number)
     }
 
@@ -206,12 +229,14 @@ impl<'a, 'input> Diagram<'a, 'input> {
             if !matches!(node.kind, Kind::Boundary(_)) {
                 continue;
             }
-            if node.element.attribute("cancelActivity") == Some("false") {
+            if is(node.element, "cancelActivity", false) {
                 return Err(node.refused("only events that end their task are read"));
             }
             let task = self.number(node.element, "attachedToRef")?;
-            if self.nodes[task].kind != Kind::Act {
-                return Err(node.refused("only events of a task are read"));
+            let of = &self.nodes[task];
+            let is_event = of.element.tag_name().name().ends_with("Event");
+            if of.kind != Kind::Act || is_event || of.within != node.within {
+                return Err(node.refused("only events of a task beside it are read"));
             }
             self.nodes[at].kind = Kind::Boundary(task);
         }
@@ -229,7 +254,10 @@ impl<'a, 'input> Diagram<'a, 'input> {
                 }
             }
             let is_new = seen.insert((from, to));
-            if !is_new && self.nodes[from].kind != Kind::Exclusive {
+            // Of two ways of a choice to the same it does not matter which is taken.
+            let is_no_matter =
+                self.nodes[from].is_choice() && self.nodes[to].kind != Kind::Parallel;
+            if !is_new && !is_no_matter {
                 let id = self.nodes[to].element.attribute("id").unwrap_or_default();
                 return Err(self.nodes[from].refused(&format!("two flows lead to {id:?}")));
             }
@@ -241,7 +269,7 @@ impl<'a, 'input> Diagram<'a, 'input> {
         Ok(())
     }
 
-    /// Refuses what can't be said, and nodes that no way leads to or from.
+    /// Refuses what can't be said, and nodes that no flow leads to or from.
     fn check(&self) -> Result<(), BadModel> {
         if let Some(says) = self.lacks_end(None) {
             return Err(BadModel(says.to_owned()));
@@ -254,13 +282,19 @@ impl<'a, 'input> Diagram<'a, 'input> {
         for (at, node) in self.nodes.iter().enumerate() {
             let is_conditional =
                 node.element.attribute("id").is_some_and(|id| conditional.contains(id));
-            let is_end_of_all = has_child(node.element, "terminateEventDefinition");
+            let is_error =
+                has_child(node.element, "errorEventDefinition") && node.kind == Kind::End;
+            let is_end_of_all = has_child(node.element, "terminateEventDefinition") || is_error;
             let says = if node.splits() && node.kind != Kind::Parallel && is_conditional {
                 Some(
                     "several of the flows that leave it may be taken, each on a condition; expected a gateway behind it",
                 )
+            } else if is_error && node.within.is_some() {
+                Some("a sub-process that ends by an error is not read")
             } else if is_parallel && is_end_of_all {
-                Some("an end of all that is done side by side can't be said by a workflow net")
+                Some(
+                    "an end of all that is done side by side (terminate, or an error) can't be said by a workflow net",
+                )
             } else {
                 node.stands_alone().or_else(|| match node.kind {
                     Kind::SubProcess => self.lacks_end(Some(at)),
@@ -283,116 +317,4 @@ impl<'a, 'input> Diagram<'a, 'input> {
             (true, false) => Some("there is no endEvent"),
         }
     }
-
-    fn net(&self) -> Net {
-        let mut net = Net { places: 2, first: 0, last: 1, transitions: Vec::new() };
-        let mut place = || {
-            net.places += 1;
-            net.places - 1
-        };
-        // Before each node but those that wait for several, and behind each sub-process and what is done again.
-        let mut before: Vec<u32> = self.nodes.iter().map(|_| place()).collect();
-        let behind: Vec<u32> = self.nodes.iter().map(|_| place()).collect();
-        for (at, node) in self.nodes.iter().enumerate() {
-            // Who alone is led to by a choice waits at the choice; so no step is needed to come to it.
-            let waits_alone = matches!(node.kind, Kind::Act | Kind::End | Kind::SubProcess);
-            if let ([from], true) = (node.from.as_slice(), waits_alone && !node.repeats)
-                && self.nodes[*from].kind == Kind::Exclusive
-            {
-                before[at] = before[*from];
-            }
-        }
-        let mut flows: HashMap<(usize, usize), u32> = HashMap::new();
-        for (at, node) in self.nodes.iter().enumerate() {
-            for to in &node.to {
-                let waits = self.nodes[*to].kind == Kind::Parallel;
-                flows.insert((at, *to), if waits { place() } else { before[*to] });
-            }
-        }
-        let outward = |at: usize| -> Vec<u32> {
-            self.nodes[at].to.iter().filter_map(|to| flows.get(&(at, *to)).copied()).collect()
-        };
-        let mut transitions = Vec::new();
-        let mut add = |activity, takes: Vec<u32>, gives: Vec<u32>| {
-            transitions.push(Transition { activity, takes, gives });
-        };
-        for (at, node) in self.nodes.iter().enumerate() {
-            let (begin, end) = match node.within {
-                None => (0, 1),
-                Some(whole) => (before[whole], behind[whole]),
-            };
-            match node.kind {
-                Kind::Start => add(node.activity, vec![begin], outward(at)),
-                Kind::End => add(node.activity, vec![before[at]], vec![end]),
-                Kind::Boundary(task) => add(node.activity, vec![before[task]], outward(at)),
-                Kind::Act if !node.repeats => add(node.activity, vec![before[at]], outward(at)),
-                Kind::Exclusive => {
-                    for to in outward(at).into_iter().filter(|to| *to != before[at]) {
-                        add(None, vec![before[at]], vec![to]);
-                    }
-                }
-                Kind::Parallel => {
-                    let inward = node.from.iter().filter_map(|from| flows.get(&(*from, at)));
-                    add(None, inward.copied().collect(), outward(at));
-                }
-                Kind::Act | Kind::SubProcess => {
-                    if node.kind == Kind::Act {
-                        add(node.activity, vec![before[at]], vec![behind[at]]);
-                    }
-                    if node.repeats {
-                        add(None, vec![behind[at]], vec![before[at]]);
-                    }
-                    add(None, vec![behind[at]], outward(at));
-                }
-            }
-        }
-        reduced(&Net { transitions, ..net })
-    }
-}
-
-/// The same net without places that nothing takes from or gives to, and without unseen steps that nothing else can be done instead of.
-fn reduced(net: &Net) -> Net {
-    let mut takers = vec![0; net.places as usize];
-    for place in net.transitions.iter().flat_map(|of| &of.takes) {
-        takers[*place as usize] += 1;
-    }
-    // A token that can do nothing but go on unseen is as good as there: each place, and the one that it stands for.
-    let mut stands_for: Vec<u32> = (0..net.places).collect();
-    let mut is_left_out = vec![false; net.transitions.len()];
-    for (of, is_left_out) in net.transitions.iter().zip(&mut is_left_out) {
-        let (None, [from], [to]) = (of.activity, of.takes.as_slice(), of.gives.as_slice()) else {
-            continue;
-        };
-        let ends = [*from, *to].map(|place| found(&mut stands_for, place));
-        let is_all = ends == [net.first, net.last].map(|place| found(&mut stands_for, place));
-        if takers[*from as usize] == 1 && !is_all {
-            stands_for[ends[0] as usize] = ends[1];
-            *is_left_out = true;
-        }
-    }
-    let mut numbers: HashMap<u32, u32> = HashMap::new();
-    let mut number = |place: u32| {
-        let next = numbers.len() as u32;
-        *numbers.entry(found(&mut stands_for, place)).or_insert(next)
-    };
-    let (first, last) = (number(net.first), number(net.last));
-    let kept = net.transitions.iter().zip(is_left_out).filter(|(_, is_left_out)| !is_left_out);
-    let transitions = kept
-        .map(|(of, _)| Transition {
-            activity: of.activity,
-            takes: of.takes.iter().map(|place| number(*place)).collect(),
-            gives: of.gives.iter().map(|place| number(*place)).collect(),
-        })
-        .collect();
-    Net { places: numbers.len() as u32, first, last, transitions }
-}
-
-/// The place that one stands for, and it for others.
-fn found(stands_for: &mut [u32], mut place: u32) -> u32 {
-    while stands_for[place as usize] != place {
-        let next = stands_for[place as usize];
-        stands_for[place as usize] = stands_for[next as usize];
-        place = next;
-    }
-    place
 }

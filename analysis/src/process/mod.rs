@@ -19,6 +19,9 @@
 mod align;
 mod bpmn;
 mod bpmn_in;
+mod bpmn_net;
+#[cfg(test)]
+mod bpmn_tests;
 mod file;
 #[cfg(test)]
 mod files_tests;

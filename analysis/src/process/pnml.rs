@@ -106,7 +106,7 @@ pub(super) fn from_pnml(document: &Document<'_>, names: &mut Names) -> Result<Ne
                 && node.attribute("activity").is_some_and(|of| of.contains("invisible"))
         });
         let name = text_of(&transition, "name").filter(|_| !is_unseen);
-        let activity = name.and_then(|name| activity(name, names));
+        let activity = name.and_then(|name| activity(&name, names));
         transitions.push(Transition { activity, ..Transition::default() });
     }
     few_parts("places and transitions", places.len() + transitions.len())?;
@@ -116,6 +116,14 @@ pub(super) fn from_pnml(document: &Document<'_>, names: &mut Names) -> Result<Ne
             arc.attribute(name).ok_or_else(says)
         };
         let (source, target) = (end("source")?, end("target")?);
+        let is_plain = |node: Node<'_, '_>| {
+            !["arctype", "type", "hlinscription"].contains(&node.tag_name().name())
+        };
+        if !arc.children().all(is_plain) {
+            return Err(BadModel(format!(
+                "the arc from {source:?} to {target:?} is of a kind that no workflow net has"
+            )));
+        }
         let weight = tokens_of(&arc, "inscription")?.unwrap_or(1);
         let parts = match (places.get(source), by_id.get(target)) {
             (Some(place), Some(transition)) => {
@@ -165,9 +173,18 @@ pub(super) fn from_pnml(document: &Document<'_>, names: &mut Names) -> Result<Ne
             .parent()
             .and_then(|marking| marking.parent())
             .is_some_and(|markings| markings.tag_name().name() == "finalmarkings");
+        if !is_of_end {
+            continue;
+        }
         let mut counts = place.children().filter_map(|node| node.text().map(str::trim));
-        if is_of_end && counts.find(|count| !count.is_empty()) != Some("0") {
-            lasts.insert(id);
+        match counts.find(|count| !count.is_empty()) {
+            Some("0") => {}
+            None | Some("1") => drop(lasts.insert(id)),
+            Some(found) => {
+                return Err(BadModel(format!(
+                    "place {id:?}: expected one token at the end, found {found:?}"
+                )));
+            }
         }
     }
     if lasts.is_empty() {
@@ -190,10 +207,10 @@ pub(super) fn from_pnml(document: &Document<'_>, names: &mut Names) -> Result<Ne
 }
 
 /// The text within an element of a node.
-fn text_of<'a>(node: &Node<'a, '_>, name: &str) -> Option<&'a str> {
+fn text_of(node: &Node<'_, '_>, name: &str) -> Option<String> {
     let inside = node.children().find(|child| child.tag_name().name() == name)?;
     let text = inside.descendants().find(|child| child.tag_name().name() == "text")?;
-    Some(text.text().unwrap_or_default())
+    Some(text.children().filter_map(|part| part.text().filter(|_| part.is_text())).collect())
 }
 
 fn tokens(node: &Node<'_, '_>, name: &str) -> Result<u64, BadModel> {
@@ -201,7 +218,8 @@ fn tokens(node: &Node<'_, '_>, name: &str) -> Result<u64, BadModel> {
 }
 
 fn tokens_of(node: &Node<'_, '_>, name: &str) -> Result<Option<u64>, BadModel> {
-    let Some(text) = text_of(node, name).map(str::trim) else { return Ok(None) };
+    let Some(text) = text_of(node, name) else { return Ok(None) };
+    let text = text.trim();
     let says = || BadModel(format!("{name}: expected a whole number, found {text:?}"));
     text.parse().map(Some).map_err(|_| says())
 }

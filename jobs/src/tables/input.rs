@@ -5,7 +5,7 @@ use arrow::datatypes::DataType;
 use datafusion::logical_expr::Expr;
 use datafusion::prelude::DataFrame;
 use datasets::DatasetName;
-use engine::{Result, Session};
+use engine::{Code, Error, Result, Session};
 
 use crate::parameters::bad;
 use crate::run::context::RunContext;
@@ -59,6 +59,28 @@ impl<'a> InputTable<'a> {
         }
     }
 
+    /// Fails with `BAD_INPUT` naming all that are not there, of parameters and the columns that they name.
+    pub(crate) fn check_all_there(&self, columns: &[(&str, &str)]) -> Result<()> {
+        let fields = self.frame.schema().fields();
+        let is_there = |column: &str| fields.iter().any(|field| field.name() == column);
+        let missing = columns.iter().filter(|(_, column)| !is_there(column));
+        let missing: Vec<String> =
+            missing.map(|(parameter, column)| format!("{column:?} ({parameter})")).collect();
+        if missing.len() < 2 {
+            // One is told by its own check.
+            return Ok(());
+        }
+        let names: Vec<_> = fields.iter().map(|field| field.name().as_str()).collect();
+        let says = format!(
+            "{}: dataset {} has none of the columns {}; expected one of {} for each",
+            self.job,
+            self.dataset,
+            missing.join(", "),
+            names.join(", ")
+        );
+        Err(Error::user(Code::BadInput, says))
+    }
+
     /// Fails with `BAD_INPUT` naming `parameter` when there is no such column, or its type does not fit.
     pub(crate) fn check(
         &self,
@@ -110,6 +132,22 @@ pub(crate) fn time_column(
     asked.or(declared_time(session, dataset)).map(str::to_owned).ok_or_else(|| {
         bad(job, "time_column", format!("expected a column: dataset {dataset} declares none"))
     })
+}
+
+/// The column of instants that is asked for, or that the dataset declares, or `at`.
+pub(crate) fn time_or_at(session: &Session, dataset: &DatasetName, asked: Option<&str>) -> String {
+    asked.or(declared_time(session, dataset)).unwrap_or("at").to_owned()
+}
+
+/// The column of names that is asked for, or that the dataset declares as its whole key, or `id`.
+pub(crate) fn key_or_id(session: &Session, dataset: &DatasetName, asked: Option<&str>) -> String {
+    let spec = session.catalog().datasets.get(dataset).map(|entry| &entry.spec);
+    let declared = spec.and_then(|spec| {
+        let [key] = spec.key.as_slice() else { return None };
+        let column = spec.columns.iter().find(|column| column.name == *key)?;
+        is_name(&column.data_type.arrow_type()).then_some(key.as_str())
+    });
+    asked.or(declared).unwrap_or("id").to_owned()
 }
 
 /// What names are, in words, for [`is_name`].

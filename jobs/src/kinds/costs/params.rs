@@ -45,10 +45,10 @@ pub struct Params {
     /// Only calls of which this is true, as it stands in SQL behind WHERE. Default: null.
     #[serde(rename = "where")]
     pub condition: Option<String>,
-    /// Column of a call's name. Default: id.
-    pub id_column: String,
-    /// Column of its instant. Default: at.
-    pub time_column: String,
+    /// Column of a call's name; null takes the dataset's key, or `id` where that is not one column. Default: null.
+    pub id_column: Option<String>,
+    /// Column of its instant; null takes the one that the dataset declares, or `at` where it declares none. Default: null.
+    pub time_column: Option<String>,
     /// Column of its model. Default: model.
     pub model_column: String,
     /// Column of the tokens that it sent, those of the cache included. Default: input_tokens.
@@ -114,8 +114,8 @@ impl Default for Params {
             default_model: None,
             charge_failed: false,
             condition: None,
-            id_column: "id".into(),
-            time_column: "at".into(),
+            id_column: None,
+            time_column: None,
             model_column: "model".into(),
             input_column: "input_tokens".into(),
             output_column: "output_tokens".into(),

@@ -23,7 +23,7 @@ use crate::parameters::bad;
 use crate::run::context::RunContext;
 use crate::series::{check_instant, microseconds};
 use crate::tables::columns::texts;
-use crate::tables::input::{InputTable, NAMES, is_name};
+use crate::tables::input::{InputTable, NAMES, is_name, key_or_id, time_or_at};
 
 /// Bytes of a name in a call that are taken, at most: of longer ones the beginning.
 pub(super) const NAME_MAX: usize = 1_000;
@@ -35,6 +35,8 @@ const USUAL_BY: [&str; 5] = ["provider", "model", "user_id", "agent_id", "workfl
 /// The columns that are read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(super) struct Wanted {
+    id: String,
+    time: String,
     provider: Option<String>,
     cached: Option<String>,
     cache_write: Option<String>,
@@ -64,6 +66,8 @@ pub(super) async fn check<'a>(
     let usual_by =
         || USUAL_BY.into_iter().filter(|name| is_of(name, is_name)).map(str::to_owned).collect();
     let wanted = Wanted {
+        id: key_or_id(session, &params.dataset, params.id_column.as_deref()),
+        time: time_or_at(session, &params.dataset, params.time_column.as_deref()),
         provider: or_usual(&params.provider_column, "provider", is_name),
         cached: or_usual(&params.cached_column, "cached_tokens", DataType::is_integer),
         cache_write: or_usual(
@@ -78,9 +82,27 @@ pub(super) async fn check<'a>(
         ticket: or_usual(&params.ticket_column, "ticket_id", is_name),
         by: params.by.clone().unwrap_or_else(usual_by),
     };
-    for (parameter, column) in
-        [("id_column", &params.id_column), ("model_column", &params.model_column)]
-    {
+    let mut named = vec![
+        ("id_column", wanted.id.as_str()),
+        ("time_column", &wanted.time),
+        ("model_column", &params.model_column),
+        ("input_column", &params.input_column),
+        ("output_column", &params.output_column),
+    ];
+    let some = [
+        ("provider_column", &wanted.provider),
+        ("cached_column", &wanted.cached),
+        ("cache_write_column", &wanted.cache_write),
+        ("reasoning_column", &wanted.reasoning),
+        ("tier_column", &wanted.tier),
+        ("status_column", &wanted.status),
+        ("cost_column", &wanted.cost),
+        ("ticket_column", &wanted.ticket),
+    ];
+    named.extend(some.into_iter().filter_map(|(name, column)| Some((name, column.as_deref()?))));
+    named.extend(wanted.by.iter().map(|column| ("by", column.as_str())));
+    table.check_all_there(&named)?;
+    for (parameter, column) in [("id_column", &wanted.id), ("model_column", &params.model_column)] {
         table.check(parameter, column, NAMES, is_name)?;
     }
     for (parameter, column) in [
@@ -97,7 +119,7 @@ pub(super) async fn check<'a>(
     for column in &wanted.by {
         table.check("by", column, NAMES, is_name)?;
     }
-    table.check("time_column", &params.time_column, "a timestamp or date", |t| t.is_temporal())?;
+    table.check("time_column", &wanted.time, "a timestamp or date", |t| t.is_temporal())?;
     let tokens = [
         ("input_column", Some(&params.input_column)),
         ("output_column", Some(&params.output_column)),
@@ -167,8 +189,8 @@ pub(super) async fn frame(
         None => lower(status).not_eq(lit("ok")).is_true(),
     };
     let columns: [Expr; 13] = [
-        text(Some(&params.id_column)),
-        cast(ident(&params.time_column), microseconds()),
+        text(Some(&wanted.id)),
+        cast(ident(&wanted.time), microseconds()),
         text(wanted.provider.as_ref()),
         text(Some(&params.model_column)),
         text(wanted.tier.as_ref()),
@@ -191,6 +213,8 @@ impl Wanted {
     /// Which column says what, and which is not there.
     pub(super) fn told(&self) -> Value {
         json!({
+            "id": self.id,
+            "time": self.time,
             "provider": self.provider,
             "cached": self.cached,
             "cache_write": self.cache_write,

@@ -271,7 +271,7 @@ async fn calls_that_failed_cost_nothing_and_where_most_did_it_is_told() {
     let told = summary["most_failed"].as_str().unwrap();
     assert!(told.starts_with("4 of 7 calls failed and cost nothing: their status"), "{told}");
     let columns = json!({
-        "provider": "provider", "cached": "cached_tokens", "cache_write": null, "reasoning": null, "tier": "service_tier",
+        "id": "id", "time": "at", "provider": "provider", "cached": "cached_tokens", "cache_write": null, "reasoning": null, "tier": "service_tier",
         "status": "status", "cost": "cost", "ticket": "ticket_id",
     });
     assert_eq!(summary["columns"], columns);
@@ -498,6 +498,33 @@ async fn whatever_is_other_than_it_was_has_all_calls_priced_anew() {
 }
 
 #[tokio::test]
+async fn key_and_instants_are_those_that_the_dataset_declares() {
+    let engine = engine().await;
+    prices(&engine).await;
+    calls(&engine, &[said(0, "m", 1_000, 10), said(DAY_US, "n", 1_000, 10)]).await;
+    let query = "SELECT id AS call, at AS done_at, provider, model, input_tokens, output_tokens, 'x' AS id, \
+                 at + INTERVAL '9 days' AS at FROM calls";
+    let copy =
+        json!({ "query": query, "output": "named", "key": ["call"], "time_column": "done_at" });
+    summary_of(&engine, "sql", copy).await;
+    let summary = summary_of(&engine, NAME, asked(json!({ "dataset": "named" }))).await;
+    let columns = &summary["columns"];
+    assert_eq!(
+        (&columns["id"], &columns["time"]),
+        (&json!("call"), &json!("done_at")),
+        "{summary}"
+    );
+    let costs =
+        "SELECT call_id, CAST(at AS DATE) FROM call_costs WHERE source = 'named' ORDER BY 1";
+    assert_eq!(rows(&engine, costs).await, ["c0 1970-01-01", "c1 1970-01-02"]);
+    // What is asked for goes before what is declared.
+    let asked_for = json!({ "dataset": "named", "time_column": "at" });
+    let summary = summary_of(&engine, NAME, asked(asked_for)).await;
+    assert_eq!(summary["columns"]["time"], json!("at"), "{summary}");
+    assert_eq!(rows(&engine, costs).await, ["c0 1970-01-10", "c1 1970-01-11"]);
+}
+
+#[tokio::test]
 async fn bad_parameters_and_lists_are_refused_by_name() {
     let engine = engine().await;
     prices(&engine).await;
@@ -518,6 +545,10 @@ async fn bad_parameters_and_lists_are_refused_by_name() {
         (json!({ "prices": ["other"] }), "dataset other has no column \"model\""),
         (json!({ "prices": ["no_list"] }), "dataset no_list has no price of a token"),
         (json!({ "prices": ["missing"] }), "missing"),
+        (
+            json!({ "dataset": "other" }),
+            "costs: dataset other has none of the columns \"id\" (id_column), \"at\" (time_column), ",
+        ),
         (json!({ "cached_column": "status" }), "parameter \"cached_column\""),
         (json!({ "input_column": "model" }), "expected a whole number, found text"),
         (

@@ -25,8 +25,8 @@ pub struct Params {
     /// Dataset with a row for each input or output. Default: model_calls.
     #[schemars(with = "String")]
     pub dataset: DatasetName,
-    /// Column of when that was. Default: at.
-    pub time_column: String,
+    /// Column of when that was; null takes the one that the dataset declares, or `at` where it declares none. Default: null.
+    pub time_column: Option<String>,
     /// Column of the model, or of whatever else is watched by itself; null watches all rows together. Default: model.
     pub group_column: Option<String>,
     /// What is watched, as it stands in SQL behind SELECT: numbers, texts, truth values or vectors, such as ["output_tokens", "length(answer)"];
@@ -56,7 +56,7 @@ impl Default for Params {
     fn default() -> Self {
         Self {
             dataset: dataset_name("model_calls"),
-            time_column: "at".into(),
+            time_column: None,
             group_column: Some("model".into()),
             columns: None,
             condition: None,

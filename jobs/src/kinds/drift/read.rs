@@ -22,7 +22,7 @@ use crate::run::context::RunContext;
 use crate::run::stage::Stage;
 use crate::series::microseconds;
 use crate::tables::columns::{texts, type_name};
-use crate::tables::input::{InputTable, NAMES, is_name, is_text};
+use crate::tables::input::{InputTable, NAMES, is_name, is_text, time_or_at};
 
 /// Rows of a period that are looked at, drawn where there are more; vectors cost more.
 const ROWS_MAX: usize = 20_000;
@@ -129,10 +129,14 @@ pub(super) async fn asked(session: &Session, mut params: Params) -> Result<Param
 pub(super) async fn check<'a>(
     session: &Session,
     params: &'a Params,
-) -> Result<(InputTable<'a>, Vec<Form>)> {
+) -> Result<(InputTable<'a>, String, Vec<Form>)> {
     let table = InputTable::open(session, NAME, &params.dataset).await?;
     let is_time = |of: &DataType| of.is_temporal();
-    table.check("time_column", &params.time_column, "a timestamp or date", is_time)?;
+    let time = time_or_at(session, &params.dataset, params.time_column.as_deref());
+    let group = params.group_column.iter().map(|column| ("group_column", column.as_str()));
+    let named: Vec<_> = [("time_column", time.as_str())].into_iter().chain(group).collect();
+    table.check_all_there(&named)?;
+    table.check("time_column", &time, "a timestamp or date", is_time)?;
     if let Some(column) = &params.group_column {
         table.check("group_column", column, NAMES, is_name)?;
     }
@@ -152,7 +156,7 @@ pub(super) async fn check<'a>(
         })?);
     }
     params.rule()?;
-    Ok((table, forms))
+    Ok((table, time, forms))
 }
 
 fn vector() -> DataType {
@@ -161,13 +165,13 @@ fn vector() -> DataType {
 
 async fn frame(ctx: &RunContext, params: &Params) -> Result<(DataFrame, Vec<Form>)> {
     let session = ctx.session();
-    let (table, forms) = check(session, params).await?;
+    let (table, time, forms) = check(session, params).await?;
     let frame = table.only_where(ctx, params.condition.as_deref()).await?;
     let group = match &params.group_column {
         Some(column) => nullif(cast(ident(column), DataType::Utf8), lit("")),
         None => lit(ScalarValue::Utf8(None)),
     };
-    let at = cast(cast(ident(&params.time_column), microseconds()), DataType::Int64);
+    let at = cast(cast(ident(time), microseconds()), DataType::Int64);
     let mut wanted: Vec<Expr> = vec![group.alias("group"), at.alias("at")];
     let mut order = vec![ident("group").sort(true, true), ident("at").sort(true, true)];
     for (place, (column, form)) in params.watched().iter().zip(&forms).enumerate() {

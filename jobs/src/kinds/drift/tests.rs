@@ -179,6 +179,26 @@ async fn thin_periods_young_groups_and_holes_are_counted() {
     assert_eq!(summary["groups"], 0, "{summary}");
 }
 
+#[tokio::test]
+async fn instants_are_those_that_the_dataset_declares() {
+    let engine = engine().await;
+    outputs(&engine, &days("drifts", 40, 32, 1.0)).await;
+    let query = "SELECT at AS made_at, arrow_cast(0, 'Timestamp(Microsecond, Some(\"UTC\"))') AS at, model, tokens, label, vector FROM outputs";
+    let copy = json!({ "query": query, "output": "named", "time_column": "made_at" });
+    summary_of(&engine, "sql", copy).await;
+    for of in ["outputs", "named"] {
+        summary_of(&engine, NAME, params(json!({ "dataset": of }))).await;
+    }
+    let found = async |of: &str| {
+        let query = format!(
+            "SELECT * EXCEPT (source, source_version) FROM drift_scores WHERE source = '{of}' ORDER BY 1, 2, 3, 4"
+        );
+        rows(&engine, &query).await
+    };
+    assert_eq!(found("named").await.len(), 3 * 40);
+    assert_eq!(found("named").await, found("outputs").await);
+}
+
 #[test]
 fn periods_begin_with_the_hour_the_day_and_on_monday() {
     let hour_us = DAY_US / 24;
@@ -205,6 +225,10 @@ async fn bad_requests_name_what_is_wrong() {
         (
             json!({ "time_column": "model" }),
             "parameter \"time_column\": column \"model\" of dataset outputs: expected a timestamp or date",
+        ),
+        (
+            json!({ "group_column": "who", "time_column": "when" }),
+            "drift: dataset outputs has none of the columns \"when\" (time_column), \"who\" (group_column); expected one of at,",
         ),
         (json!({ "group_column": "tokens" }), "parameter \"group_column\""),
         (json!({ "columns": ["words"] }), "parameter \"columns\": \"words\""),

@@ -66,7 +66,7 @@ impl Asked<'_> {
         }
         let params = drift::Params {
             dataset: self.params.dataset.clone(),
-            time_column: self.time.clone(),
+            time_column: Some(self.time.clone()),
             group_column: None,
             columns: Some(held.iter().map(|name| quoted(name)).collect()),
             condition: Some(condition),

@@ -20,8 +20,8 @@ pub struct Params {
     /// Dataset with a row for each call of a model. Default: model_calls.
     #[schemars(with = "String")]
     pub dataset: DatasetName,
-    /// Column of when it was called. Default: at.
-    pub time_column: String,
+    /// Column of when it was called; null takes the one that the dataset declares, or `at` where it declares none. Default: null.
+    pub time_column: Option<String>,
     /// Column of the model. Default: model.
     pub model_column: String,
     /// Column of the kind of request: only models that answered requests of a kind are tried for it; null takes all for one kind.
@@ -74,7 +74,7 @@ impl Default for Params {
     fn default() -> Self {
         Self {
             dataset: dataset_name("model_calls"),
-            time_column: "at".into(),
+            time_column: None,
             model_column: "model".into(),
             kind_column: Some("operation".into()),
             length_column: Some("input_tokens".into()),

@@ -22,7 +22,7 @@ use crate::run::context::RunContext;
 use crate::run::stage::Stage;
 use crate::series::microseconds;
 use crate::tables::columns::{texts, type_name};
-use crate::tables::input::{InputTable, NAMES, is_name};
+use crate::tables::input::{InputTable, NAMES, is_name, time_or_at};
 
 /// Stretches that the time is cut into, with as many calls each as can be.
 const STRETCHES: u64 = 200;
@@ -62,11 +62,24 @@ pub(super) struct Calls {
 /// Whether a quality is a number and none of 0 to 1.
 const BEYOND: &str = "beyond";
 
-/// Checks what is asked against the columns of the dataset.
-pub(super) async fn check<'a>(session: &Session, params: &'a Params) -> Result<InputTable<'a>> {
+/// Checks what is asked against the columns of the dataset, and says which has the instants.
+pub(super) async fn check<'a>(
+    session: &Session,
+    params: &'a Params,
+) -> Result<(InputTable<'a>, String)> {
     let table = InputTable::open(session, NAME, &params.dataset).await?;
     let is_time = |of: &DataType| of.is_temporal();
-    table.check("time_column", &params.time_column, "a timestamp or date", is_time)?;
+    let time = time_or_at(session, &params.dataset, params.time_column.as_deref());
+    let all = [("time_column", time.as_str()), ("model_column", &params.model_column)];
+    let more = [
+        ("kind_column", &params.kind_column),
+        ("length_column", &params.length_column),
+        ("request_column", &params.request_column),
+        ("cache_column", &params.cache_column),
+    ];
+    let more = more.into_iter().filter_map(|(name, column)| Some((name, column.as_deref()?)));
+    table.check_all_there(&all.into_iter().chain(more).collect::<Vec<_>>())?;
+    table.check("time_column", &time, "a timestamp or date", is_time)?;
     table.check("model_column", &params.model_column, NAMES, is_name)?;
     if let Some(column) = &params.kind_column {
         table.check("kind_column", column, NAMES, is_name)?;
@@ -97,13 +110,13 @@ pub(super) async fn check<'a>(session: &Session, params: &'a Params) -> Result<I
     }
     table.check_condition(session, "served", params.served.as_deref()).await?;
     table.check_condition(session, "where", params.condition.as_deref()).await?;
-    Ok(table)
+    Ok((table, time))
 }
 
 /// The calls: when, of what kind and length, by which model, for what, and how good.
 async fn frame(ctx: &RunContext, params: &Params) -> Result<DataFrame> {
     let session = ctx.session();
-    let table = check(session, params).await?;
+    let (table, time) = check(session, params).await?;
     let frame = table.only_where(ctx, params.condition.as_deref()).await?;
     let text = |column: Option<&String>| match column {
         Some(column) => nullif(cast(ident(column), DataType::Utf8), lit("")),
@@ -143,7 +156,7 @@ async fn frame(ctx: &RunContext, params: &Params) -> Result<DataFrame> {
         None => lit(true),
     };
     Ok(frame.select(vec![
-        cast(cast(ident(&params.time_column), microseconds()), DataType::Int64).alias("at"),
+        cast(cast(ident(time), microseconds()), DataType::Int64).alias("at"),
         text(params.kind_column.as_ref()).alias("kind"),
         length.alias("length"),
         text(Some(&params.model_column)).alias("model"),

@@ -239,6 +239,22 @@ async fn qualities_are_of_0_to_1_and_others_are_told() {
 }
 
 #[tokio::test]
+async fn instants_are_those_that_the_dataset_declares() {
+    let engine = engine().await;
+    calls(&engine, &day(200, by_kind)).await;
+    let mut before = summary_of(&engine, NAME, params(json!({}))).await;
+    let query = "SELECT at AS done_at, arrow_cast(0, 'Timestamp(Microsecond, Some(\"UTC\"))') AS at, kind, tokens, model, cost, good, served FROM asked";
+    let copy = json!({ "query": query, "output": "named", "time_column": "done_at" });
+    summary_of(&engine, "sql", copy).await;
+    let mut named = params(json!({ "dataset": "named" }));
+    before["source"] = json!("named");
+    assert!(before["policies"].as_u64().unwrap() > 0, "{before}");
+    assert_eq!(summary_of(&engine, NAME, named.clone()).await, before);
+    named["time_column"] = json!("at");
+    assert_ne!(summary_of(&engine, NAME, named).await, before);
+}
+
+#[tokio::test]
 async fn bad_requests_name_what_is_wrong() {
     let engine = engine().await;
     calls(&engine, &day(30, by_kind)).await;
@@ -251,6 +267,10 @@ async fn bad_requests_name_what_is_wrong() {
         (
             json!({ "model_column": "name" }),
             "parameter \"model_column\": dataset asked has no column \"name\"",
+        ),
+        (
+            json!({ "model_column": "name", "kind_column": "sort" }),
+            "routing: dataset asked has none of the columns \"name\" (model_column), \"sort\" (kind_column)",
         ),
         (json!({ "kind_column": "cost" }), "parameter \"kind_column\""),
         (
