@@ -22,16 +22,18 @@ const TOKENS_MAX: usize = 1 << 24;
 /// The net of nodes. Those of a sub-process stand behind it.
 pub(super) fn net_of(nodes: &[Node<'_, '_>]) -> Result<Net, BadModel> {
     let mut parts = Parts::of(nodes);
-    // What is inside comes first.
+    let mut all = Vec::new();
+    // What is inside comes first; from outside it is one step.
     let whole = |at: &usize| nodes[*at].kind == Kind::SubProcess;
     for at in (0..nodes.len()).rev().filter(whole) {
-        let mut inside = parts.steps.remove(&Some(at)).unwrap_or_default();
-        let scope = (Some(at), parts.before[at], parts.behind[at]);
-        parts.join(nodes, scope, &mut inside)?;
-        parts.steps.entry(nodes[at].within).or_default().append(&mut inside);
+        let (before, behind) = (parts.before[at], parts.behind[at]);
+        let joins = parts.joins(nodes, (Some(at), before, behind))?;
+        all.extend(joins.into_iter().chain(parts.steps.remove(&Some(at)).unwrap_or_default()));
+        let step = Transition { activity: None, takes: vec![before], gives: vec![behind] };
+        parts.wholes.entry(nodes[at].within).or_default().push((at, step));
     }
-    let mut all = parts.steps.remove(&None).unwrap_or_default();
-    parts.join(nodes, (None, FIRST, LAST), &mut all)?;
+    let joins = parts.joins(nodes, (None, FIRST, LAST))?;
+    all.extend(joins.into_iter().chain(parts.steps.remove(&None).unwrap_or_default()));
     let transitions = all.into_iter().map(|(_, transition)| transition).collect();
     Ok(reduced(&Net { places: parts.places, first: FIRST, last: LAST, transitions }))
 }
@@ -48,8 +50,9 @@ struct Parts {
     /// Before each node but those that wait for several ways, and behind each sub-process and what is done again.
     before: Vec<u32>,
     behind: Vec<u32>,
-    /// By the sub-process that they are in, steps and where its ends are reached.
+    /// By the sub-process that they are in, steps, sub-processes as one step each, and where its ends are reached.
     steps: HashMap<Option<usize>, Vec<Step>>,
+    wholes: HashMap<Option<usize>, Vec<Step>>,
     ends: HashMap<Option<usize>, Vec<(usize, u32)>>,
 }
 
@@ -152,17 +155,18 @@ impl Parts {
         }
     }
 
-    /// Joins the ends of a process that are reached together, from its first place to its last.
-    fn join(
+    /// What joins the ends of a process that are reached together, from its first place to its last.
+    fn joins(
         &self,
         nodes: &[Node<'_, '_>],
         (within, first, last): (Option<usize>, u32, u32),
-        steps: &mut Vec<Step>,
-    ) -> Result<(), BadModel> {
+    ) -> Result<Vec<Step>, BadModel> {
         let none = Vec::new();
         let ends = self.ends.get(&within).unwrap_or(&none);
         let places: HashSet<u32> = ends.iter().map(|(_, place)| *place).collect();
-        let Over { together, stuck } = over(steps, first, &places).ok_or_else(|| {
+        let own = [&self.steps, &self.wholes].into_iter().filter_map(|of| of.get(&within));
+        let steps: Vec<&Step> = own.flatten().collect();
+        let Over { together, stuck } = over(&steps, first, &places).ok_or_else(|| {
             BadModel(format!(
                 "which of its ends are reached together is not found in {STATES_MAX} states; expected gateways that join what is done side by side"
             ))
@@ -177,20 +181,60 @@ impl Parts {
             ));
         }
         if together.is_empty() {
+            let what = within.map_or("no case can end", |_| "its sub-process can't end");
             let waits =
                 stuck.and_then(|of| steps.iter().find(|(_, step)| step.takes.contains(&of)));
-            return Err(match waits {
-                Some((at, _)) => nodes[*at]
-                    .refused("no case can end: it waits for ways of which not all are taken"),
-                None => BadModel("no case can end: what is done is done for ever".to_owned()),
+            return Err(match (waits, within) {
+                (Some((at, _)), _) => {
+                    let why = "it waits for ways of which not all are taken";
+                    nodes[*at].refused(&format!("{what}: {why}"))
+                }
+                (None, Some(whole)) => {
+                    nodes[whole].refused("it can't end: what is done is done for ever")
+                }
+                (None, None) => BadModel(format!("{what}: what is done is done for ever")),
             });
         }
-        for takes in together {
-            let at = takes.first().and_then(|place| end_of(*place)).unwrap_or_default();
-            steps.push((at, Transition { activity: None, takes, gives: vec![last] }));
+        // Of two runs of it, the second would be over with what the first left behind.
+        let is_part = |few: &Vec<u32>| {
+            together
+                .iter()
+                .any(|more| few.len() < more.len() && few.iter().all(|of| more.contains(of)))
+        };
+        if let Some(whole) = within.filter(|whole| runs_again(nodes, *whole))
+            && together.iter().any(is_part)
+        {
+            return Err(nodes[whole].refused(
+                "it may be done more than once, and its ends are reached now alone and now together with others; expected gateways that join what is done side by side",
+            ));
         }
-        Ok(())
+        let join = |takes: Vec<u32>| {
+            let at = takes.first().and_then(|place| end_of(*place)).unwrap_or_default();
+            (at, Transition { activity: None, takes, gives: vec![last] })
+        };
+        Ok(together.into_iter().map(join).collect())
     }
+}
+
+/// Whether a sub-process may be done more than once in a case: it or one around it repeats, or a way leads back to it.
+fn runs_again(nodes: &[Node<'_, '_>], whole: usize) -> bool {
+    let mut around = Some(whole);
+    while let Some(at) = around {
+        let (mut open, mut seen) = (nodes[at].to.clone(), HashSet::new());
+        while let Some(next) = open.pop() {
+            if seen.insert(next) {
+                open.extend(&nodes[next].to);
+                let attached = nodes.iter().enumerate();
+                let attached = attached.filter(|(_, of)| of.kind == Kind::Boundary(next));
+                open.extend(attached.map(|(at, _)| at));
+            }
+        }
+        if nodes[at].times != Times::Once || seen.contains(&at) {
+            return true;
+        }
+        around = nodes[at].within;
+    }
+    false
 }
 
 /// What is left when nothing can be done any more.
@@ -207,7 +251,7 @@ struct Over {
 /// Whether a step can be done, no other one changes but those that take from the same place. So of several steps side by side only those
 /// of one place are tried at a time: all that can be left over is found so (Valmari, "Stubborn sets for reduced state space generation",
 /// 1991).
-fn over(steps: &[Step], first: u32, ends: &HashSet<u32>) -> Option<Over> {
+fn over(steps: &[&Step], first: u32, ends: &HashSet<u32>) -> Option<Over> {
     let mut takers: HashMap<u32, Vec<&Transition>> = HashMap::new();
     for (_, step) in steps {
         for place in &step.takes {
