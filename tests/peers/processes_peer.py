@@ -71,12 +71,14 @@ def run(params, *more):
     colonnade("run", "processes", *(part for param in asked for part in ("--param", param)))
 
 
-def aligned_by_diagram(log, path):
-    """The cost of each case's alignment with a diagram's net, by pm4py."""
-    net, begin, end = pm4py.convert_to_petri_net(pm4py.read_bpmn(str(path)))
-    aligned = pm4py.conformance_diagnostics_alignments(log, net, begin, end)
-    traces = pm4py.convert_to_event_log(log)
-    return {trace.attributes["concept:name"]: of["cost"] // 10000 for trace, of in zip(traces, aligned)}
+def costs_of(log, ids, model):
+    """The cost of each case's alignment with a net, by pm4py."""
+    aligned = pm4py.conformance_diagnostics_alignments(log, *model)
+    return {case: of["cost"] // 10000 for case, of in zip(ids, aligned)}
+
+
+def net_of(diagram):
+    return pm4py.convert_to_petri_net(pm4py.read_bpmn(str(diagram)))
 
 
 def normal(tree):
@@ -177,19 +179,18 @@ def compare(name):
     [model] = query("SELECT pnml, bpmn, fitness FROM process_models")
     path = SCRATCH / "model.pnml"
     path.write_text(model["pnml"])
-    net, begin, end = pm4py.read_pnml(str(path))
+    net = pm4py.read_pnml(str(path))
     traces = pm4py.convert_to_event_log(by_end)
     ids = [trace.attributes["concept:name"] for trace in traces]
     began = time.perf_counter()
-    aligned = pm4py.conformance_diagnostics_alignments(by_end, net, begin, end)
+    costs = costs_of(by_end, ids, net)
     took = time.perf_counter() - began
     mine = {case["case_id"]: case for case in query("SELECT case_id, cost, fitness FROM process_cases")}
-    costs = {case: of["cost"] // 10000 for case, of in zip(ids, aligned)}
     held("alignments", name, {case: of["cost"] for case, of in mine.items()}, costs)
     # The same model as a diagram, as pm4py reads it; and one of pm4py's own, as we do.
     diagram = SCRATCH / "ours.bpmn"
     diagram.write_text(model["bpmn"])
-    held("alignments of our BPMN", name, aligned_by_diagram(by_end, diagram), costs)
+    held("alignments of our BPMN", name, costs_of(by_end, ids, net_of(diagram)), costs)
     diagram = SCRATCH / "theirs.bpmn"
     way_of = {case: tuple(events[ACTIVITY]) for case, events in by_end.groupby(CASE)}
     three = [way for way, _ in collections.Counter(way_of.values()).most_common(3)]
@@ -197,10 +198,10 @@ def compare(name):
     bpmn_exporter.apply(pm4py.discover_bpmn_inductive(some), str(diagram))
     run(params, f"model=@{diagram}")
     found = {case["case_id"]: case["cost"] for case in query("SELECT case_id, cost FROM process_cases")}
-    theirs_of_diagram = aligned_by_diagram(by_end, diagram)
+    theirs_of_diagram = costs_of(by_end, ids, net_of(diagram))
     held("alignments of pm4py's BPMN", name, found, theirs_of_diagram)
     do_not_fit = sum(cost > 0 for cost in theirs_of_diagram.values())
-    replayed = pm4py.conformance_diagnostics_token_based_replay(by_end, net, begin, end)
+    replayed = pm4py.conformance_diagnostics_token_based_replay(by_end, *net)
     fitness = {case: of["trace_fitness"] for case, of in zip(ids, replayed)}
     same = sum(abs(mine[case]["fitness"] - fitness[case]) < 1e-9 for case in ids)
     fit = [case for case in ids if costs[case] == 0]

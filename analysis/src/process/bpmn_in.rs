@@ -42,6 +42,10 @@ pub(super) struct Node<'a, 'input> {
     /// Nodes that flows come from and lead to.
     pub(super) from: Vec<usize>,
     pub(super) to: Vec<usize>,
+    /// Events that are done instead of it.
+    pub(super) attached: Vec<usize>,
+    /// Whether a flow that leaves it is taken on a condition.
+    is_conditional: bool,
 }
 
 impl Node<'_, '_> {
@@ -209,8 +213,17 @@ impl<'a, 'input> Diagram<'a, 'input> {
             Some(_) => Times::OnceOrMore,
             None => Times::Once,
         };
-        let (from, to) = (Vec::new(), Vec::new());
-        self.nodes.push(Node { element, kind, activity, times, within, from, to });
+        self.nodes.push(Node {
+            element,
+            kind,
+            activity,
+            times,
+            within,
+            from: Vec::new(),
+            to: Vec::new(),
+            attached: Vec::new(),
+            is_conditional: false,
+        });
         Ok(number)
     }
 
@@ -239,6 +252,7 @@ impl<'a, 'input> Diagram<'a, 'input> {
                 return Err(node.refused("only events of a task beside it are read"));
             }
             self.nodes[at].kind = Kind::Boundary(task);
+            self.nodes[task].attached.push(at);
         }
         Ok(())
     }
@@ -261,6 +275,7 @@ impl<'a, 'input> Diagram<'a, 'input> {
                 let id = self.nodes[to].element.attribute("id").unwrap_or_default();
                 return Err(self.nodes[from].refused(&format!("two flows lead to {id:?}")));
             }
+            self.nodes[from].is_conditional |= has_child(*flow, "conditionExpression");
             if is_new {
                 self.nodes[from].to.push(to);
                 self.nodes[to].from.push(from);
@@ -275,17 +290,11 @@ impl<'a, 'input> Diagram<'a, 'input> {
             return Err(BadModel(says.to_owned()));
         }
         let is_parallel = self.nodes.iter().any(Node::splits);
-        let with_condition =
-            self.flows.iter().filter(|(flow, _)| has_child(*flow, "conditionExpression"));
-        let conditional: HashSet<&str> =
-            with_condition.filter_map(|(flow, _)| flow.attribute("sourceRef")).collect();
         for (at, node) in self.nodes.iter().enumerate() {
-            let is_conditional =
-                node.element.attribute("id").is_some_and(|id| conditional.contains(id));
             let is_error =
                 has_child(node.element, "errorEventDefinition") && node.kind == Kind::End;
             let is_end_of_all = has_child(node.element, "terminateEventDefinition") || is_error;
-            let says = if node.splits() && node.kind != Kind::Parallel && is_conditional {
+            let says = if node.splits() && node.kind != Kind::Parallel && node.is_conditional {
                 Some(
                     "several of the flows that leave it may be taken, each on a condition; expected a gateway behind it",
                 )

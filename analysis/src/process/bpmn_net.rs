@@ -19,30 +19,30 @@ use super::net::{Net, Transition};
 const STATES_MAX: usize = 10_000;
 const TOKENS_MAX: usize = 1 << 24;
 
-/// The net of nodes. Those of a sub-process stand behind it.
-pub(super) fn net_of(nodes: &[Node<'_, '_>]) -> Result<Net, BadModel> {
-    let mut parts = Parts::of(nodes);
-    let mut all = Vec::new();
-    // What is inside comes first; from outside it is one step.
-    let whole = |at: &usize| nodes[*at].kind == Kind::SubProcess;
-    for at in (0..nodes.len()).rev().filter(whole) {
-        let (before, behind) = (parts.before[at], parts.behind[at]);
-        let joins = parts.joins(nodes, (Some(at), before, behind))?;
-        all.extend(joins.into_iter().chain(parts.steps.remove(&Some(at)).unwrap_or_default()));
-        let step = Transition { activity: None, takes: vec![before], gives: vec![behind] };
-        parts.wholes.entry(nodes[at].within).or_default().push((at, step));
-    }
-    let joins = parts.joins(nodes, (None, FIRST, LAST))?;
-    all.extend(joins.into_iter().chain(parts.steps.remove(&None).unwrap_or_default()));
-    let transitions = all.into_iter().map(|(_, transition)| transition).collect();
-    Ok(reduced(&Net { places: parts.places, first: FIRST, last: LAST, transitions }))
-}
-
 const FIRST: u32 = 0;
 const LAST: u32 = 1;
 
 /// A transition, and the node that it is of.
 type Step = (usize, Transition);
+
+/// The net of nodes. Those of a sub-process stand behind it.
+pub(super) fn net_of(nodes: &[Node<'_, '_>]) -> Result<Net, BadModel> {
+    let mut parts = Parts::of(nodes);
+    let mut transitions = Vec::new();
+    // What is inside comes first; from outside it is one step.
+    let wholes = (0..nodes.len()).rev().filter(|at| nodes[*at].kind == Kind::SubProcess);
+    for within in wholes.map(Some).chain([None]) {
+        transitions.extend(parts.joins(nodes, within)?);
+        let own = parts.steps.remove(&within).unwrap_or_default();
+        transitions.extend(own.into_iter().map(|(_, transition)| transition));
+        if let Some(at) = within {
+            let (before, behind) = parts.bounds(within);
+            let step = Transition { activity: None, takes: vec![before], gives: vec![behind] };
+            parts.wholes.entry(nodes[at].within).or_default().push((at, step));
+        }
+    }
+    Ok(reduced(&Net { places: parts.places, first: FIRST, last: LAST, transitions }))
+}
 
 #[derive(Default)]
 struct Parts {
@@ -82,15 +82,9 @@ impl Parts {
             }
         }
         for (at, node) in nodes.iter().enumerate() {
-            parts.add(nodes, at, &flows);
-            if node.kind == Kind::End {
-                for from in &node.from {
-                    let reached = parts.place();
-                    let takes = flows.get(&(*from, at)).copied().into_iter().collect();
-                    parts.step(node.within, at, node.activity, (takes, vec![reached]));
-                    parts.ends.entry(node.within).or_default().push((at, reached));
-                }
-            }
+            let steps = parts.steps_of(node, at, &flows);
+            let of = parts.steps.entry(node.within).or_default();
+            of.extend(steps.into_iter().map(|step| (at, step)));
         }
         parts
     }
@@ -100,69 +94,65 @@ impl Parts {
         self.places - 1
     }
 
-    fn step(
-        &mut self,
-        within: Option<usize>,
-        at: usize,
-        activity: Option<u32>,
-        (takes, gives): (Vec<u32>, Vec<u32>),
-    ) {
-        let transition = Transition { activity, takes, gives };
-        self.steps.entry(within).or_default().push((at, transition));
+    /// The first place of a process and its last.
+    fn bounds(&self, within: Option<usize>) -> (u32, u32) {
+        within.map_or((FIRST, LAST), |whole| (self.before[whole], self.behind[whole]))
     }
 
-    /// What a node does that is no end.
-    fn add(&mut self, nodes: &[Node<'_, '_>], at: usize, flows: &HashMap<(usize, usize), u32>) {
-        let node = &nodes[at];
-        let out: Vec<u32> =
-            node.to.iter().filter_map(|to| flows.get(&(at, *to)).copied()).collect();
+    /// What a node does. Where it is an end, notes where it is reached.
+    fn steps_of(
+        &mut self,
+        node: &Node<'_, '_>,
+        at: usize,
+        flows: &HashMap<(usize, usize), u32>,
+    ) -> Vec<Transition> {
+        let place = |from: usize, to: usize| flows.get(&(from, to)).copied();
+        let out: Vec<u32> = node.to.iter().filter_map(|to| place(at, *to)).collect();
+        let inward: Vec<u32> = node.from.iter().filter_map(|from| place(*from, at)).collect();
         let (before, behind) = (self.before[at], self.behind[at]);
-        let mut step = |activity, takes, gives| {
-            self.step(node.within, at, activity, (takes, gives));
-        };
+        let step = |activity, takes, gives| Transition { activity, takes, gives };
         match node.kind {
-            Kind::End => {}
-            Kind::Start => {
-                let first = node.within.map_or(FIRST, |whole| self.before[whole]);
-                self.step(node.within, at, node.activity, (vec![first], out));
+            Kind::End => {
+                let reached = inward.into_iter().map(|from| (from, self.place()));
+                let reached: Vec<(u32, u32)> = reached.collect();
+                let ends = self.ends.entry(node.within).or_default();
+                ends.extend(reached.iter().map(|(_, to)| (at, *to)));
+                let one = |(from, to)| step(node.activity, vec![from], vec![to]);
+                reached.into_iter().map(one).collect()
             }
-            Kind::Boundary(task) => {
-                let before = self.before[task];
-                self.step(node.within, at, node.activity, (vec![before], out));
-            }
-            Kind::Act if node.times == Times::Once => step(node.activity, vec![before], out),
+            Kind::Start => vec![step(node.activity, vec![self.bounds(node.within).0], out)],
+            Kind::Boundary(task) => vec![step(node.activity, vec![self.before[task]], out)],
+            Kind::Act if node.times == Times::Once => vec![step(node.activity, vec![before], out)],
             Kind::Exclusive => {
-                for to in out.into_iter().filter(|to| *to != before) {
-                    step(None, vec![before], vec![to]);
-                }
+                let ways = out.into_iter().filter(|to| *to != before);
+                ways.map(|to| step(None, vec![before], vec![to])).collect()
             }
-            Kind::Parallel => {
-                let inward = node.from.iter().filter_map(|from| flows.get(&(*from, at)));
-                step(None, inward.copied().collect(), out);
-            }
+            Kind::Parallel => vec![step(None, inward, out)],
             Kind::Act | Kind::SubProcess => {
+                let mut steps = Vec::new();
                 if node.kind == Kind::Act {
-                    step(node.activity, vec![before], vec![behind]);
+                    steps.push(step(node.activity, vec![before], vec![behind]));
                 }
                 if node.times != Times::Once {
-                    step(None, vec![behind], vec![before]);
+                    steps.push(step(None, vec![behind], vec![before]));
                 }
                 if node.times == Times::Any {
-                    step(None, vec![before], vec![behind]);
+                    steps.push(step(None, vec![before], vec![behind]));
                 }
-                step(None, vec![behind], out);
+                steps.push(step(None, vec![behind], out));
+                steps
             }
         }
     }
 
-    /// What joins the ends of a process that are reached together, from its first place to its last.
+    /// What joins the ends of a process that are reached together.
     fn joins(
         &self,
         nodes: &[Node<'_, '_>],
-        (within, first, last): (Option<usize>, u32, u32),
-    ) -> Result<Vec<Step>, BadModel> {
-        let none = Vec::new();
-        let ends = self.ends.get(&within).unwrap_or(&none);
+        within: Option<usize>,
+    ) -> Result<Vec<Transition>, BadModel> {
+        let (first, last) = self.bounds(within);
+        let ends = self.ends.get(&within).map_or(&[][..], Vec::as_slice);
         let places: HashSet<u32> = ends.iter().map(|(_, place)| *place).collect();
         let own = [&self.steps, &self.wholes].into_iter().filter_map(|of| of.get(&within));
         let steps: Vec<&Step> = own.flatten().collect();
@@ -201,17 +191,15 @@ impl Parts {
                 .iter()
                 .any(|more| few.len() < more.len() && few.iter().all(|of| more.contains(of)))
         };
-        if let Some(whole) = within.filter(|whole| runs_again(nodes, *whole))
+        if let Some(whole) = within
             && together.iter().any(is_part)
+            && runs_again(nodes, whole)
         {
             return Err(nodes[whole].refused(
                 "it may be done more than once, and its ends are reached now alone and now together with others; expected gateways that join what is done side by side",
             ));
         }
-        let join = |takes: Vec<u32>| {
-            let at = takes.first().and_then(|place| end_of(*place)).unwrap_or_default();
-            (at, Transition { activity: None, takes, gives: vec![last] })
-        };
+        let join = |takes| Transition { activity: None, takes, gives: vec![last] };
         Ok(together.into_iter().map(join).collect())
     }
 }
@@ -223,10 +211,7 @@ fn runs_again(nodes: &[Node<'_, '_>], whole: usize) -> bool {
         let (mut open, mut seen) = (nodes[at].to.clone(), HashSet::new());
         while let Some(next) = open.pop() {
             if seen.insert(next) {
-                open.extend(&nodes[next].to);
-                let attached = nodes.iter().enumerate();
-                let attached = attached.filter(|(_, of)| of.kind == Kind::Boundary(next));
-                open.extend(attached.map(|(at, _)| at));
+                open.extend(nodes[next].to.iter().chain(&nodes[next].attached));
             }
         }
         if nodes[at].times != Times::Once || seen.contains(&at) {

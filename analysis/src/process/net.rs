@@ -83,9 +83,7 @@ impl Net {
             }
         }
     }
-}
 
-impl Net {
     /// Whether any case can end; not known where that takes more than so many states.
     pub fn can_end(&self, states_max: usize) -> Option<bool> {
         let mut states = States::new(self, states_max);

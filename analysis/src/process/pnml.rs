@@ -18,6 +18,9 @@ use super::file::{BadModel, activity, escaped, few_parts, id_of, some};
 use super::log::Names;
 use super::net::{Net, Transition};
 
+/// States in which the end of a net is looked for, at most.
+const END_STATES_MAX: usize = 10_000;
+
 /// A net as PNML.
 pub fn to_pnml(net: &Net, names: &Names) -> String {
     let mut out = String::from(
@@ -203,7 +206,14 @@ pub(super) fn from_pnml(document: &Document<'_>, names: &mut Names) -> Result<Ne
         places.get(id).copied().ok_or_else(|| BadModel(format!("there is no place {id:?}")))
     };
     let (first, last) = (number(first)?, number(last)?);
-    Ok(Net { places: places.len() as u32, first, last, transitions })
+    let net = Net { places: places.len() as u32, first, last, transitions };
+    match net.can_end(END_STATES_MAX) {
+        Some(false) => Err(BadModel(
+            "no case can end by it: none of its ways leads to one token at its end, and no other"
+                .to_owned(),
+        )),
+        _ => Ok(net),
+    }
 }
 
 /// The text within an element of a node.

@@ -12,9 +12,6 @@ use super::params::Params;
 use super::read::Read;
 use crate::parameters::bad;
 
-/// States of a given model in which its end is looked for, at most.
-const END_STATES_MAX: usize = 10_000;
-
 /// Activities of a log that a model is discovered from, at most: it looks at all pairs of them, again and again.
 const ACTIVITIES_MAX: usize = 1_000;
 /// States of a model that alignments look at, at most.
@@ -105,10 +102,6 @@ fn model(
     };
     if let Some(text) = &params.model {
         let net = from_file(text, &mut names).map_err(|problem| bad(NAME, "model", problem))?;
-        if net.can_end(END_STATES_MAX) == Some(false) {
-            let says = "no case can end by it: none of its ways leads to one token at its end, and no other";
-            return Err(bad(NAME, "model", says));
-        }
         return Ok(Ok(of(None, net, names, &[])));
     }
     if variants.is_empty() {
