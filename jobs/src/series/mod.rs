@@ -37,7 +37,7 @@ pub(crate) use seasons::seasons;
 
 use crate::parameters::bad;
 use crate::run::context::RunContext;
-use crate::tables::input::{InputTable, is_text};
+use crate::tables::input::{INSTANTS, InputTable, is_text};
 use crate::tables::replacing::in_place_of;
 
 /// Which columns of which dataset hold the series.
@@ -86,7 +86,7 @@ impl<'a> SeriesSource<'a> {
                 t.is_integer() || is_text(t)
             })?;
         }
-        table.check("time_column", self.time_column, "a timestamp or date", |t| t.is_temporal())?;
+        table.check("time_column", self.time_column, INSTANTS, |t| t.is_temporal())?;
         table.check_condition(session, "where", self.condition).await?;
         match &self.measure {
             Some(measure) => drop(measure.read(session, self.job, self.dataset)?),

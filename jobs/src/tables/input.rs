@@ -4,12 +4,25 @@
 use arrow::datatypes::DataType;
 use datafusion::logical_expr::Expr;
 use datafusion::prelude::DataFrame;
-use datasets::DatasetName;
+use datasets::{DatasetName, DatasetSpec};
 use engine::{Code, Error, Result, Session};
 
 use crate::parameters::bad;
 use crate::run::context::RunContext;
 use crate::tables::columns::type_name;
+
+/// A parameter, the column that it names, what that has to be in words, and whether a type is so.
+pub(crate) type Asked<'a> = (&'a str, &'a str, &'static str, fn(&DataType) -> bool);
+
+/// The same where a column is named at all.
+pub(crate) fn optional<'a>(
+    parameter: &'a str,
+    column: &'a Option<String>,
+    what: &'static str,
+    fits: fn(&DataType) -> bool,
+) -> Option<Asked<'a>> {
+    column.as_deref().map(|column| (parameter, column, what, fits))
+}
 
 /// A dataset at its pinned version, as a job reads it.
 pub(crate) struct InputTable<'a> {
@@ -59,26 +72,28 @@ impl<'a> InputTable<'a> {
         }
     }
 
-    /// Fails with `BAD_INPUT` naming all that are not there, of parameters and the columns that they name.
-    pub(crate) fn check_all_there(&self, columns: &[(&str, &str)]) -> Result<()> {
+    /// [`Self::check`] of several. Where more than one is not there, the failure names all of these.
+    pub(crate) fn check_all(&self, columns: &[Asked<'_>]) -> Result<()> {
         let fields = self.frame.schema().fields();
         let is_there = |column: &str| fields.iter().any(|field| field.name() == column);
-        let missing = columns.iter().filter(|(_, column)| !is_there(column));
+        let missing = columns.iter().filter(|(_, column, ..)| !is_there(column));
         let missing: Vec<String> =
-            missing.map(|(parameter, column)| format!("{column:?} ({parameter})")).collect();
-        if missing.len() < 2 {
-            // One is told by its own check.
-            return Ok(());
+            missing.map(|(parameter, column, ..)| format!("{column:?} ({parameter})")).collect();
+        if missing.len() > 1 {
+            let names: Vec<_> = fields.iter().map(|field| field.name().as_str()).collect();
+            let says = format!(
+                "{}: dataset {} has none of the columns {}; expected one of {} for each",
+                self.job,
+                self.dataset,
+                missing.join(", "),
+                names.join(", ")
+            );
+            return Err(Error::user(Code::BadInput, says));
         }
-        let names: Vec<_> = fields.iter().map(|field| field.name().as_str()).collect();
-        let says = format!(
-            "{}: dataset {} has none of the columns {}; expected one of {} for each",
-            self.job,
-            self.dataset,
-            missing.join(", "),
-            names.join(", ")
-        );
-        Err(Error::user(Code::BadInput, says))
+        let mut each = columns.iter();
+        each.try_for_each(|(parameter, column, what, fits)| {
+            self.check(parameter, column, what, fits)
+        })
     }
 
     /// Fails with `BAD_INPUT` naming `parameter` when there is no such column, or its type does not fit.
@@ -117,9 +132,13 @@ impl<'a> InputTable<'a> {
     }
 }
 
+fn declared<'a>(session: &'a Session, dataset: &DatasetName) -> Option<&'a DatasetSpec> {
+    session.catalog().datasets.get(dataset).map(|entry| &entry.spec)
+}
+
 /// The column of instants that a dataset declares.
 pub(crate) fn declared_time<'a>(session: &'a Session, dataset: &DatasetName) -> Option<&'a str> {
-    session.catalog().datasets.get(dataset)?.spec.time_column.as_deref()
+    declared(session, dataset)?.time_column.as_deref()
 }
 
 /// The column of instants that is asked for, or that the dataset declares. Fails with `BAD_INPUT` where there is neither.
@@ -141,14 +160,16 @@ pub(crate) fn time_or_at(session: &Session, dataset: &DatasetName, asked: Option
 
 /// The column of names that is asked for, or that the dataset declares as its whole key, or `id`.
 pub(crate) fn key_or_id(session: &Session, dataset: &DatasetName, asked: Option<&str>) -> String {
-    let spec = session.catalog().datasets.get(dataset).map(|entry| &entry.spec);
-    let declared = spec.and_then(|spec| {
+    let key = declared(session, dataset).and_then(|spec| {
         let [key] = spec.key.as_slice() else { return None };
         let column = spec.columns.iter().find(|column| column.name == *key)?;
         is_name(&column.data_type.arrow_type()).then_some(key.as_str())
     });
-    asked.or(declared).unwrap_or("id").to_owned()
+    asked.or(key).unwrap_or("id").to_owned()
 }
+
+/// What instants are, in words, for [`DataType::is_temporal`].
+pub(crate) const INSTANTS: &str = "a timestamp or date";
 
 /// What names are, in words, for [`is_name`].
 pub(crate) const NAMES: &str = "a text, truth value or whole number";

@@ -18,7 +18,7 @@ use crate::run::context::RunContext;
 use crate::run::stage::Stage;
 use crate::series::microseconds;
 use crate::tables::columns::texts;
-use crate::tables::input::{InputTable, NAMES, declared_time, is_name};
+use crate::tables::input::{INSTANTS, InputTable, NAMES, declared_time, is_name};
 use crate::tables::period::PeriodLength;
 
 /// Models, and labels of all of them together, at most.
@@ -128,7 +128,7 @@ pub(super) async fn asked<'a>(session: &Session, params: &'a Params) -> Result<A
     let declared = declared_time(session, &params.truth).map(str::to_owned);
     let time = params.truth_time_column.clone().or(declared);
     if let Some(column) = &time {
-        truth.check("truth_time_column", column, "a timestamp or date", |of| of.is_temporal())?;
+        truth.check("truth_time_column", column, INSTANTS, |of| of.is_temporal())?;
     }
     Ok(Asked { params, predictions, truth, time })
 }

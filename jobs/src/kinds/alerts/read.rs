@@ -22,7 +22,7 @@ use super::NAME;
 use crate::parameters::bad;
 use crate::run::context::RunContext;
 use crate::series::microseconds;
-use crate::tables::input::{InputTable, NAMES, is_name};
+use crate::tables::input::{INSTANTS, InputTable, NAMES, is_name};
 
 /// Rows that a new rule looks back on, the newest where it knows which they are.
 const FIRST_ROWS_MAX: usize = 1_000_000;
@@ -99,7 +99,7 @@ impl Read {
         let at = match &rule.time {
             Some(column) => {
                 let fits = |t: &DataType| t.is_temporal();
-                let checked = table.check("time", column, "a timestamp or date", fits);
+                let checked = table.check("time", column, INSTANTS, fits);
                 checked.map_err(|e| wrong("time", e))?;
                 Some(cast_to(ident(column), microseconds()))
             }

@@ -20,7 +20,7 @@ use crate::parameters::bad;
 use crate::run::context::RunContext;
 use crate::series::microseconds;
 use crate::tables::columns::texts;
-use crate::tables::input::{InputTable, is_text};
+use crate::tables::input::{INSTANTS, InputTable, is_text};
 use crate::tables::rows::AMOUNT_PRECISION;
 
 /// Rows of all lists together, at most: they are all held.
@@ -64,7 +64,7 @@ pub(super) async fn check<'a>(
         table.check("prices", name, "a text", is_text)?;
     }
     for name in [FROM, UNTIL].into_iter().filter(|name| has(name)) {
-        table.check("prices", name, "a timestamp or date", |t| t.is_temporal())?;
+        table.check("prices", name, INSTANTS, |t| t.is_temporal())?;
     }
     let mut is_list = false;
     for field in schema.fields() {

@@ -23,7 +23,9 @@ use crate::parameters::bad;
 use crate::run::context::RunContext;
 use crate::series::{check_instant, microseconds};
 use crate::tables::columns::texts;
-use crate::tables::input::{InputTable, NAMES, is_name, key_or_id, time_or_at};
+use crate::tables::input::{
+    Asked, INSTANTS, InputTable, NAMES, is_name, key_or_id, optional, time_or_at,
+};
 
 /// Bytes of a name in a call that are taken, at most: of longer ones the beginning.
 pub(super) const NAME_MAX: usize = 1_000;
@@ -82,59 +84,29 @@ pub(super) async fn check<'a>(
         ticket: or_usual(&params.ticket_column, "ticket_id", is_name),
         by: params.by.clone().unwrap_or_else(usual_by),
     };
-    let mut named = vec![
-        ("id_column", wanted.id.as_str()),
-        ("time_column", &wanted.time),
-        ("model_column", &params.model_column),
-        ("input_column", &params.input_column),
-        ("output_column", &params.output_column),
+    const TOKENS: &str = "a whole number";
+    let mut named: Vec<Asked<'_>> = vec![
+        ("id_column", &wanted.id, NAMES, is_name),
+        ("time_column", &wanted.time, INSTANTS, DataType::is_temporal),
+        ("model_column", &params.model_column, NAMES, is_name),
+        ("input_column", &params.input_column, TOKENS, DataType::is_integer),
+        ("output_column", &params.output_column, TOKENS, DataType::is_integer),
     ];
     let some = [
-        ("provider_column", &wanted.provider),
-        ("cached_column", &wanted.cached),
-        ("cache_write_column", &wanted.cache_write),
-        ("reasoning_column", &wanted.reasoning),
-        ("tier_column", &wanted.tier),
-        ("status_column", &wanted.status),
-        ("cost_column", &wanted.cost),
-        ("ticket_column", &wanted.ticket),
+        optional("provider_column", &wanted.provider, NAMES, is_name),
+        optional("cached_column", &wanted.cached, TOKENS, DataType::is_integer),
+        optional("cache_write_column", &wanted.cache_write, TOKENS, DataType::is_integer),
+        optional("reasoning_column", &wanted.reasoning, TOKENS, DataType::is_integer),
+        optional("tier_column", &wanted.tier, NAMES, is_name),
+        optional("status_column", &wanted.status, NAMES, is_name),
+        optional("cost_column", &wanted.cost, "a number", DataType::is_numeric),
+        optional("ticket_column", &wanted.ticket, NAMES, is_name),
     ];
-    named.extend(some.into_iter().filter_map(|(name, column)| Some((name, column.as_deref()?))));
-    named.extend(wanted.by.iter().map(|column| ("by", column.as_str())));
-    table.check_all_there(&named)?;
-    for (parameter, column) in [("id_column", &wanted.id), ("model_column", &params.model_column)] {
-        table.check(parameter, column, NAMES, is_name)?;
-    }
-    for (parameter, column) in [
-        ("provider_column", &wanted.provider),
-        ("tier_column", &wanted.tier),
-        ("status_column", &wanted.status),
-        ("ticket_column", &wanted.ticket),
-    ] {
-        if let Some(column) = column {
-            table.check(parameter, column, NAMES, is_name)?;
-        }
-    }
+    named.extend(some.into_iter().flatten());
+    let by = wanted.by.iter();
+    named.extend(by.map(|column| -> Asked<'_> { ("by", column, NAMES, is_name) }));
+    table.check_all(&named)?;
     table.check_condition(session, "success", params.success.as_deref()).await?;
-    for column in &wanted.by {
-        table.check("by", column, NAMES, is_name)?;
-    }
-    table.check("time_column", &wanted.time, "a timestamp or date", |t| t.is_temporal())?;
-    let tokens = [
-        ("input_column", Some(&params.input_column)),
-        ("output_column", Some(&params.output_column)),
-        ("cached_column", wanted.cached.as_ref()),
-        ("cache_write_column", wanted.cache_write.as_ref()),
-        ("reasoning_column", wanted.reasoning.as_ref()),
-    ];
-    for (parameter, column) in tokens {
-        if let Some(column) = column {
-            table.check(parameter, column, "a whole number", DataType::is_integer)?;
-        }
-    }
-    if let Some(column) = &wanted.cost {
-        table.check("cost_column", column, "a number", DataType::is_numeric)?;
-    }
     table.check_condition(session, "where", params.condition.as_deref()).await?;
     for dataset in &params.prices {
         prices::check(session, dataset).await?;
@@ -146,13 +118,8 @@ pub(super) async fn check<'a>(
         }
         let tickets = InputTable::open(session, NAME, tickets).await?;
         tickets.check("ticket_key", &params.ticket_key, NAMES, is_name)?;
-        let is_time = DataType::is_temporal;
-        tickets.check(
-            "resolved_column",
-            &params.resolved_column,
-            "a timestamp or date",
-            is_time,
-        )?;
+        let resolved = &params.resolved_column;
+        tickets.check("resolved_column", resolved, INSTANTS, DataType::is_temporal)?;
     }
     Ok((table, wanted))
 }

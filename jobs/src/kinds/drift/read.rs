@@ -22,7 +22,9 @@ use crate::run::context::RunContext;
 use crate::run::stage::Stage;
 use crate::series::microseconds;
 use crate::tables::columns::{texts, type_name};
-use crate::tables::input::{InputTable, NAMES, is_name, is_text, time_or_at};
+use crate::tables::input::{
+    Asked, INSTANTS, InputTable, NAMES, is_name, is_text, optional, time_or_at,
+};
 
 /// Rows of a period that are looked at, drawn where there are more; vectors cost more.
 const ROWS_MAX: usize = 20_000;
@@ -131,15 +133,10 @@ pub(super) async fn check<'a>(
     params: &'a Params,
 ) -> Result<(InputTable<'a>, String, Vec<Form>)> {
     let table = InputTable::open(session, NAME, &params.dataset).await?;
-    let is_time = |of: &DataType| of.is_temporal();
     let time = time_or_at(session, &params.dataset, params.time_column.as_deref());
-    let group = params.group_column.iter().map(|column| ("group_column", column.as_str()));
-    let named: Vec<_> = [("time_column", time.as_str())].into_iter().chain(group).collect();
-    table.check_all_there(&named)?;
-    table.check("time_column", &time, "a timestamp or date", is_time)?;
-    if let Some(column) = &params.group_column {
-        table.check("group_column", column, NAMES, is_name)?;
-    }
+    let mut named: Vec<Asked<'_>> = vec![("time_column", &time, INSTANTS, DataType::is_temporal)];
+    named.extend(optional("group_column", &params.group_column, NAMES, is_name));
+    table.check_all(&named)?;
     table.check_condition(session, "where", params.condition.as_deref()).await?;
     let mut forms = Vec::new();
     for column in params.watched() {

@@ -17,7 +17,7 @@ use super::NAME;
 use super::params::{Between, Params};
 use crate::parameters::bad;
 use crate::series::read_measure;
-use crate::tables::input::{InputTable, NAMES, is_name, is_text, time_column};
+use crate::tables::input::{INSTANTS, InputTable, NAMES, is_name, is_text, time_column};
 
 /// Dimensions that are taken where none is named, and the most values that one of these has.
 const CHOSEN_MAX: usize = 10;
@@ -67,7 +67,7 @@ pub(super) async fn check(session: &Session, params: &Params) -> Result<Measure>
 async fn open<'a>(session: &Session, params: &'a Params) -> Result<(InputTable<'a>, String)> {
     let table = InputTable::open(session, NAME, &params.dataset).await?;
     let time = time_column(session, NAME, &params.dataset, params.time_column.as_deref())?;
-    table.check("time_column", &time, "a timestamp or date", |t| t.is_temporal())?;
+    table.check("time_column", &time, INSTANTS, |t| t.is_temporal())?;
     Ok((table, time))
 }
 

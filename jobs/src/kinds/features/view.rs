@@ -12,7 +12,7 @@ use super::params::{AT, EXPIRES, Feature, OfRows, Params};
 use crate::parameters::bad;
 use crate::series::read_measure;
 use crate::tables::columns::{column, of_sources, version};
-use crate::tables::input::{InputTable, is_name, time_column};
+use crate::tables::input::{INSTANTS, InputTable, is_name, time_column};
 
 /// What an entity is named by, in words, for [`is_entity`].
 const ENTITIES: &str = "a text, truth value, date or whole number";
@@ -90,7 +90,7 @@ impl<'a> View<'a> {
         let later = params.known_at.values().map(|column| ("known_at", Some(column)));
         for (parameter, name) in instants.into_iter().chain(later) {
             if let Some(name) = name {
-                table.check(parameter, name, "a timestamp or date", |of| of.is_temporal())?;
+                table.check(parameter, name, INSTANTS, |of| of.is_temporal())?;
             }
         }
         for name in params.known_at.keys() {

@@ -15,7 +15,7 @@ use crate::run::context::RunContext;
 use crate::run::stage::Stage;
 use crate::series::{check_instant, microseconds};
 use crate::tables::columns::texts;
-use crate::tables::input::{InputTable, NAMES, is_name};
+use crate::tables::input::{INSTANTS, InputTable, NAMES, is_name};
 
 /// Memory of an event in all steps together, beside the names that come for the first time.
 const EVENT_BYTES: usize = 200;
@@ -69,7 +69,7 @@ pub(crate) async fn check<'a>(
     let times = [("start_column", asked.start), ("end_column", asked.end)];
     for (parameter, column) in times {
         if let Some(column) = column {
-            table.check(parameter, column, "a timestamp or date", |t| t.is_temporal())?;
+            table.check(parameter, column, INSTANTS, |t| t.is_temporal())?;
         }
     }
     table.check_condition(session, "where", asked.condition).await?;

@@ -22,7 +22,7 @@ use crate::parameters::bad;
 use crate::run::context::RunContext;
 use crate::run::stage::Stage;
 use crate::series::{instant_of, microseconds};
-use crate::tables::input::{InputTable, is_text, time_column};
+use crate::tables::input::{INSTANTS, InputTable, is_text, time_column};
 use crate::tables::period::PeriodLength;
 
 /// Columns whose values are held against earlier ones as a whole, at most.
@@ -120,7 +120,7 @@ pub(super) struct Read {
 pub(super) async fn asked<'a>(session: &Session, params: &'a Params) -> Result<Asked<'a>> {
     let table = InputTable::open(session, NAME, &params.dataset).await?;
     let time = time_column(session, NAME, &params.dataset, params.time_column.as_deref())?;
-    table.check("time_column", &time, "a timestamp or date", |of| of.is_temporal())?;
+    table.check("time_column", &time, INSTANTS, |of| of.is_temporal())?;
     table.check_condition(session, "where", params.condition.as_deref()).await?;
     let fields = table.frame.schema().fields().clone();
     for (parameter, columns) in [

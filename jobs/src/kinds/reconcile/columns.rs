@@ -13,7 +13,7 @@ use super::params::{Params, Wins};
 use crate::parameters::bad;
 use crate::run::context::RunContext;
 use crate::series::microseconds;
-use crate::tables::input::{InputTable, is_name, is_text};
+use crate::tables::input::{INSTANTS, InputTable, is_name, is_text};
 
 /// What is compared.
 pub(super) struct Compared<'a> {
@@ -133,8 +133,8 @@ pub(super) async fn check<'a>(session: &Session, params: &'a Params) -> Result<C
         (own, other)
     });
     if let Some((own, other)) = &times {
-        left.check("left_time_column", own, "a timestamp or date", is_instant)?;
-        right.check("right_time_column", other, "a timestamp or date", is_instant)?;
+        left.check("left_time_column", own, INSTANTS, is_instant)?;
+        right.check("right_time_column", other, INSTANTS, is_instant)?;
     }
     left.check_condition(session, "left_where", params.left_where.as_deref()).await?;
     right.check_condition(session, "right_where", params.right_where.as_deref()).await?;

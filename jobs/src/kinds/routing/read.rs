@@ -22,7 +22,7 @@ use crate::run::context::RunContext;
 use crate::run::stage::Stage;
 use crate::series::microseconds;
 use crate::tables::columns::{texts, type_name};
-use crate::tables::input::{InputTable, NAMES, is_name, time_or_at};
+use crate::tables::input::{Asked, INSTANTS, InputTable, NAMES, is_name, optional, time_or_at};
 
 /// Stretches that the time is cut into, with as many calls each as can be.
 const STRETCHES: u64 = 200;
@@ -68,32 +68,19 @@ pub(super) async fn check<'a>(
     params: &'a Params,
 ) -> Result<(InputTable<'a>, String)> {
     let table = InputTable::open(session, NAME, &params.dataset).await?;
-    let is_time = |of: &DataType| of.is_temporal();
     let time = time_or_at(session, &params.dataset, params.time_column.as_deref());
-    let all = [("time_column", time.as_str()), ("model_column", &params.model_column)];
-    let more = [
-        ("kind_column", &params.kind_column),
-        ("length_column", &params.length_column),
-        ("request_column", &params.request_column),
-        ("cache_column", &params.cache_column),
+    let mut named: Vec<Asked<'_>> = vec![
+        ("time_column", &time, INSTANTS, DataType::is_temporal),
+        ("model_column", &params.model_column, NAMES, is_name),
     ];
-    let more = more.into_iter().filter_map(|(name, column)| Some((name, column.as_deref()?)));
-    table.check_all_there(&all.into_iter().chain(more).collect::<Vec<_>>())?;
-    table.check("time_column", &time, "a timestamp or date", is_time)?;
-    table.check("model_column", &params.model_column, NAMES, is_name)?;
-    if let Some(column) = &params.kind_column {
-        table.check("kind_column", column, NAMES, is_name)?;
-    }
-    if let Some(column) = &params.length_column {
-        table.check("length_column", column, "a whole number", DataType::is_integer)?;
-    }
-    for (parameter, column) in
-        [("request_column", &params.request_column), ("cache_column", &params.cache_column)]
-    {
-        if let Some(column) = column {
-            table.check(parameter, column, NAMES, is_name)?;
-        }
-    }
+    let some = [
+        optional("kind_column", &params.kind_column, NAMES, is_name),
+        optional("length_column", &params.length_column, "a whole number", DataType::is_integer),
+        optional("request_column", &params.request_column, NAMES, is_name),
+        optional("cache_column", &params.cache_column, NAMES, is_name),
+    ];
+    named.extend(some.into_iter().flatten());
+    table.check_all(&named)?;
     let confidence = params.confidence.iter().map(|text| ("confidence", text));
     let values = [("cost", &params.cost), ("quality", &params.quality)];
     for (parameter, text) in values.into_iter().chain(confidence) {

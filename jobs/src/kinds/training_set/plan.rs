@@ -16,7 +16,7 @@ use crate::parameters::bad;
 use crate::run::context::RunContext;
 use crate::series::{INSTANT_MAX_US, microseconds};
 use crate::tables::columns::{column, of_sources, type_name};
-use crate::tables::input::{InputTable, is_text, time_column};
+use crate::tables::input::{INSTANTS, InputTable, is_text, time_column};
 
 /// What is asked for, checked.
 pub(super) struct Plan<'a> {
@@ -53,7 +53,7 @@ impl<'a> Plan<'a> {
         let rows = InputTable::open(session, NAME, &params.dataset).await?;
         let declared = session.catalog().datasets.get(&params.dataset).map(|entry| &entry.spec);
         let time = time_column(session, NAME, &params.dataset, params.time_column.as_deref())?;
-        rows.check("time_column", &time, "a timestamp or date", |of| of.is_temporal())?;
+        rows.check("time_column", &time, INSTANTS, |of| of.is_temporal())?;
         rows.check_condition(session, "where", params.condition.as_deref()).await?;
         let mut columns = Vec::new();
         for field in rows.frame.schema().fields() {
