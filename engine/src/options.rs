@@ -17,6 +17,8 @@ pub struct EngineOptions {
     pub storage_options: BTreeMap<String, String>,
     /// Memory that all queries together may take before they spill.
     pub memory_budget_bytes: usize,
+    /// Memory of the whole process above which the largest query ends; `None` where nobody watches it.
+    pub resident_bytes_max: Option<u64>,
     /// Where queries spill to; a folder of the system's temporary folder when absent.
     pub spill_dir: Option<PathBuf>,
     /// Disk space that spills may take.
@@ -39,6 +41,7 @@ impl Default for EngineOptions {
             root: "./colonnade-data".to_owned(),
             storage_options: BTreeMap::new(),
             memory_budget_bytes: 4 << 30,
+            resident_bytes_max: None,
             spill_dir: None,
             spill_budget_bytes: 64 << 30,
             access: Access::Writer { holder: "a colonnade process".to_owned() },

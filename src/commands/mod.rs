@@ -142,6 +142,7 @@ async fn open(settings: &Settings, access: Access) -> Result<Opened> {
         root: settings.data().to_owned(),
         storage_options: settings.storage_options(),
         memory_budget_bytes: settings.memory()?.queries,
+        resident_bytes_max: Some(settings.resident_bytes_max()?),
         spill_dir: settings.spill_dir(),
         spill_budget_bytes: settings.spill_bytes()?,
         access,

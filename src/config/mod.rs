@@ -352,6 +352,13 @@ impl Settings {
         Ok(Memory { queries, searches, entities, runs: all - queries - searches - entities })
     }
 
+    /// Memory of the whole process above which it ends its largest query: halfway from what is set to what the machine or the
+    /// container has.
+    pub fn resident_bytes_max(&self) -> Result<u64> {
+        let (set, most) = (self.memory_bytes()? as u64, size::machine_memory_bytes());
+        Ok(set.min(most).midpoint(most) / 16 * 15)
+    }
+
     /// Where queries spill.
     pub fn spill_dir(&self) -> Option<PathBuf> {
         Some(self.text("spill_dir")).filter(|t| !t.is_empty()).map(Into::into)

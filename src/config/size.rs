@@ -22,20 +22,75 @@ pub fn parse(text: &str) -> Option<u64> {
     (1.0..9e18).contains(&bytes).then_some(bytes as u64)
 }
 
-/// Memory of this machine; 4 GiB where the system does not say.
-fn machine_memory_bytes() -> u64 {
+/// Memory that this process may have: that of the machine, or of the control group that it runs in, as in a container. 4 GiB where
+/// the system does not say.
+pub fn machine_memory_bytes() -> u64 {
     const UNKNOWN_BYTES: u64 = 4 << 30;
-    let Ok(text) = std::fs::read_to_string("/proc/meminfo") else { return UNKNOWN_BYTES };
-    text.lines()
-        .find_map(|line| {
-            line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
-        })
-        .map_or(UNKNOWN_BYTES, |kib| kib * 1024)
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let machine = machine_bytes(&read("/proc/meminfo")).unwrap_or(UNKNOWN_BYTES);
+    let groups = group_files(&read("/proc/self/cgroup"));
+    let limits = groups.iter().filter_map(|path| read(path).trim().parse::<u64>().ok());
+    limits.min().unwrap_or(machine).min(machine)
+}
+
+/// Of the text of `/proc/meminfo`.
+fn machine_bytes(text: &str) -> Option<u64> {
+    text.lines().find_map(|line| {
+        let kib = line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?;
+        Some(kib.trim().parse::<u64>().ok()? * 1024)
+    })
+}
+
+/// The files that hold the limits of a process whose `/proc/self/cgroup` is `text`: its group's and those above it. In a container
+/// the group is the root of what is mounted.
+fn group_files(text: &str) -> Vec<String> {
+    let mut files = Vec::new();
+    for line in text.lines() {
+        let mut parts = line.splitn(3, ':');
+        let (_, Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next()) else {
+            continue;
+        };
+        let (root, file) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            of if of.split(',').any(|of| of == "memory") => {
+                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+            }
+            _ => continue,
+        };
+        let mut group = path.trim_end_matches('/');
+        loop {
+            files.push(format!("{root}{group}/{file}"));
+            match group.rfind('/') {
+                Some(end) => group = &group[..end],
+                None => break,
+            }
+        }
+    }
+    files
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_in_a_group_has_the_memory_of_the_group() {
+        assert_eq!(
+            group_files("0::/a.slice/b.scope\n"),
+            [
+                "/sys/fs/cgroup/a.slice/b.scope/memory.max",
+                "/sys/fs/cgroup/a.slice/memory.max",
+                "/sys/fs/cgroup/memory.max"
+            ]
+        );
+        assert_eq!(
+            group_files("5:cpu:/x\n4:hugetlb,memory:/\n"),
+            ["/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+        );
+        assert!(group_files("nonsense").is_empty());
+        assert_eq!(machine_bytes("MemTotal:  2 kB\nMemFree: 1 kB\n"), Some(2048));
+        assert!(machine_memory_bytes() > 1 << 20);
+    }
 
     #[test]
     fn sizes_are_read_and_nonsense_is_not() {

@@ -1,94 +1,91 @@
-//! Functions whose result can be as long as a number says, with a bound: what they make is no memory of the pool that queries share,
-//! and a process that can not have it ends.
+//! Functions whose result can be longer than their arguments, with a bound on it and a place in the query's memory.
+//!
+//! Arrow allocates results outside the pool that queries share, and a process that cannot allocate ends for everyone. So each such
+//! call computes first how many bytes it can return (`bounds` says how). Above a bound it is refused. Below it, long results are
+//! reserved in the pool before they are allocated, and stay there until the last owner of the array drops it.
 
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int64Type};
+use arrow::datatypes::{DataType, Int64Type, IntervalMonthDayNanoType, IntervalUnit, TimeUnit};
 use datafusion::common::Result;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl};
 
+use super::bounds::{Length, SCALAR};
+use super::memory::Memory;
 use crate::error::{Code, Error};
 
 /// Bytes that one call may make, for all rows that it is given at a time.
 pub(crate) const RESULT_BYTES_MAX: u64 = 256 << 20;
 /// Bytes of a character, at most.
 const CHARACTER_BYTES: u64 = 4;
+/// Bytes of a number or an instant as a text, at most, and what a list keeps for an item.
+const NUMBER_BYTES: u64 = 40;
 
-/// Bytes of what comes in the place of a pattern up to which the result is of the order of the text.
+/// Bytes of what replaces a pattern up to which the result is of the order of the text.
 const REPLACEMENT_SHORT: usize = 64;
 
-/// How long a result is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Length {
-    /// The first argument as often as the second says.
-    Times,
-    /// As many characters as the second argument says.
-    Characters,
-    /// As many items as the second argument says.
-    Items,
-    /// The first argument, with the third in the place of each second in it.
-    Replaced,
-    /// The same, where the second is a pattern.
-    ReplacedByPattern,
-    /// The numbers from the first argument to the second, in steps of the third.
-    Steps,
+/// The bounded forms of those functions that `known` has and that can make more bytes than they are given.
+pub(super) fn bounded(
+    known: impl Fn(&str) -> Option<Arc<ScalarUDF>>,
+    memory: &Memory,
+) -> Vec<ScalarUDF> {
+    let grows = |length: Length| !matches!(length, Length::Fixed | Length::Part);
+    let of = |&(name, length): &(&str, Length)| {
+        let function = known(name).filter(|_| grows(length))?;
+        let memory = memory.clone();
+        Some(ScalarUDF::new_from_impl(Bounded { function, length, memory }))
+    };
+    SCALAR.iter().filter_map(of).collect()
 }
 
-/// Those functions, under all their names.
-const BOUNDED: &[(&str, Length)] = &[
-    ("repeat", Length::Times),
-    ("lpad", Length::Characters),
-    ("rpad", Length::Characters),
-    ("replace", Length::Replaced),
-    ("regexp_replace", Length::ReplacedByPattern),
-    ("array_repeat", Length::Times),
-    ("array_resize", Length::Items),
-    ("range", Length::Steps),
-    ("generate_series", Length::Steps),
-];
-
-/// The bounded forms of those that `known` has.
-pub(super) fn bounded(known: impl Fn(&str) -> Option<Arc<ScalarUDF>>) -> Vec<ScalarUDF> {
-    let of = |&(name, length): &(&str, Length)| {
-        known(name).map(|function| ScalarUDF::new_from_impl(Bounded { function, length }))
-    };
-    BOUNDED.iter().filter_map(of).collect()
+/// Whether a function is one of them already.
+pub(super) fn is_bounded(function: &ScalarUDF) -> bool {
+    function.inner().downcast_ref::<Bounded>().is_some()
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Bounded {
     function: Arc<ScalarUDF>,
     length: Length,
+    memory: Memory,
 }
 
 impl ScalarUDFImpl for Bounded {
     of_function!();
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        self.check(&arguments)?;
-        self.function.invoke_with_args(arguments)
+        let bytes = self.check(&arguments)?;
+        self.memory.holds(bytes, || self.function.invoke_with_args(arguments))
     }
 }
 
+/// Fails where a result of `bytes` would be longer than the bound.
+pub(super) fn require_bounded(name: &str, bytes: u64) -> Result<()> {
+    if bytes <= RESULT_BYTES_MAX {
+        return Ok(());
+    }
+    let says = format!(
+        "{name}: expected a result of at most {} MiB for some thousand rows, found one of {} MiB",
+        RESULT_BYTES_MAX >> 20,
+        bytes >> 20
+    );
+    Err(DataFusionError::External(Box::new(Error::user(Code::LimitExceeded, says))))
+}
+
 impl Bounded {
-    /// Fails where the result would be longer than the bound.
-    pub(super) fn check(&self, arguments: &ScalarFunctionArgs) -> Result<()> {
+    /// Bytes of the result, at most. Fails where they are more than the bound.
+    pub(super) fn check(&self, arguments: &ScalarFunctionArgs) -> Result<u64> {
         let bytes = self.bytes(&arguments.args, arguments.number_rows)?;
-        if bytes > RESULT_BYTES_MAX {
-            let (name, most) = (self.name(), RESULT_BYTES_MAX >> 20);
-            let says = format!(
-                "{name}: expected a result of at most {most} MiB for some thousand rows, found one of {} MiB",
-                bytes >> 20
-            );
-            return Err(DataFusionError::External(Box::new(Error::user(
-                Code::LimitExceeded,
-                says,
-            ))));
-        }
-        Ok(())
+        require_bounded(self.name(), bytes)?;
+        Ok(bytes)
+    }
+
+    /// What makes room for the result.
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// Bytes of a text with `to` in the place of each `from`. How often a pattern is found is not looked up: where what comes in its
@@ -104,6 +101,10 @@ impl Bounded {
 
     /// What the result takes, about.
     fn bytes(&self, arguments: &[ColumnarValue], rows: usize) -> Result<u64> {
+        if let Length::Fixed | Length::Part | Length::Arguments(_) = self.length {
+            let factor = if let Length::Arguments(factor) = self.length { factor } else { 1 };
+            return Ok(argument_bytes(arguments, rows).saturating_mul(factor));
+        }
         let is_scalar = arguments.iter().all(|of| matches!(of, ColumnarValue::Scalar(_)));
         let rows = if is_scalar { 1 } else { rows };
         let columns = arguments.iter().map(|of| of.to_array(rows)).collect::<Result<Vec<_>>>()?;
@@ -115,6 +116,7 @@ impl Bounded {
             })
         };
         Ok(match self.length {
+            Length::Fixed | Length::Part | Length::Arguments(_) => 0,
             Length::Times => sum(number(1), item(0)),
             Length::Characters => sum(number(1), CHARACTER_BYTES),
             Length::Replaced | Length::ReplacedByPattern => {
@@ -132,6 +134,26 @@ impl Bounded {
                 bytes.fold(0_u64, u64::saturating_add)
             }
             Length::Items => sum(number(1), item(2).max(size_of::<i64>() as u64)),
+            Length::Groups => {
+                let groups = columns.get(1).map_or(0, |pattern| {
+                    let pattern = cast(pattern, &DataType::Utf8).ok();
+                    let groups = pattern.iter().flat_map(|of| of.as_string::<i32>().iter());
+                    groups.flatten().map(|of| of.matches('(').count() as u64).max().unwrap_or(0)
+                });
+                argument_bytes(&arguments[..1], rows).saturating_mul(groups + 1)
+            }
+            Length::Separated => {
+                let is_list = |of: &&ArrayRef| of.data_type().is_list();
+                let items = columns.iter().filter(is_list).map(items).fold(0, u64::saturating_add);
+                let items = items.max((columns.len() * rows) as u64);
+                let others = columns.iter().filter(|of| !is_list(of));
+                let longest = others.map(item_bytes).max().unwrap_or(0);
+                argument_bytes(arguments, rows)
+                    .saturating_add(items.saturating_mul(longest.saturating_add(NUMBER_BYTES)))
+            }
+            Length::Steps if columns.first().is_some_and(|of| of.data_type().is_temporal()) => {
+                instants(&columns)?.saturating_mul(size_of::<i64>() as u64)
+            }
             Length::Steps => {
                 let (from, to) = match columns.len() {
                     // To a number, from 0 on.
@@ -153,6 +175,64 @@ impl Bounded {
             }
         })
     }
+}
+
+/// Bytes of the values of all arguments, those of a constant for each row.
+pub(super) fn argument_bytes(arguments: &[ColumnarValue], rows: usize) -> u64 {
+    let is_scalar = arguments.iter().all(|of| matches!(of, ColumnarValue::Scalar(_)));
+    let rows = if is_scalar { 1 } else { rows as u64 };
+    let bytes = arguments.iter().map(|of| match of {
+        ColumnarValue::Scalar(value) => (value.size() as u64).saturating_mul(rows),
+        ColumnarValue::Array(array) => slice_bytes(array.as_ref()) as u64,
+    });
+    bytes.fold(0, u64::saturating_add)
+}
+
+/// Bytes of the values of an array, and not of those that it shares with others.
+fn slice_bytes(array: &dyn Array) -> usize {
+    array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size())
+}
+
+/// Items of all lists of a column.
+fn items(column: &ArrayRef) -> u64 {
+    let count = match column.data_type() {
+        DataType::List(_) => {
+            let offsets = column.as_list::<i32>().value_offsets();
+            offsets.last().zip(offsets.first()).map(|(last, first)| i64::from(last - first))
+        }
+        DataType::LargeList(_) => {
+            let offsets = column.as_list::<i64>().value_offsets();
+            offsets.last().zip(offsets.first()).map(|(last, first)| last - first)
+        }
+        DataType::FixedSizeList(_, length) => {
+            i64::try_from(column.len()).ok().and_then(|count| count.checked_mul(i64::from(*length)))
+        }
+        _ => None,
+    };
+    count.map_or(column.len() as u64, |count| u64::try_from(count).unwrap_or(0))
+}
+
+/// Instants from the first column to the second, in steps of the third.
+fn instants(columns: &[ArrayRef]) -> Result<u64> {
+    let micros = |column: &ArrayRef| -> Result<Int64Array> {
+        let instants = cast(column, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
+        Ok(cast(&instants, &DataType::Int64)?.as_primitive::<Int64Type>().clone())
+    };
+    let [from, to, steps, ..] = columns else { return Ok(0) };
+    let (from, to) = (micros(from)?, micros(to)?);
+    let steps = cast(steps, &DataType::Interval(IntervalUnit::MonthDayNano))?;
+    let steps = steps.as_primitive::<IntervalMonthDayNanoType>();
+    let count = (0..from.len()).map(|row| {
+        if from.is_null(row) || to.is_null(row) || steps.is_null(row) {
+            return 0;
+        }
+        let step = steps.value(row);
+        let days = i128::from(step.months) * 28 + i128::from(step.days);
+        let step = days * 86_400_000_000 + i128::from(step.nanoseconds) / 1_000;
+        let step = u64::try_from(step.unsigned_abs()).unwrap_or(u64::MAX).max(1);
+        to.value(row).abs_diff(from.value(row)) / step
+    });
+    Ok(count.fold(0, u64::saturating_add))
 }
 
 /// A column as whole numbers; none where it has none.

@@ -1,12 +1,13 @@
 //! What a call must not say, seen in the plan of a query: what DataFusion would pass over in silence.
 
-use datafusion::common::Result;
-use datafusion::common::plan_err;
+use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::expr::WindowFunction;
 use datafusion::logical_expr::{Expr, LogicalPlan, WindowFunctionDefinition};
 
 use super::Own;
+use super::arguments::beyond;
 use super::rolling::Kind;
 
 /// Fails on a call of a function over a window without an order of its rows, or with what it does not heed.
@@ -14,14 +15,51 @@ pub(crate) fn check(plan: &LogicalPlan) -> Result<()> {
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expression| {
             expression.apply(|part| {
-                if let Expr::WindowFunction(call) = part {
-                    check_call(call)?;
+                match part {
+                    Expr::WindowFunction(call) => check_call(call)?,
+                    Expr::Cast(cast) => check_width(cast.field.data_type())?,
+                    Expr::TryCast(cast) => check_width(cast.field.data_type())?,
+                    Expr::ScalarFunction(call) if CASTS.contains(&call.func.name()) => {
+                        if let [_, Expr::Literal(ScalarValue::Utf8(Some(to)), _)] = &call.args[..]
+                            && let Ok(to) = to.parse()
+                        {
+                            check_width(&to)?;
+                        }
+                    }
+                    _ => {}
                 }
                 Ok(TreeNodeRecursion::Continue)
             })
         })
     })?;
     Ok(())
+}
+
+/// Functions that cast to a type that a text names.
+const CASTS: [&str; 2] = ["arrow_cast", "arrow_try_cast"];
+/// Bytes or items of a type whose values are all of one length. Each takes them, also where it is null.
+const WIDTH_MAX: i32 = 4_096;
+
+fn check_width(of: &DataType) -> Result<()> {
+    match of {
+        DataType::FixedSizeBinary(width) | DataType::FixedSizeList(_, width)
+            if *width > WIDTH_MAX =>
+        {
+            let says = format!(
+                "the type {of}: expected at most {WIDTH_MAX} bytes or items for each value; expected Binary or List for longer ones"
+            );
+            Err(beyond(says))
+        }
+        DataType::FixedSizeList(item, _)
+        | DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item)
+        | DataType::Map(item, _) => check_width(item.data_type()),
+        DataType::Struct(fields) => fields.iter().try_for_each(|of| check_width(of.data_type())),
+        DataType::Dictionary(_, value) => check_width(value),
+        _ => Ok(()),
+    }
 }
 
 fn check_call(call: &WindowFunction) -> Result<()> {

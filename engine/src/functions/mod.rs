@@ -51,7 +51,10 @@ macro_rules! of_function {
 
 mod arguments;
 mod bounded;
+mod bounded_calls;
+mod bounds;
 mod calls;
+mod cancellable;
 mod changepoints;
 mod corr_matrix;
 mod divide;
@@ -60,6 +63,8 @@ mod explain_change;
 mod forecast;
 mod gather;
 mod isolation;
+mod joined;
+mod memory;
 mod nearest;
 mod paced;
 mod parts;
@@ -77,10 +82,13 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 use kernels::{Control, Execution};
 
 use crate::error::Result;
-use crate::stop::{self, StopOnDrop};
 use arguments::Shared;
 pub(crate) use bounded::RESULT_BYTES_MAX;
+pub(crate) use bounded_calls::Bounds;
+#[cfg(test)]
+pub(crate) use bounds::has_bound;
 pub(crate) use calls::check;
+pub(crate) use cancellable::cancellable_window;
 use changepoints::Changepoints;
 use corr_matrix::CorrMatrix;
 pub(crate) use divide::SAFE_DIVIDE;
@@ -91,6 +99,8 @@ use explain_change::ExplainChange;
 use forecast::Forecast;
 use gather::Gather;
 use isolation::IsolationScore;
+use memory::Memory;
+pub(crate) use memory::claim;
 use nearest::Nearest;
 use paced::Paced;
 pub use parts::{JsonAs, json_at, json_has, list_part};
@@ -111,12 +121,16 @@ pub(crate) fn register(state: &mut SessionState, execution: Execution) -> Result
         state.register_udf(Arc::new(function))?;
     }
     datafusion_functions_json::register_all(state)?;
-    for function in bounded::bounded(|name| state.udf(name).ok()) {
+    let memory = Memory::of(&state.runtime_env().memory_pool);
+    for function in bounded::bounded(|name| state.udf(name).ok(), &memory) {
         state.register_udf(Arc::new(function))?;
     }
     for function in paced::paced(|name| state.udf(name).ok(), &execution) {
         state.register_udf(Arc::new(function))?;
     }
+    let bounds = Arc::new(Bounds::of(state, memory));
+    state.config_mut().set_extension(Arc::clone(&bounds));
+    state.add_analyzer_rule(bounds);
     Ok(())
 }
 
@@ -144,20 +158,23 @@ impl Own {
         OURS.contains(name) || paced::is_paced(name)
     }
 
-    /// Those of a new query.
-    pub(crate) fn of(state: &SessionState) -> Self {
+    /// Those of a new query, which `control` ends.
+    pub(crate) fn of(state: &SessionState, control: &Control) -> Self {
         let kernels = state.config().get_extension::<Kernels>();
         let execution = kernels.map(|kernels| kernels.0.clone()).unwrap_or_default();
-        let execution = Shared::new(Execution { control: Control::new(), ..execution });
+        let execution = Shared::new(Execution { control: control.clone(), ..execution });
         let aggregates = aggregate_functions(&execution).into_iter();
         let windows = window_functions(&execution).into_iter();
-        let own = Self {
+        Self {
             aggregates: aggregates.map(|of| (of.name().to_owned(), Arc::new(of))).collect(),
             windows: windows.map(|of| (of.name().to_owned(), Arc::new(of))).collect(),
             execution,
-        };
-        own.follow();
-        own
+        }
+    }
+
+    /// What ends them.
+    pub(crate) fn control(&self) -> &Control {
+        &self.execution.control
     }
 
     pub(crate) fn aggregate(&self, name: &str) -> Option<Arc<AggregateUDF>> {
@@ -172,16 +189,6 @@ impl Own {
     pub(crate) fn scalar(&self, function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
         let is_paced = paced::is_paced(function.name());
         is_paced.then(|| Arc::new(Paced::of(function, &self.execution)))
-    }
-
-    /// They are stopped by what stops the task that this is called in.
-    pub(crate) fn follow(&self) {
-        stop::current().iter().for_each(|control| self.execution.control.follow(control));
-    }
-
-    /// Ends what they compute when it is dropped.
-    pub(crate) fn stop_on_drop(&self) -> StopOnDrop {
-        StopOnDrop::new(self.execution.control.clone())
     }
 }
 

@@ -13,16 +13,20 @@ use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl};
 
 use super::arguments::{Shared, beyond, stopped};
-use super::bounded::Bounded;
+use super::bounded::{Bounded, is_bounded};
 
 /// Those functions.
-const PACED: [&str; 8] = [
+const PACED: [&str; 12] = [
+    "array_except",
     "array_has_all",
     "array_has_any",
     "array_intersect",
+    "array_union",
+    "find_in_set",
     "levenshtein",
     "regexp_count",
     "regexp_instr",
+    "regexp_like",
     "regexp_match",
     "regexp_replace",
 ];
@@ -64,6 +68,18 @@ impl ScalarUDFImpl for Paced {
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         self.check(&arguments)?;
+        match self.function.inner().downcast_ref::<Bounded>() {
+            Some(bounded) => {
+                let bytes = bounded.check(&arguments)?;
+                bounded.memory().holds(bytes, || self.in_parts(arguments))
+            }
+            None => self.in_parts(arguments),
+        }
+    }
+}
+
+impl Paced {
+    fn in_parts(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let rows = arguments.number_rows;
         let is_constant = arguments.args.iter().all(|of| matches!(of, ColumnarValue::Scalar(_)));
         if is_constant || rows <= 1 {
@@ -95,9 +111,7 @@ impl ScalarUDFImpl for Paced {
         let parts: Vec<&dyn Array> = found.iter().map(AsRef::as_ref).collect();
         Ok(ColumnarValue::Array(concat(&parts)?))
     }
-}
 
-impl Paced {
     /// The function that ends with `execution`.
     pub(super) fn of(function: &Arc<ScalarUDF>, execution: &Shared) -> ScalarUDF {
         let known = function.inner().downcast_ref::<Self>().map(|known| &known.function);
@@ -105,11 +119,13 @@ impl Paced {
         ScalarUDF::new_from_impl(Self { function, execution: execution.clone() })
     }
 
-    /// Fails where one row alone would take longer than anybody waits, and where the result of all rows is beyond its bound.
+    /// Whether `function` is one of them, and bounded.
+    pub(super) fn wraps_bounded(function: &ScalarUDF) -> bool {
+        function.inner().downcast_ref::<Self>().is_some_and(|paced| is_bounded(&paced.function))
+    }
+
+    /// Fails where one row alone would take longer than anybody waits.
     fn check(&self, arguments: &ScalarFunctionArgs) -> Result<()> {
-        if let Some(bounded) = self.function.inner().downcast_ref::<Bounded>() {
-            bounded.check(arguments)?;
-        }
         let (LEVENSHTEIN, [one, other, ..]) = (self.name(), &arguments.args[..]) else {
             return Ok(());
         };

@@ -1,10 +1,13 @@
-//! How many relations a query has once its common table expressions stand where they are named. A planner puts them there before
-//! anything bounds its memory, and a few lines that name each other twice are billions.
+//! How broad a query may be: its columns, its relations, its grouping sets. A planner takes time that grows with their square, before
+//! anything bounds it. Common table expressions count wherever they are named: a few lines that name each other twice are
+//! billions of relations.
 
 use std::collections::HashMap;
 
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{Cte, Expr, Query, TableFactor};
+use datafusion::sql::sqlparser::ast::{
+    Cte, Expr, GroupByExpr, Query, Select, SetExpr, TableFactor,
+};
 
 use super::walk::{Read, read};
 use crate::error::{Code, Error, Result};
@@ -12,8 +15,17 @@ use crate::error::{Code, Error, Result};
 /// Relations of one query, where some are not written out.
 const RELATIONS_MAX: u64 = 500;
 
+/// Relations of one FROM: each join is planned with all that are below it.
+const JOINED_MAX: usize = 100;
+
+/// Columns that are written out in one SELECT.
+const COLUMNS_MAX: usize = 2_000;
+
+/// Columns that one GROUP BY names, those of its grouping sets each time.
+const GROUPED_MAX: usize = 2_000;
+
 /// Grouping sets of all GROUP BY of a query, times each other: each is a plan, and groups of its own.
-const GROUPING_SETS_MAX: u64 = 4_096;
+const GROUPING_SETS_MAX: u64 = 1_024;
 
 /// Fails where there are too many.
 pub(super) fn require_narrow(statement: &Statement) -> Result<()> {
@@ -23,6 +35,12 @@ pub(super) fn require_narrow(statement: &Statement) -> Result<()> {
     let mut relations = Relations { named: &named.expressions, counted: HashMap::new(), sum: 0 };
     // Counting has no errors.
     let _ = read(sql.as_ref(), &mut relations);
+    let mut selects = Selects(None);
+    let _ = read(sql.as_ref(), &mut selects);
+    if let Some((most, found, what)) = selects.0 {
+        let says = format!("SQL: expected at most {most} {what}, found {found}");
+        return Err(Error::user(Code::LimitExceeded, says));
+    }
     let mut sets = GroupingSets(1);
     let _ = read(sql.as_ref(), &mut sets);
     if sets.0 > GROUPING_SETS_MAX {
@@ -47,6 +65,55 @@ pub(super) fn require_narrow(statement: &Statement) -> Result<()> {
             ),
         )),
         _ => Ok(()),
+    }
+}
+
+/// The first bound of a SELECT that is exceeded: the bound, what was found, and of what.
+struct Selects(Option<(usize, usize, &'static str)>);
+
+impl Read for Selects {
+    fn query(&mut self, query: &Query) -> Result<(), String> {
+        let mut bodies = vec![query.body.as_ref()];
+        while let Some(body) = bodies.pop() {
+            match body {
+                SetExpr::Select(select) => self.select(select),
+                SetExpr::SetOperation { left, right, .. } => bodies.extend([&**left, &**right]),
+                // A query in brackets is walked for itself.
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Selects {
+    fn select(&mut self, select: &Select) {
+        let joined: usize = select.from.iter().map(|table| 1 + table.joins.len()).sum();
+        let grouped = match &select.group_by {
+            GroupByExpr::Expressions(columns, _) => columns.iter().map(grouped).sum(),
+            GroupByExpr::All(_) => 0,
+        };
+        for (most, found, what) in [
+            (COLUMNS_MAX, select.projection.len(), "columns of one SELECT"),
+            (JOINED_MAX, joined, "tables in one FROM"),
+            (GROUPED_MAX, grouped, "columns of one GROUP BY, those of grouping sets each time"),
+        ] {
+            if found > most {
+                self.0.get_or_insert((most, found, what));
+            }
+        }
+    }
+}
+
+/// Columns that a part of GROUP BY names.
+fn grouped(part: &Expr) -> usize {
+    match part {
+        // The first, the first two, and so on.
+        Expr::Rollup(columns) => columns.len() * (columns.len() + 1) / 2,
+        Expr::Cube(columns) | Expr::GroupingSets(columns) => {
+            columns.iter().map(Vec::len).fold(0, usize::saturating_add)
+        }
+        _ => 1,
     }
 }
 
@@ -173,6 +240,31 @@ mod tests {
             let error = checked(&doubled(times)).unwrap_err();
             assert_eq!(error.code(), Code::LimitExceeded);
             assert!(error.to_string().contains("at most 500 relations"), "{error}");
+        }
+        let columns = |count: usize| vec!["1"; count].join(", ");
+        checked(&format!("SELECT {} FROM a", columns(2_000))).unwrap();
+        checked(&format!("SELECT 1 FROM a{}", ", a".repeat(99))).unwrap();
+        for (text, says) in [
+            (
+                format!("SELECT {} FROM a", columns(2_001)),
+                "at most 2000 columns of one SELECT, found 2001",
+            ),
+            (format!("SELECT 1 UNION (SELECT {})", columns(2_001)), "columns of one SELECT"),
+            (format!("WITH w AS (SELECT {}) SELECT 1", columns(2_001)), "columns of one SELECT"),
+            (
+                format!("SELECT 1 FROM a{}", ", a".repeat(100)),
+                "at most 100 tables in one FROM, found 101",
+            ),
+            (format!("SELECT 1 FROM a{}", " CROSS JOIN a".repeat(100)), "tables in one FROM"),
+            (
+                format!("SELECT 1 GROUP BY ROLLUP ({0}), ROLLUP ({0})", columns(60)),
+                "columns of one GROUP BY",
+            ),
+            (format!("SELECT 1 GROUP BY {}", columns(2_001)), "columns of one GROUP BY"),
+        ] {
+            let error = checked(&text).unwrap_err();
+            assert_eq!(error.code(), Code::LimitExceeded);
+            assert!(error.to_string().contains(says), "{error}");
         }
         let sampled = checked("SELECT * FROM events TABLESAMPLE (5)").unwrap_err();
         assert!(sampled.to_string().contains("TABLESAMPLE"), "{sampled}");

@@ -17,6 +17,7 @@ use super::semantics::with_safe_quotients;
 use super::sql::{check_text, has_query};
 use super::whole::exact;
 use crate::error::{Code, Error, Result};
+use crate::functions::Bounds;
 
 /// What `/` and `%` are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +100,9 @@ fn planned(
         .build();
     let simplifier = ExprSimplifier::new(simplify);
     let coerced = simplifier.coerce(expression, schema).and_then(|e| exact(e, schema));
-    let coerced = coerced.map(|exact| exact.data);
+    let bounds = state.config().get_extension::<Bounds>().unwrap_or_default();
+    let coerced = coerced.and_then(|exact| bounds.bounded(exact.data, schema));
+    let coerced = coerced.map(|bounded| bounded.data);
     let simple = coerced.and_then(|e| simplifier.simplify(e));
     simple.map_err(|e| fail(Error::from(e).to_string()))
 }

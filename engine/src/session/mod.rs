@@ -7,6 +7,7 @@
 mod arrows;
 mod batches;
 mod breadth;
+mod cancellation;
 mod carry;
 mod changes;
 mod constants;
@@ -16,6 +17,7 @@ mod few_first;
 mod files;
 mod fit;
 mod guard;
+mod interrupt;
 mod nan;
 mod opaque;
 mod or_null;
@@ -25,7 +27,9 @@ mod provider;
 mod query;
 mod quiet;
 mod reading;
+mod row_width;
 mod rows;
+mod running;
 mod runtime;
 mod scan;
 mod semantics;
@@ -50,7 +54,7 @@ use datafusion::datasource::provider_as_source;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
-use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::{collect, execute_stream};
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
 use datasets::DatasetName;
@@ -83,7 +87,7 @@ use crate::seen::Seen;
 use crate::storage::Root;
 use opaque::Opaque;
 use provider::{Guarding, PinnedSchema};
-use reading::{Reading, with_pauses};
+use reading::Reading;
 use stopping::{Stoppable, stoppable};
 
 /// Whether a condition has a word by which something else is said each time, be it that of a function or not.
@@ -456,10 +460,14 @@ impl Session {
     pub fn stream(&self, frame: DataFrame) -> BoxFuture<'_, Result<SendableRecordBatchStream>> {
         Box::pin(async move {
             let reading = Reading::of(frame.logical_plan(), &self.schema)?;
-            let (frame, stop) = stoppable(frame)?;
-            match frame.execute_stream().await {
+            let (frame, context, stop) = stoppable(frame)?;
+            let begun = async {
+                let plan = stop.ends(frame.create_physical_plan().await?)?;
+                Ok(execute_stream(plan, context)?)
+            };
+            match begun.await {
                 Ok(rows) => Ok(Stoppable::wrap(reading.watches(rows), stop)),
-                Err(error) => Err(reading.failed(error.into())),
+                Err(error) => Err(stop.why(reading.failed(error))),
             }
         })
     }
@@ -471,15 +479,14 @@ impl Session {
     ) -> BoxFuture<'_, Result<(SendableRecordBatchStream, RowsRead)>> {
         Box::pin(async move {
             let reading = Reading::of(frame.logical_plan(), &self.schema)?;
-            let (frame, stop) = stoppable(frame)?;
-            let context = Arc::new(frame.task_ctx());
+            let (frame, context, stop) = stoppable(frame)?;
             let begun = async {
-                let plan = with_pauses(frame.create_physical_plan().await?)?;
+                let plan = stop.ends(frame.create_physical_plan().await?)?;
                 Ok((execute_stream(Arc::clone(&plan), context)?, RowsRead::of(plan)))
             };
             match begun.await {
                 Ok((rows, read)) => Ok((Stoppable::wrap(reading.watches(rows), stop), read)),
-                Err(error) => Err(reading.failed(error)),
+                Err(error) => Err(stop.why(reading.failed(error))),
             }
         })
     }
@@ -488,9 +495,12 @@ impl Session {
     pub fn collect(&self, frame: DataFrame) -> BoxFuture<'_, Result<Vec<RecordBatch>>> {
         Box::pin(async move {
             let reading = Reading::of(frame.logical_plan(), &self.schema)?;
-            // To the end of this, or until nobody waits for it any more.
-            let (frame, _stop) = stoppable(frame)?;
-            frame.collect().await.map_err(|error| reading.failed(error.into()))
+            let (frame, context, stop) = stoppable(frame)?;
+            let collected = async {
+                let plan = stop.ends(frame.create_physical_plan().await?)?;
+                Ok(collect(plan, context).await?)
+            };
+            collected.await.map_err(|error| stop.why(reading.failed(error)))
         })
     }
 

@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::TryStreamExt;
 
@@ -18,19 +17,6 @@ use crate::error::{Code, Error, Result};
 
 /// Datasets that one message names.
 const NAMED_MAX: usize = 3;
-
-/// The plan with places to pause where rows become many: otherwise a join can go on for seconds before whoever asked for its rows is
-/// heard again, as to end it.
-pub(super) fn with_pauses(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-    let with_pause = |plan: Arc<dyn ExecutionPlan>| {
-        let multiplies = plan.name().contains("Join") || plan.name().contains("Unnest");
-        Ok(match multiplies {
-            true => Transformed::yes(Arc::new(CooperativeExec::new(plan)) as _),
-            false => Transformed::no(plan),
-        })
-    };
-    Ok(plan.transform_up(with_pause)?.data)
-}
 
 /// How many rows a plan under way has read.
 #[derive(Clone)]

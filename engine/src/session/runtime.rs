@@ -8,6 +8,7 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::optimizer::Optimizer;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use kernels::{Budget, Execution};
@@ -16,7 +17,9 @@ use super::batches::BATCH_ROWS;
 use super::constants::ConstantsFit;
 use super::digits::DecimalDigits;
 use super::few_first::FewFirst;
+use super::interrupt::{interrupted, interrupted_physical};
 use super::nan::NothingLearntOfFloats;
+use super::running::Queries;
 use super::whole::WholeNumbersFit;
 use super::{CATALOG, SCHEMA};
 use crate::error::{Code, Error, Result};
@@ -84,6 +87,11 @@ pub(super) fn template(options: &EngineOptions, root: &Root) -> Result<SessionSt
         .with_information_schema(true)
         .with_target_partitions(options.threads.max(1))
         .with_batch_size(BATCH_ROWS);
+    let queries = Arc::new(Queries::default());
+    if let Some(most) = options.resident_bytes_max {
+        queries.keep_below(most);
+    }
+    config.set_extension(queries);
     let settings = config.options_mut();
     settings.execution.parquet.pushdown_filters = true;
     settings.optimizer.repartition_file_min_size = SPLIT_BYTES_MIN;
@@ -99,10 +107,11 @@ pub(super) fn template(options: &EngineOptions, root: &Root) -> Result<SessionSt
     rules.push(Arc::new(NothingLearntOfFloats));
 
     let mut state = SessionStateBuilder::new()
-        .with_physical_optimizer_rules(rules)
+        .with_physical_optimizer_rules(interrupted_physical(rules))
         .with_config(config)
         .with_runtime_env(runtime)
         .with_default_features()
+        .with_optimizer_rules(interrupted(Optimizer::new().rules))
         .with_analyzer_rule(Arc::new(WholeNumbersFit))
         .with_optimizer_rule(Arc::new(ConstantsFit))
         .build();

@@ -1,7 +1,9 @@
-//! Functions that compute for long end with the query that asked for them: each query has its own, and they look now and then whether
-//! anybody still waits.
+//! What ends a query: its client is gone, its time is over, or its rows are all read.
+//!
+//! Each query has a flag of its own. Functions that compute for long check it, and so do its operators (`cancellation`).
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use arrow::datatypes::SchemaRef;
@@ -9,29 +11,66 @@ use arrow::record_batch::RecordBatch;
 use datafusion::common::Result as PlanResult;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::dataframe::DataFrame;
-use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
+use datafusion::error::DataFusionError;
+use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::expr::{AggregateFunction, ScalarFunction, WindowFunction};
 use datafusion::logical_expr::{Expr, LogicalPlan, WindowFunctionDefinition};
+use datafusion::physical_plan::ExecutionPlan;
 use futures::Stream;
+use kernels::Control;
 
-use crate::error::Result;
-use crate::functions::Own;
-use crate::stop::StopOnDrop;
+use super::cancellation::cancellable;
+use super::running::{Queries, Query};
+use crate::error::{Error, Result};
+use crate::functions::{Own, cancellable_window};
+use crate::stop::{StopOnDrop, current};
 
-/// Ends what a query computes when it is dropped.
-pub(super) struct Stop(Option<(Own, StopOnDrop)>);
+/// A query that runs. Dropping it ends what it computes.
+pub(super) struct Stop {
+    control: Control,
+    query: Arc<Query>,
+    _on_drop: StopOnDrop,
+}
 
-/// The query with functions of its own, and what ends them; as it was where it calls none.
-pub(super) fn stoppable(frame: DataFrame) -> Result<(DataFrame, Stop)> {
+impl Stop {
+    fn new(queries: &Queries) -> Self {
+        let control = Control::new();
+        let query = queries.begin(&control);
+        let stop = Self { _on_drop: StopOnDrop::new(control.clone()), query, control };
+        stop.follow();
+        stop
+    }
+
+    /// `error`, or why the query was ended.
+    pub(super) fn why(&self, error: Error) -> Error {
+        self.query.why(error)
+    }
+
+    /// The task that polls the query now ends it, and no earlier one does.
+    fn follow(&self) {
+        current().iter().for_each(|task| self.control.follow(task));
+    }
+
+    /// The plan of the query, which ends with it.
+    pub(super) fn ends(&self, plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(cancellable(plan, &self.control)?)
+    }
+}
+
+/// The query with functions of its own where it calls such, what it is executed in, and what ends it.
+pub(super) fn stoppable(frame: DataFrame) -> Result<(DataFrame, Arc<TaskContext>, Stop)> {
+    let context = frame.task_ctx();
+    let queries = context.session_config().get_extension::<Queries>().unwrap_or_default();
+    let stop = Stop::new(&queries);
+    let context = Arc::new(stop.query.counting(context));
     if !computes(frame.logical_plan())? {
-        return Ok((frame, Stop(None)));
+        return Ok((frame, context, stop));
     }
     let (state, plan) = frame.into_parts();
-    let own = Own::of(&state);
+    let own = Own::of(&state, &stop.control);
     let bind = |expr: Expr| expr.transform_up(|expr| Ok(bound(expr, &own)));
     let plan = plan.transform_up_with_subqueries(|plan| plan.map_expressions(bind))?.data;
-    let stop = own.stop_on_drop();
-    Ok((DataFrame::new(state, plan), Stop(Some((own, stop)))))
+    Ok((DataFrame::new(state, plan), context, stop))
 }
 
 fn computes(plan: &LogicalPlan) -> PlanResult<bool> {
@@ -41,7 +80,10 @@ fn computes(plan: &LogicalPlan) -> PlanResult<bool> {
             expr.apply(|expr| {
                 found |= match expr {
                     Expr::AggregateFunction(call) => Own::is_ours(call.func.name()),
-                    Expr::WindowFunction(call) => Own::is_ours(call.fun.name()),
+                    Expr::WindowFunction(call) => {
+                        Own::is_ours(call.fun.name())
+                            || matches!(call.fun, WindowFunctionDefinition::AggregateUDF(_))
+                    }
                     Expr::ScalarFunction(call) => Own::is_ours(call.func.name()),
                     _ => false,
                 };
@@ -64,9 +106,14 @@ fn bound(expr: Expr, own: &Own) -> Transformed<Expr> {
         }
         Expr::WindowFunction(call) => {
             let WindowFunction { fun, params } = *call;
-            let (fun, is_own) = match own.window(fun.name()) {
-                Some(own) => (WindowFunctionDefinition::WindowUDF(own), true),
-                None => (fun, false),
+            let (fun, is_own) = match (own.window(fun.name()), fun) {
+                (Some(own), _) => (WindowFunctionDefinition::WindowUDF(own), true),
+                (None, WindowFunctionDefinition::AggregateUDF(function)) => {
+                    let function = own.aggregate(function.name()).unwrap_or(function);
+                    let function = cancellable_window(function, own.control());
+                    (WindowFunctionDefinition::AggregateUDF(function), true)
+                }
+                (None, fun) => (fun, false),
             };
             let call = Expr::WindowFunction(Box::new(WindowFunction { fun, params }));
             if is_own { Transformed::yes(call) } else { Transformed::no(call) }
@@ -79,7 +126,7 @@ fn bound(expr: Expr, own: &Own) -> Transformed<Expr> {
     }
 }
 
-/// Rows of a query that ends with whoever takes them.
+/// Rows of a query that ends when they are dropped.
 pub(super) struct Stoppable {
     rows: SendableRecordBatchStream,
     stop: Stop,
@@ -87,10 +134,7 @@ pub(super) struct Stoppable {
 
 impl Stoppable {
     pub(super) fn wrap(rows: SendableRecordBatchStream, stop: Stop) -> SendableRecordBatchStream {
-        match stop.0.is_some() {
-            true => Box::pin(Self { rows, stop }),
-            false => rows,
-        }
+        Box::pin(Self { rows, stop })
     }
 }
 
@@ -98,9 +142,15 @@ impl Stream for Stoppable {
     type Item = PlanResult<RecordBatch>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        // Rows are taken by one task after the other.
-        self.stop.0.iter().for_each(|(own, _)| own.follow());
-        self.rows.as_mut().poll_next(cx)
+        // One task after the other may poll the rows.
+        self.stop.follow();
+        match self.rows.as_mut().poll_next(cx) {
+            Poll::Ready(Some(Err(error))) => {
+                let error = self.stop.why(Error::from(error));
+                Poll::Ready(Some(Err(DataFusionError::External(Box::new(error)))))
+            }
+            polled => polled,
+        }
     }
 }
 

@@ -3,7 +3,9 @@
 // Measurements and what is skipped are said to the one who runs the tests.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod bounded;
 mod broken;
+mod cancelled;
 mod changes;
 mod checkpoints;
 mod compact;

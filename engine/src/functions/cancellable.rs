@@ -1,0 +1,251 @@
+//! Aggregates as window functions, which end with their query.
+//!
+//! Where an aggregate cannot take rows back, a window computes it from the whole frame for each row. A million rows with frames of
+//! a million rows take days, in one call that yields to nobody. So the accumulator checks whether the query was cancelled. What it
+//! returns for each row counts against the query's memory: `array_agg` over a growing frame returns the square of its input.
+
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::{Result, ScalarValue};
+use datafusion::logical_expr::expr::{AggregateFunctionParams, WindowFunctionParams};
+use datafusion::logical_expr::function::{
+    AccumulatorArgs, AggregateFunctionSimplification, StateFieldsArgs,
+};
+use datafusion::logical_expr::utils::AggregateOrderSensitivity;
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, ReversedUDAF, SetMonotonicity,
+    Signature,
+};
+use kernels::Control;
+
+use super::arguments::{beyond, stopped};
+use super::bounded::RESULT_BYTES_MAX;
+
+/// Results of at most so many bytes are those of a value, and are not counted.
+const VALUE_BYTES: usize = 4 << 10;
+
+/// `function` in a window of a query that `control` ends.
+pub(crate) fn cancellable_window(
+    function: Arc<AggregateUDF>,
+    control: &Control,
+) -> Arc<AggregateUDF> {
+    let flag = Flag(control.clone());
+    Arc::new(AggregateUDF::new_from_impl(Cancellable { function, flag }))
+}
+
+/// What ends a query. Two functions of one plan are the same whatever ends them.
+#[derive(Clone, Debug)]
+struct Flag(Control);
+
+impl PartialEq for Flag {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Flag {}
+
+impl std::hash::Hash for Flag {
+    fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Cancellable {
+    function: Arc<AggregateUDF>,
+    flag: Flag,
+}
+
+impl Cancellable {
+    fn wrap(&self, accumulator: Box<dyn Accumulator>) -> Box<dyn Accumulator> {
+        let (name, flag) = (self.function.name().to_owned(), self.flag.clone());
+        Box::new(Checked { accumulator, name, flag, bytes: 0 })
+    }
+}
+
+impl AggregateUDFImpl for Cancellable {
+    fn name(&self) -> &str {
+        self.function.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.function.aliases()
+    }
+
+    fn schema_name(&self, parameters: &AggregateFunctionParams) -> Result<String> {
+        self.function.schema_name(parameters)
+    }
+
+    fn human_display(&self, parameters: &AggregateFunctionParams) -> Result<String> {
+        self.function.human_display(parameters)
+    }
+
+    fn window_function_schema_name(&self, parameters: &WindowFunctionParams) -> Result<String> {
+        self.function.window_function_schema_name(parameters)
+    }
+
+    fn display_name(&self, parameters: &AggregateFunctionParams) -> Result<String> {
+        self.function.display_name(parameters)
+    }
+
+    fn window_function_display_name(&self, parameters: &WindowFunctionParams) -> Result<String> {
+        self.function.window_function_display_name(parameters)
+    }
+
+    fn signature(&self) -> &Signature {
+        self.function.signature()
+    }
+
+    fn return_type(&self, given: &[DataType]) -> Result<DataType> {
+        self.function.return_type(given)
+    }
+
+    fn return_field(&self, given: &[FieldRef]) -> Result<FieldRef> {
+        self.function.return_field(given)
+    }
+
+    fn is_nullable(&self) -> bool {
+        self.function.is_nullable()
+    }
+
+    fn accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        Ok(self.wrap(self.function.accumulator(arguments)?))
+    }
+
+    fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
+        self.function.state_fields(arguments)
+    }
+
+    fn create_sliding_accumulator(
+        &self,
+        arguments: AccumulatorArgs<'_>,
+    ) -> Result<Box<dyn Accumulator>> {
+        Ok(self.wrap(self.function.create_sliding_accumulator(arguments)?))
+    }
+
+    fn with_beneficial_ordering(
+        self: Arc<Self>,
+        beneficial_ordering: bool,
+    ) -> Result<Option<Arc<dyn AggregateUDFImpl>>> {
+        let Self { function, flag } = self.as_ref();
+        let ordered = function.inner().clone();
+        let ordered = ordered.with_beneficial_ordering(beneficial_ordering)?;
+        Ok(ordered.map(|function| {
+            let function = Arc::new(AggregateUDF::new_from_shared_impl(function));
+            Arc::new(Self { function, flag: flag.clone() }) as _
+        }))
+    }
+
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        self.function.order_sensitivity()
+    }
+
+    fn simplify(&self) -> Option<AggregateFunctionSimplification> {
+        self.function.simplify()
+    }
+
+    fn reverse_expr(&self) -> ReversedUDAF {
+        match self.function.reverse_udf() {
+            ReversedUDAF::Reversed(function) => {
+                let reversed = Self { function, flag: self.flag.clone() };
+                ReversedUDAF::Reversed(Arc::new(AggregateUDF::new_from_impl(reversed)))
+            }
+            ReversedUDAF::Identical => ReversedUDAF::Identical,
+            ReversedUDAF::NotSupported => ReversedUDAF::NotSupported,
+        }
+    }
+
+    fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
+        self.function.coerce_types(given)
+    }
+
+    fn is_descending(&self) -> Option<bool> {
+        self.function.is_descending()
+    }
+
+    fn default_value(&self, of: &DataType) -> Result<ScalarValue> {
+        self.function.default_value(of)
+    }
+
+    fn supports_null_handling_clause(&self) -> bool {
+        self.function.supports_null_handling_clause()
+    }
+
+    fn supports_within_group_clause(&self) -> bool {
+        self.function.supports_within_group_clause()
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.function.documentation()
+    }
+
+    fn set_monotonicity(&self, of: &DataType) -> SetMonotonicity {
+        self.function.inner().set_monotonicity(of)
+    }
+}
+
+/// An accumulator that fails once the query was cancelled, or once its results take too much.
+#[derive(Debug)]
+struct Checked {
+    accumulator: Box<dyn Accumulator>,
+    name: String,
+    flag: Flag,
+    /// Bytes of the long results so far.
+    bytes: usize,
+}
+
+impl Checked {
+    fn check(&self) -> Result<()> {
+        match self.flag.0.is_cancelled() {
+            true => Err(stopped(&self.name)),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Accumulator for Checked {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.check()?;
+        self.accumulator.update_batch(values)
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        self.check()?;
+        let value = self.accumulator.evaluate()?;
+        let bytes = value.size();
+        if bytes > VALUE_BYTES {
+            self.bytes = self.bytes.saturating_add(bytes);
+        }
+        if self.bytes as u64 > RESULT_BYTES_MAX {
+            return Err(beyond(format!(
+                "{} OVER (…): the results of one partition take more than {} MiB; expected a shorter frame, as ROWS BETWEEN 100 PRECEDING AND CURRENT ROW, or a GROUP BY",
+                self.name,
+                RESULT_BYTES_MAX >> 20
+            )));
+        }
+        Ok(value)
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + self.accumulator.size()
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        self.accumulator.state()
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.check()?;
+        self.accumulator.merge_batch(states)
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.check()?;
+        self.accumulator.retract_batch(values)
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        self.accumulator.supports_retract_batch()
+    }
+}

@@ -1,0 +1,325 @@
+//! Plans that end when nobody waits for their rows any more.
+//!
+//! Tokio ends a task where it waits, and an operator that finds its input ready never waits. DataFusion's own rule pauses at the
+//! leaves of a plan, which is too rare where an operator makes many rows of few (joins, unnesting, recursion), and where it hands
+//! out what it gathered (sorts, groups, windows). So each of those is wrapped: between two batches the wrapper checks whether the
+//! query was cancelled, and yields to other tasks when its turn is over. A join that drops all pairs makes no batch at all, so its
+//! condition makes the same check.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{JoinType, ScalarValue, Statistics};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::ColumnarValue;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Literal;
+use datafusion::physical_plan::execution_plan::{
+    ChildrenPropertiesMode, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
+};
+use datafusion::physical_plan::joins::utils::JoinFilter;
+use datafusion::physical_plan::joins::{
+    HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder,
+};
+use datafusion::physical_plan::metrics::MetricsSet;
+use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType};
+use futures::Stream;
+use kernels::Control;
+
+use super::row_width::with_bounded_rows;
+use crate::error::{Code, Error};
+
+/// How long a stream computes before it yields to other tasks.
+const TURN: Duration = Duration::from_millis(10);
+
+/// Operators that hand on each batch of their input as one batch, or as none. What they read yields for them.
+const HANDS_ON: [&str; 12] = [
+    "AnalyzeExec",
+    "CoalesceBatchesExec",
+    "CoalescePartitionsExec",
+    "CooperativeExec",
+    "EmptyExec",
+    "ExplainExec",
+    "FilterExec",
+    "GlobalLimitExec",
+    "LocalLimitExec",
+    "ProjectionExec",
+    "UnionExec",
+    "Wall",
+];
+
+/// The plan, which `control` ends.
+pub(super) fn cancellable(
+    plan: Arc<dyn ExecutionPlan>,
+    control: &Control,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let children = plan.children();
+    let plan = match children.is_empty() {
+        true => plan,
+        false => {
+            let children: Result<Vec<_>> =
+                children.into_iter().map(|child| cancellable(Arc::clone(child), control)).collect();
+            // A wrapped child has the properties of the child.
+            plan.replace_children(
+                children?,
+                ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep),
+            )?
+        }
+    };
+    let plan = with_bounded_rows(with_checked_condition(plan, control)?)?;
+    Ok(match HANDS_ON.contains(&plan.name()) {
+        true => plan,
+        false => Arc::new(Cancellable { input: plan, control: control.clone() }),
+    })
+}
+
+/// A join whose condition checks for cancellation. A join that keeps rows of one side gets a condition that is always true where
+/// it has none, because it visits all pairs before its first batch.
+fn with_checked_condition(
+    plan: Arc<dyn ExecutionPlan>,
+    control: &Control,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
+        let Some(filter) = checked(join.filter(), *join.join_type(), control) else {
+            return Ok(plan);
+        };
+        // `NOT IN` with nulls takes no condition.
+        if join.null_aware {
+            return Ok(plan);
+        }
+        return join.builder().with_filter(Some(filter)).build_exec();
+    }
+    if let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>() {
+        let Some(filter) = checked(join.filter(), *join.join_type(), control) else {
+            return Ok(plan);
+        };
+        let (left, right) = (Arc::clone(join.left()), Arc::clone(join.right()));
+        let builder = NestedLoopJoinExecBuilder::new(left, right, *join.join_type());
+        let builder = builder.with_projection_ref(join.projection().clone());
+        return Ok(Arc::new(builder.with_filter(Some(filter)).build()?));
+    }
+    Ok(plan)
+}
+
+fn checked(filter: Option<&JoinFilter>, join: JoinType, control: &Control) -> Option<JoinFilter> {
+    let checked = |condition: &Arc<dyn PhysicalExpr>| -> Arc<dyn PhysicalExpr> {
+        Arc::new(Checked { condition: Arc::clone(condition), control: control.clone() })
+    };
+    match filter {
+        Some(filter) => Some(JoinFilter::new(
+            checked(filter.expression()),
+            filter.column_indices().to_vec(),
+            Arc::clone(filter.schema()),
+        )),
+        None => {
+            use JoinType as J;
+            let keeps_one_side = matches!(
+                join,
+                J::LeftSemi
+                    | J::RightSemi
+                    | J::LeftAnti
+                    | J::RightAnti
+                    | J::LeftMark
+                    | J::RightMark
+            );
+            let always: Arc<dyn PhysicalExpr> =
+                Arc::new(Literal::new(ScalarValue::Boolean(Some(true))));
+            keeps_one_side
+                .then(|| JoinFilter::new(checked(&always), Vec::new(), Arc::new(Schema::empty())))
+        }
+    }
+}
+
+fn cancelled() -> DataFusionError {
+    let says = "the query was cancelled: its client is gone, or its time is over";
+    DataFusionError::External(Box::new(Error::user(Code::Cancelled, says)))
+}
+
+/// A condition that fails once the query was cancelled.
+#[derive(Debug)]
+struct Checked {
+    condition: Arc<dyn PhysicalExpr>,
+    control: Control,
+}
+
+impl PartialEq for Checked {
+    fn eq(&self, other: &Self) -> bool {
+        self.condition.eq(&other.condition)
+    }
+}
+
+impl Eq for Checked {}
+
+impl Hash for Checked {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.condition.hash(state);
+    }
+}
+
+impl fmt::Display for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.condition.fmt(f)
+    }
+}
+
+impl PhysicalExpr for Checked {
+    fn data_type(&self, input: &Schema) -> Result<DataType> {
+        self.condition.data_type(input)
+    }
+
+    fn nullable(&self, input: &Schema) -> Result<bool> {
+        self.condition.nullable(input)
+    }
+
+    fn return_field(&self, input: &Schema) -> Result<FieldRef> {
+        self.condition.return_field(input)
+    }
+
+    fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
+        match self.control.is_cancelled() {
+            true => Err(cancelled()),
+            false => self.condition.evaluate(batch),
+        }
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn PhysicalExpr>> {
+        vec![&self.condition]
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn PhysicalExpr>>,
+    ) -> Result<Arc<dyn PhysicalExpr>> {
+        match children.into_iter().next() {
+            Some(condition) => Ok(Arc::new(Self { condition, control: self.control.clone() })),
+            None => Ok(self),
+        }
+    }
+
+    fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.condition.fmt_sql(f)
+    }
+}
+
+/// An operator that ends when its query is cancelled, and yields.
+#[derive(Debug)]
+struct Cancellable {
+    input: Arc<dyn ExecutionPlan>,
+    control: Control,
+}
+
+impl DisplayAs for Cancellable {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Cancellable")
+    }
+}
+
+impl ExecutionPlan for Cancellable {
+    fn name(&self) -> &str {
+        "Cancellable"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.input.properties()
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn apply_expressions(
+        &self,
+        _see: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+        _options: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        match children.into_iter().next() {
+            Some(input) => Ok(Arc::new(Self { input, control: self.control.clone() })),
+            None => Ok(self),
+        }
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+        self.replace_children(children, options)
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let rows = self.input.execute(partition, context)?;
+        Ok(Box::pin(Rows { rows, control: self.control.clone(), began: Instant::now() }))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        self.input.metrics()
+    }
+
+    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
+        vec![ChildStats::At(partition)]
+    }
+
+    fn statistics_from_inputs(
+        &self,
+        of_input: &[Arc<Statistics>],
+        _arguments: &StatisticsArgs,
+    ) -> Result<Arc<Statistics>> {
+        match of_input.first() {
+            Some(statistics) => Ok(Arc::clone(statistics)),
+            None => Ok(Arc::new(Statistics::new_unknown(&self.schema()))),
+        }
+    }
+}
+
+struct Rows {
+    rows: SendableRecordBatchStream,
+    control: Control,
+    /// When this stream waited last.
+    began: Instant,
+}
+
+impl Stream for Rows {
+    type Item = Result<RecordBatch>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.control.is_cancelled() {
+            return Poll::Ready(Some(Err(cancelled())));
+        }
+        if self.began.elapsed() > TURN {
+            self.began = Instant::now();
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let polled = self.rows.as_mut().poll_next(cx);
+        if polled.is_pending() {
+            self.began = Instant::now();
+        }
+        polled
+    }
+}
+
+impl RecordBatchStream for Rows {
+    fn schema(&self) -> SchemaRef {
+        self.rows.schema()
+    }
+}

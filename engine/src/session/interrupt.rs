@@ -1,0 +1,80 @@
+//! Planning that ends when nobody waits for the query any more: between two rules of the optimizer, this one checks it. Bounds on how
+//! broad a query may be (`breadth`) keep each rule short.
+
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::Transformed;
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::ExecutionPlan;
+
+use crate::error::{Code, Error};
+use crate::stop::current;
+
+/// The rule.
+#[derive(Debug)]
+struct Interrupt;
+
+/// `rules`, each after a check.
+pub(super) fn interrupted(
+    rules: Vec<Arc<dyn OptimizerRule + Send + Sync>>,
+) -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let check: Arc<dyn OptimizerRule + Send + Sync> = Arc::new(Interrupt);
+    rules.into_iter().flat_map(|rule| [Arc::clone(&check), rule]).collect()
+}
+
+/// The same of rules for physical plans.
+pub(super) fn interrupted_physical(
+    rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>,
+) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let check: Arc<dyn PhysicalOptimizerRule + Send + Sync> = Arc::new(Interrupt);
+    rules.into_iter().flat_map(|rule| [Arc::clone(&check), rule]).collect()
+}
+
+fn check() -> Result<()> {
+    match current().is_some_and(|task| task.is_cancelled()) {
+        true => {
+            let says = "the query was cancelled while it was planned";
+            Err(DataFusionError::External(Box::new(Error::user(Code::Cancelled, says))))
+        }
+        false => Ok(()),
+    }
+}
+
+impl OptimizerRule for Interrupt {
+    fn name(&self) -> &str {
+        "interrupt"
+    }
+
+    fn rewrite(
+        &self,
+        plan: LogicalPlan,
+        _: &dyn OptimizerConfig,
+    ) -> Result<Transformed<LogicalPlan>> {
+        check()?;
+        Ok(Transformed::no(plan))
+    }
+}
+
+impl PhysicalOptimizerRule for Interrupt {
+    fn optimize(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        _: &ConfigOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        check()?;
+        Ok(plan)
+    }
+
+    fn name(&self) -> &str {
+        "interrupt"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}

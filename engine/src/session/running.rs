@@ -1,0 +1,199 @@
+//! The queries that run in this process, and which of them ends first when memory runs short.
+//!
+//! Bounds and the memory pool are the first line: a query that would take too much fails before it allocates. This is the second,
+//! for allocations that neither sees. When the process holds nearly all the memory that it may have, the largest query ends, so
+//! that the kernel does not end the process for every tenant.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use datafusion::common::Result as PlanResult;
+use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::{
+    MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
+};
+use datafusion::execution::runtime_env::RuntimeEnv;
+use kernels::Control;
+use parking_lot::Mutex;
+
+use crate::error::{Code, Error};
+
+/// How often the memory of the process is read.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long a query that was ended has to give its memory back before the next is.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// The queries of one engine.
+#[derive(Debug, Default)]
+pub(super) struct Queries(Mutex<Vec<Weak<Query>>>);
+
+/// A query that runs.
+#[derive(Debug)]
+pub(super) struct Query {
+    control: Control,
+    began: Instant,
+    /// Bytes that its operators reserved.
+    reserved: Arc<AtomicUsize>,
+    is_shed: AtomicBool,
+}
+
+impl Query {
+    /// `error`, or why the query was ended.
+    pub(super) fn why(&self, error: Error) -> Error {
+        match error.code() == Code::Cancelled && self.is_shed.load(Ordering::Relaxed) {
+            true => Error::user(
+                Code::ResourcesExhausted,
+                "the server runs out of memory, and this query held the most; expected one that reads fewer or shorter rows at a time",
+            ),
+            false => error,
+        }
+    }
+
+    /// The context in which the query's reservations are counted.
+    pub(super) fn counting(&self, context: TaskContext) -> TaskContext {
+        let mut runtime = RuntimeEnv::clone(&context.runtime_env());
+        let (pool, reserved) = (Arc::clone(&runtime.memory_pool), Arc::clone(&self.reserved));
+        runtime.memory_pool = Arc::new(Counted { pool, reserved });
+        context.with_runtime(Arc::new(runtime))
+    }
+}
+
+impl Queries {
+    /// Counts a query that `control` ends, until it is dropped.
+    pub(super) fn begin(&self, control: &Control) -> Arc<Query> {
+        let query = Arc::new(Query {
+            control: control.clone(),
+            began: Instant::now(),
+            reserved: Arc::default(),
+            is_shed: AtomicBool::new(false),
+        });
+        let mut running = self.0.lock();
+        running.retain(|query| query.strong_count() > 0);
+        running.push(Arc::downgrade(&query));
+        query
+    }
+
+    /// Ends the query that holds the most, of several the youngest. Returns whether there was one.
+    fn shed(&self) -> bool {
+        let running: Vec<_> = self.0.lock().iter().filter_map(Weak::upgrade).collect();
+        let running = running.iter().filter(|query| !query.is_shed.load(Ordering::Relaxed));
+        let key = |query: &&Arc<Query>| (query.reserved.load(Ordering::Relaxed), query.began);
+        let Some(largest) = running.max_by_key(key) else { return false };
+        largest.is_shed.store(true, Ordering::Relaxed);
+        largest.control.cancel();
+        let bytes = largest.reserved.load(Ordering::Relaxed);
+        tracing::warn!(bytes, "memory runs short: the largest query was ended");
+        true
+    }
+
+    /// Ends queries of this engine, the largest first, while the process holds more than `most` bytes.
+    pub(super) fn keep_below(self: &Arc<Self>, most: u64) {
+        let queries = Arc::downgrade(self);
+        let watch = move || {
+            while let Some(queries) = queries.upgrade() {
+                let is_short = resident_bytes().is_some_and(|bytes| bytes > most);
+                let pause = if is_short && queries.shed() { PATIENCE } else { LOOK_EVERY };
+                drop(queries);
+                std::thread::sleep(pause);
+            }
+        };
+        let thread = std::thread::Builder::new().name("memory guard".to_owned());
+        if let Err(error) = thread.spawn(watch) {
+            tracing::warn!(%error, "no thread watches the memory of the process");
+        }
+    }
+}
+
+/// Memory of this process that lies in RAM; none where the system does not say.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// The shared pool, and how much of it one query holds.
+struct Counted {
+    pool: Arc<dyn MemoryPool>,
+    reserved: Arc<AtomicUsize>,
+}
+
+impl fmt::Debug for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.pool.fmt(f)
+    }
+}
+
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.pool)
+    }
+}
+
+impl MemoryPool for Counted {
+    fn name(&self) -> &str {
+        self.pool.name()
+    }
+
+    fn register(&self, consumer: &MemoryConsumer) {
+        self.pool.register(consumer);
+    }
+
+    fn unregister(&self, consumer: &MemoryConsumer) {
+        self.pool.unregister(consumer);
+    }
+
+    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        self.pool.grow(reservation, additional);
+        self.reserved.fetch_add(additional, Ordering::Relaxed);
+    }
+
+    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
+        self.pool.shrink(reservation, shrink);
+        self.reserved.fetch_sub(shrink, Ordering::Relaxed);
+    }
+
+    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> PlanResult<()> {
+        self.pool.try_grow(reservation, additional)?;
+        self.reserved.fetch_add(additional, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn reserved(&self) -> usize {
+        self.pool.reserved()
+    }
+
+    fn memory_limit(&self) -> MemoryLimit {
+        self.pool.memory_limit()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_query_ends_first() {
+        let (queries, controls) = (Queries::default(), [(); 3].map(|()| Control::new()));
+        let running = controls.each_ref().map(|control| queries.begin(control));
+        running[1].reserved.store(7, Ordering::Relaxed);
+        let ended = || controls.each_ref().map(Control::is_cancelled);
+        assert!(queries.shed());
+        assert_eq!(ended(), [false, true, false]);
+        let why = running[1].why(Error::user(Code::Cancelled, "cancelled"));
+        assert_eq!(why.code(), Code::ResourcesExhausted);
+        let other = running[0].why(Error::user(Code::Cancelled, "cancelled"));
+        assert_eq!(other.code(), Code::Cancelled);
+        assert!(queries.shed());
+        assert_eq!(ended(), [false, true, true], "the youngest");
+        drop(running);
+        assert!(!queries.shed());
+    }
+
+    #[test]
+    fn the_process_knows_its_memory() {
+        assert!(resident_bytes().is_none_or(|bytes| bytes > 1 << 20));
+    }
+}

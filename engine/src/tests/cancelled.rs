@@ -1,0 +1,170 @@
+//! Queries that would compute for minutes end soon after nobody waits for them, whatever operator they spend their time in.
+
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Builder, Handle};
+
+use super::*;
+use crate::{Threads, Urgency};
+
+/// How long a query computes before it is cut, unless `COLONNADE_CUT_MS` is set.
+const CUT_AFTER_MS: u64 = 60;
+/// How long its tasks may go on then.
+const GONE_AFTER: Duration = Duration::from_secs(2);
+
+const A: &str = "generate_series(1, 1000000) AS a(v)";
+const B: &str = "generate_series(1, 1000000) AS b(v)";
+
+/// One query for each operator that can compute for long.
+fn long_queries() -> Vec<(&'static str, String)> {
+    let keyed = |name: &str, keys: u64| {
+        format!(
+            "(SELECT value AS v, value % {keys} AS k FROM generate_series(1, 1000000)) AS {name}"
+        )
+    };
+    let (x, y) = (keyed("x", 2), keyed("y", 2));
+    let crossed = format!("SELECT a.v * b.v % 1000 AS m, a.v AS v FROM {A}, {B}");
+    vec![
+        ("cross join", format!("SELECT sum(a.v * b.v % 7) FROM {A}, {B}")),
+        ("join on a range", format!("SELECT count(*) FROM {A} JOIN {B} ON a.v < b.v")),
+        (
+            "join on a range that drops all pairs",
+            format!("SELECT count(*) FROM {A} JOIN {B} ON a.v + b.v < 0"),
+        ),
+        (
+            "left join on a range",
+            format!("SELECT count(b.v) FROM {A} LEFT JOIN {B} ON a.v + b.v < 0"),
+        ),
+        (
+            "full join on a range",
+            format!("SELECT count(b.v) FROM {A} FULL JOIN {B} ON a.v + b.v < 0"),
+        ),
+        (
+            "semi join on a range",
+            format!("SELECT count(*) FROM {A} WHERE EXISTS (SELECT 1 FROM {B} WHERE a.v + b.v < 0)"),
+        ),
+        (
+            "anti join on a range",
+            format!(
+                "SELECT count(*) FROM {A} WHERE NOT EXISTS (SELECT 1 FROM {B} WHERE a.v + b.v < 0)"
+            ),
+        ),
+        ("join on few keys", format!("SELECT count(*) FROM {x} JOIN {y} ON x.k = y.k")),
+        (
+            "join on few keys that drops all pairs",
+            format!("SELECT count(*) FROM {x} JOIN {y} ON x.k = y.k AND x.v + y.v < 0"),
+        ),
+        (
+            "left join on few keys",
+            format!("SELECT count(y.v) FROM {x} LEFT JOIN {y} ON x.k = y.k AND x.v + y.v < 0"),
+        ),
+        (
+            "semi join on few keys",
+            format!("SELECT sum(x.v) FROM {x} WHERE x.k IN (SELECT k FROM {y} WHERE v > 0)"),
+        ),
+        (
+            "anti join on few keys",
+            format!(
+                "SELECT sum(x.v) FROM {x} WHERE NOT EXISTS (SELECT 1 FROM {y} WHERE x.k = y.k AND x.v + y.v < 0)"
+            ),
+        ),
+        (
+            "mark join on few keys",
+            format!("SELECT sum(x.v) FROM {x} WHERE x.k IN (SELECT k FROM {y}) OR x.v < 0"),
+        ),
+        (
+            "unnest",
+            "SELECT sum(u) FROM (SELECT unnest(range(1, 1000)) AS u FROM generate_series(1, 1000000000))"
+                .to_owned(),
+        ),
+        (
+            "recursion",
+            "WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i % 1000 FROM n) SELECT count(*) FROM n"
+                .to_owned(),
+        ),
+        ("groups", format!("SELECT m, count(*) FROM ({crossed}) GROUP BY m")),
+        ("distinct", format!("SELECT count(DISTINCT m) FROM ({crossed})")),
+        ("distinct rows", format!("SELECT DISTINCT m FROM ({crossed})")),
+        ("grouping sets", format!("SELECT m, v % 3, count(*) FROM ({crossed}) GROUP BY CUBE (m, v % 3)")),
+        ("the first of an order", format!("SELECT m, v FROM ({crossed}) ORDER BY m, v LIMIT 10")),
+        ("sort", format!("SELECT m, v FROM ({crossed}) ORDER BY m, v")),
+        ("union", format!("SELECT sum(m) FROM ({crossed} UNION ALL {crossed})")),
+        (
+            "filter",
+            "SELECT count(*) FROM generate_series(1, 1000000000000000) WHERE value < 0".to_owned(),
+        ),
+        (
+            "offset",
+            "SELECT value FROM generate_series(1, 1000000000000000) OFFSET 900000000000000".to_owned(),
+        ),
+        (
+            "window with a long frame",
+            "SELECT median(value) OVER (ORDER BY value ROWS BETWEEN 100000 PRECEDING AND CURRENT ROW) FROM generate_series(1, 300000)"
+                .to_owned(),
+        ),
+        (
+            "window with a frame of all rows around",
+            "SELECT median(value) OVER (ORDER BY value ROWS BETWEEN 50000 PRECEDING AND 50000 FOLLOWING) FROM generate_series(1, 300000)"
+                .to_owned(),
+        ),
+        (
+            "window over many rows",
+            format!("SELECT sum(s) FROM (SELECT sum(m) OVER (PARTITION BY v ORDER BY m) AS s FROM ({crossed}))"),
+        ),
+        (
+            "scalar subquery",
+            format!("SELECT (SELECT sum(a.v * b.v % 7) FROM {A}, {B}) + 1"),
+        ),
+        (
+            "functions of a row",
+            "SELECT sum(length(regexp_replace(repeat('ab', 5000), '(a|b)*c', 'x'))) FROM generate_series(1, 1000000000)"
+                .to_owned(),
+        ),
+        ("explain analyze", format!("EXPLAIN ANALYZE SELECT sum(a.v * b.v % 7) FROM {A}, {B}")),
+    ]
+}
+
+/// The time until all tasks of `sql` ended after its client left.
+fn gone_after(engine: &Engine, sql: &str) -> Option<Duration> {
+    let threads = Threads::new("cut", 4, Urgency::Prompt).unwrap();
+    let waits = Builder::new_current_thread().enable_time().build().unwrap();
+    let session = waits.block_on(session(engine));
+    let (tell, handle) = std::sync::mpsc::channel();
+    let text = sql.to_owned();
+    let work = async move {
+        tell.send(Handle::current()).unwrap();
+        let frame = session.sql(&text).await?;
+        session.collect(frame).await
+    };
+    let cut_ms =
+        std::env::var("COLONNADE_CUT_MS").ok().map_or(CUT_AFTER_MS, |ms| ms.parse().unwrap());
+    let cut_after = Duration::from_millis(cut_ms);
+    let cut = async { tokio::time::timeout(cut_after, threads.run(work)).await };
+    if let Ok(answer) = waits.block_on(cut) {
+        panic!("{sql}: answered before it was cut: {:?}", answer.map(|rows| rows.map(|_| ())));
+    }
+    let (began, runtime) = (Instant::now(), handle.recv().unwrap());
+    while runtime.metrics().num_alive_tasks() > 0 {
+        if began.elapsed() > GONE_AFTER {
+            // Dropping the runtime would wait for what does not end.
+            std::mem::forget(threads);
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Some(began.elapsed())
+}
+
+#[test]
+fn every_operator_ends_soon_after_its_client_left() {
+    let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
+    let engine = runtime.block_on(engine());
+    let mut stuck = Vec::new();
+    for (operator, sql) in long_queries() {
+        match gone_after(&engine, &sql) {
+            Some(after) => println!("{operator}: {} ms", after.as_millis()),
+            None => stuck.push(operator),
+        }
+    }
+    assert!(stuck.is_empty(), "still computing after {GONE_AFTER:?}: {stuck:?}");
+}
