@@ -12,7 +12,7 @@ use datafusion::scalar::ScalarValue;
 use datasets::DatasetName;
 use engine::{
     AsOf, DataFrame, Encoder, ExportOptions, Form, Pieces, Principal, Result, Session, SqlQuery,
-    Version,
+    Version, rows_bytes,
 };
 use futures::TryStreamExt as _;
 
@@ -67,6 +67,8 @@ pub(crate) trait MadeOfRows: Send + 'static {
 pub(crate) struct Rows<M> {
     /// Until the last was read.
     batches: Option<SendableRecordBatchStream>,
+    /// Rows that were read, and not made into anything yet.
+    batch: Option<RecordBatch>,
     made: M,
     bytes: usize,
     bytes_max: usize,
@@ -93,7 +95,8 @@ impl Service {
             let batches = session.stream(frame).await?;
             let about = AboutQuery { schema: batches.schema(), ..about };
             let (made, batches) = (make(&about)?, Some(batches));
-            let mut rows = Rows { batches, made, bytes: 0, bytes_max, _session: session };
+            let batch = None;
+            let mut rows = Rows { batches, batch, made, bytes: 0, bytes_max, _session: session };
             let piece = rows.piece().await?;
             let room = Some(held.room.of(bytes_of(&piece)));
             Ok((Begun { rows, piece, room, held: None }, about))
@@ -160,9 +163,15 @@ impl<M: MadeOfRows> InPieces for Rows<M> {
 
     async fn piece(&mut self) -> Result<Option<M::Piece>> {
         while self.made.bytes() < M::BYTES {
+            if let Some(batch) = self.batch.take() {
+                let (few, others) = few_of(batch, M::BYTES);
+                self.batch = others;
+                self.made.take(few)?;
+                continue;
+            }
             let Some(batches) = &mut self.batches else { break };
             match batches.try_next().await? {
-                Some(batch) => self.made.take(batch)?,
+                Some(batch) => self.batch = Some(batch),
                 None => {
                     self.batches = None;
                     self.made.end()?;
@@ -174,6 +183,18 @@ impl<M: MadeOfRows> InPieces for Rows<M> {
             return Err(over_limit("bytes of an answer in rows", self.bytes_max, "more"));
         }
         Ok(self.made.piece())
+    }
+}
+
+/// The first rows of `batch`, which take about `bytes`, and the others. One array may stand in many columns, and a batch that takes
+/// little memory be gigabytes of text.
+fn few_of(batch: RecordBatch, bytes: usize) -> (RecordBatch, Option<RecordBatch>) {
+    let count = batch.num_rows();
+    let row_bytes = (rows_bytes(&batch) / count.max(1)).max(1);
+    let few = (bytes / row_bytes).max(1);
+    match few < count {
+        true => (batch.slice(0, few), Some(batch.slice(few, count - few))),
+        false => (batch, None),
     }
 }
 
