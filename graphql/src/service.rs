@@ -556,14 +556,17 @@ async fn before<T>(
 ) -> Result<T> {
     match tokio::time::timeout_at(until.into(), work).await {
         Ok(result) => result,
-        Err(_) => Err(Error::user(
-            Code::Timeout,
-            format!(
-                "the operation took longer than the limit of {} ms; ask for less, or narrow `where`",
-                time.as_millis()
-            ),
-        )),
+        Err(_) => Err(too_late(time)),
     }
+}
+
+/// The error for an operation that did not end within `time`.
+fn too_late(time: Duration) -> Error {
+    let says = format!(
+        "the operation took longer than the limit of {} ms; ask for less, or narrow `where`",
+        time.as_millis()
+    );
+    Error::user(Code::Timeout, says)
 }
 
 fn with_warnings(mut response: Response, state: &RequestState) -> Response {

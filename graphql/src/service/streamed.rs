@@ -6,8 +6,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use engine::{Error, Principal, Result, Taken};
+use parking_lot::Mutex;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::{Room, Service, ServiceInner, before, in_time, no_places};
+use super::{Room, Service, ServiceInner, before, in_time, no_places, too_late};
 use crate::error::busy;
 
 /// Bytes that are handed over at once, about.
@@ -43,17 +45,26 @@ pub(crate) struct Begun<P: InPieces> {
     pub(crate) held: Option<Room>,
 }
 
-/// An answer whose pieces a client takes one after another.
+/// An answer whose pieces a client takes one after another. At its deadline it gives back what it holds, also where its client reads
+/// nothing.
 pub(crate) struct Streamed<P: InPieces> {
     service: Arc<ServiceInner>,
     who: Principal,
+    /// None while a piece is made, after the last, and after the deadline.
+    going: Arc<Mutex<Option<Going<P>>>>,
+    is_over: bool,
+    until: Instant,
+    _deadline: AbortOnDropHandle<()>,
+}
+
+/// What an answer holds between two pieces.
+struct Going<P: InPieces> {
     /// What is not made yet.
     rows: Option<P>,
     /// Made, and not taken.
     piece: Option<P::Piece>,
     /// Of the piece that the client takes.
     room: Option<Room>,
-    until: Instant,
     /// Of rows that are there whole.
     held: Option<Room>,
     _place: Taken,
@@ -83,15 +94,23 @@ impl Service {
         let Begun { rows, piece, room, held } = begun;
         self.0.meter.streams_begun.add(1);
         self.0.meter.stream_bytes.add(bytes_of(&piece) as u64);
+        let until = began + self.0.limits.stream_time_max;
+        let going = Going { rows: Some(rows), piece, room, held, _place: place };
+        let going = Arc::new(Mutex::new(Some(going)));
+        let ends = Arc::downgrade(&going);
+        let deadline = tokio::spawn(async move {
+            tokio::time::sleep_until(until.into()).await;
+            if let Some(going) = ends.upgrade() {
+                drop(going.lock().take());
+            }
+        });
         Streamed {
             service: Arc::clone(&self.0),
             who: who.clone(),
-            rows: Some(rows),
-            piece,
-            room,
-            until: began + self.0.limits.stream_time_max,
-            held,
-            _place: place,
+            going,
+            is_over: false,
+            until,
+            _deadline: AbortOnDropHandle::new(deadline),
         }
     }
 }
@@ -109,15 +128,27 @@ impl<P: InPieces> Streamed<P> {
 
     /// The next piece, once the client has the one before; none behind the last. Where this fails the answer is not whole.
     pub(crate) async fn next(&mut self) -> Result<Option<P::Piece>> {
-        if let Some(piece) = self.piece.take() {
+        if self.is_over {
+            return Ok(None);
+        }
+        let service = Arc::clone(&self.service);
+        let time_max = service.limits.stream_time_max;
+        let going = self.going.lock().take();
+        let Some(mut going) = going.filter(|_| Instant::now() < self.until) else {
+            return Err(too_late(time_max));
+        };
+        if let Some(piece) = going.piece.take() {
+            *self.going.lock() = Some(going);
             return Ok(Some(piece));
         }
-        self.room = None;
-        let Some(mut rows) = self.rows.take() else { return Ok(None) };
-        let service = Arc::clone(&self.service);
+        going.room = None;
+        let Some(mut rows) = going.rows.take() else {
+            self.is_over = true;
+            return Ok(None);
+        };
         let work = async {
             // Who has room for all rows waits for none beside it, which others like it would wait for, too.
-            let (held, place) = match &self.held {
+            let (held, place) = match &going.held {
                 None => (Some(service.turn(&self.who).await?), None),
                 Some(_) => (None, Some(service.place(&self.who).await?)),
             };
@@ -129,10 +160,12 @@ impl<P: InPieces> Streamed<P> {
             };
             service.lanes.run(&self.who.tenant, work).await.flatten()
         };
-        let time_max = service.limits.stream_time_max;
         let (rows, piece, room) = before(self.until, time_max, work).await?;
         if piece.is_some() {
-            (self.rows, self.room) = (Some(rows), room);
+            (going.rows, going.room) = (Some(rows), room);
+            *self.going.lock() = Some(going);
+        } else {
+            self.is_over = true;
         }
         service.meter.stream_bytes.add(bytes_of(&piece) as u64);
         Ok(piece)
