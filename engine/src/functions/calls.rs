@@ -4,11 +4,13 @@ use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::expr::WindowFunction;
-use datafusion::logical_expr::{Expr, LogicalPlan, WindowFunctionDefinition};
+use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, WindowFunctionDefinition};
+use regex::RegexBuilder;
 
 use super::Own;
 use super::arguments::beyond;
 use super::rolling::Kind;
+use crate::session::is_pattern;
 
 /// Fails on a call of a function over a window without an order of its rows, or with what it does not heed.
 pub(crate) fn check(plan: &LogicalPlan) -> Result<()> {
@@ -19,6 +21,13 @@ pub(crate) fn check(plan: &LogicalPlan) -> Result<()> {
                     Expr::WindowFunction(call) => check_call(call)?,
                     Expr::Cast(cast) => check_width(cast.field.data_type())?,
                     Expr::TryCast(cast) => check_width(cast.field.data_type())?,
+                    Expr::BinaryExpr(BinaryExpr { right, op, .. }) if is_pattern(op) => {
+                        check_pattern(right)?;
+                    }
+                    Expr::SimilarTo(like) => check_pattern(&like.pattern)?,
+                    Expr::ScalarFunction(call) if call.func.name().starts_with("regexp_") => {
+                        call.args.get(1).map_or(Ok(()), check_pattern)?;
+                    }
                     Expr::ScalarFunction(call) if CASTS.contains(&call.func.name()) => {
                         if let [_, Expr::Literal(ScalarValue::Utf8(Some(to)), _)] = &call.args[..]
                             && let Ok(to) = to.parse()
@@ -33,6 +42,23 @@ pub(crate) fn check(plan: &LogicalPlan) -> Result<()> {
         })
     })?;
     Ok(())
+}
+
+/// Bytes of a regular expression once it is compiled. The time for each byte of a text grows with them.
+const PATTERN_BYTES_MAX: usize = 1 << 20;
+
+/// Fails on a constant pattern that is too large.
+fn check_pattern(pattern: &Expr) -> Result<()> {
+    let Expr::Literal(ScalarValue::Utf8(Some(text)), _) = pattern else { return Ok(()) };
+    match RegexBuilder::new(text).size_limit(PATTERN_BYTES_MAX).build() {
+        Err(regex::Error::CompiledTooBig(_)) => Err(beyond(format!(
+            "the regular expression {:?}: expected at most {} KiB compiled; repetitions in repetitions, as (a{{1,100}}){{1,100}}, make it long",
+            text.chars().take(60).collect::<String>(),
+            PATTERN_BYTES_MAX >> 10
+        ))),
+        // What is no pattern fails where it is evaluated.
+        _ => Ok(()),
+    }
 }
 
 /// Functions that cast to a type that a text names.

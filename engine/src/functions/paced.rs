@@ -16,7 +16,7 @@ use super::arguments::{Shared, beyond, stopped};
 use super::bounded::{Bounded, is_bounded};
 
 /// Those functions.
-const PACED: [&str; 12] = [
+const PACED: [&str; 11] = [
     "array_except",
     "array_has_all",
     "array_has_any",
@@ -26,7 +26,6 @@ const PACED: [&str; 12] = [
     "levenshtein",
     "regexp_count",
     "regexp_instr",
-    "regexp_like",
     "regexp_match",
     "regexp_replace",
 ];

@@ -75,10 +75,13 @@ pub(super) fn cancellable(
             )?
         }
     };
-    let plan = with_bounded_rows(with_checked_condition(plan, control)?)?;
+    let between = |input| -> Arc<dyn ExecutionPlan> {
+        Arc::new(Cancellable { input, control: control.clone() })
+    };
+    let plan = with_bounded_rows(with_checked_condition(plan, control)?, between)?;
     Ok(match HANDS_ON.contains(&plan.name()) {
         true => plan,
-        false => Arc::new(Cancellable { input: plan, control: control.clone() }),
+        false => between(plan),
     })
 }
 

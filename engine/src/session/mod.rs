@@ -70,6 +70,7 @@ pub(crate) use parts::Part;
 pub use prepared::{Described, NamedValues};
 pub use query::SqlQuery;
 pub use reading::RowsRead;
+pub(crate) use row_width::is_pattern;
 pub(crate) use rows::rows_of;
 pub use semantics::{Dimension, Measure, Semantics, Shape};
 pub(crate) use semantics::{

@@ -13,11 +13,13 @@ use std::task::{Context, Poll};
 use arrow::array::{Array, ArrayRef, AsArray, OffsetSizeTrait, RecordBatch};
 use arrow::datatypes::{ArrowNativeType, DataType, SchemaRef};
 use datafusion::common::Statistics;
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool};
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::logical_expr::Operator;
+use datafusion::physical_expr::expressions::BinaryExpr;
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_plan::execution_plan::{
     ChildrenPropertiesMode, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
 };
@@ -36,6 +38,9 @@ const REPEATED_BYTES_MAX: usize = 1 << 30;
 /// The same of a cross join, which takes fewer rows at a time instead.
 const CROSSED_BYTES_MAX: usize = 64 << 20;
 
+/// Bytes of the rows that regular expressions are held against at a time. One pattern can take a microsecond for each byte.
+const MATCHED_BYTES: usize = 64 << 10;
+
 /// What is done with the rows of an input.
 #[derive(Clone, Debug)]
 enum Bound {
@@ -43,6 +48,8 @@ enum Bound {
     Widest(Arc<AtomicUsize>),
     /// So few rows at a time that they and the widest row of the other side fit together.
     Fewer(Arc<AtomicUsize>),
+    /// So few rows at a time that all patterns are held against them soon.
+    Matched,
     /// Rows that fit, as often as a batch has rows.
     Joined(&'static str),
     /// Rows that fit, as often as these lists have items.
@@ -51,9 +58,13 @@ enum Bound {
     Gathered,
 }
 
-/// The operator, with bounds on its inputs where it needs them.
-pub(super) fn with_bounded_rows(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+/// The operator, with bounds on its inputs where it needs them. `between` is called where an input hands on a part of a batch.
+pub(super) fn with_bounded_rows(
+    plan: Arc<dyn ExecutionPlan>,
+    between: impl Fn(Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan>,
+) -> Result<Arc<dyn ExecutionPlan>> {
     let bounds = match plan.name() {
+        "FilterExec" | "ProjectionExec" if matches_patterns(&plan)? => vec![Bound::Matched],
         "CrossJoinExec" if plan.downcast_ref::<CrossJoinExec>().is_some() => {
             let widest = Arc::new(AtomicUsize::new(0));
             vec![Bound::Widest(Arc::clone(&widest)), Bound::Fewer(widest)]
@@ -74,9 +85,31 @@ pub(super) fn with_bounded_rows(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn 
     };
     let inputs = plan.children().into_iter().zip(bounds);
     let inputs = inputs
-        .map(|(input, bound)| Arc::new(Bounded { input: Arc::clone(input), bound }) as _)
+        .map(|(input, bound)| between(Arc::new(Bounded { input: Arc::clone(input), bound })))
         .collect();
     plan.replace_children(inputs, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep))
+}
+
+/// Whether an operator holds regular expressions against rows.
+fn matches_patterns(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
+    let mut found = false;
+    plan.apply_expressions(&mut |expression| {
+        expression.apply(|part| {
+            found |= part.downcast_ref::<BinaryExpr>().is_some_and(|of| is_pattern(of.op()))
+                || part
+                    .downcast_ref::<ScalarFunctionExpr>()
+                    .is_some_and(|of| of.fun().name().starts_with("regexp_"));
+            Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        })?;
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(found)
+}
+
+/// Whether an operator holds a regular expression against a text.
+pub(crate) fn is_pattern(operator: &Operator) -> bool {
+    use Operator as O;
+    matches!(operator, O::RegexMatch | O::RegexIMatch | O::RegexNotMatch | O::RegexNotIMatch)
 }
 
 /// An input with a bound on its rows.
@@ -182,6 +215,14 @@ impl Rows {
                 if batch.num_rows() > fit {
                     self.left = Some(batch.slice(fit, batch.num_rows() - fit));
                     return Ok(batch.slice(0, fit));
+                }
+            }
+            Bound::Matched => {
+                let row = (rows_bytes(&batch) / batch.num_rows().max(1)).max(1);
+                let few = (MATCHED_BYTES / row).max(1);
+                if batch.num_rows() > few {
+                    self.left = Some(batch.slice(few, batch.num_rows() - few));
+                    return Ok(batch.slice(0, few));
                 }
             }
             Bound::Joined(operator) => {

@@ -16,6 +16,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::nan::without_statistics;
+use super::row_width::is_pattern;
 use super::wall::Wall;
 
 /// Most parts (columns, values, operators) of the filters that reach the files.
@@ -59,6 +60,8 @@ impl TableProvider for Sparing {
         let mut left = PARTS_MAX;
         let takes = |filter: &&Expr| match parts(filter, left)? {
             parts if parts > left => Ok(TableProviderFilterPushDown::Unsupported),
+            // A reader holds a pattern against all rows of a batch in one call, and no statistics know of patterns.
+            _ if has_pattern(filter)? => Ok(TableProviderFilterPushDown::Unsupported),
             parts => {
                 left -= parts;
                 let takes = self.0.supports_filters_pushdown(&[filter])?;
@@ -91,6 +94,17 @@ fn parts(filter: &Expr, most: usize) -> Result<usize, DataFusionError> {
         Ok(if parts > most { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     })?;
     Ok(parts)
+}
+
+fn has_pattern(filter: &Expr) -> Result<bool, DataFusionError> {
+    filter.exists(|part| {
+        Ok(match part {
+            Expr::BinaryExpr(of) => is_pattern(&of.op),
+            Expr::SimilarTo(_) => true,
+            Expr::ScalarFunction(call) => call.func.name().starts_with("regexp_"),
+            _ => false,
+        })
+    })
 }
 
 #[cfg(test)]

@@ -120,6 +120,11 @@ fn long_queries() -> Vec<(&'static str, String)> {
             "SELECT sum(length(regexp_replace(repeat('ab', 5000), '(a|b)*c', 'x'))) FROM generate_series(1, 1000000000)"
                 .to_owned(),
         ),
+        (
+            "a pattern",
+            "SELECT count(*) FROM (SELECT repeat('ab', 5000 + value % 2) AS t FROM generate_series(1, 1000000000)) WHERE t ~ '((a|b)*c(a|b){1,30}){1,30}$'"
+                .to_owned(),
+        ),
         ("explain analyze", format!("EXPLAIN ANALYZE SELECT sum(a.v * b.v % 7) FROM {A}, {B}")),
     ]
 }
