@@ -32,10 +32,12 @@ use crate::functions;
 
 /// Longest query text, in bytes: parsing is recursive, and a query is written by someone.
 const TEXT_MAX_BYTES: usize = 1 << 20;
-/// Most queries in one, also as common tables.
-const SELECTS_MAX: usize = 1_000;
+/// Most queries in one, also as common tables. The planner's time grows with their square.
+const SELECTS_MAX: usize = 500;
 /// Most operators and joins that follow each other without a comma.
 const CHAIN_MAX: usize = 2_000;
+/// Most of them that compute a value: each is a name for the planner that holds all names before it.
+const COMPUTING_MAX: usize = 300;
 /// Words that make a plan deeper.
 const CHAINING: &[Keyword] = &[
     Keyword::AND,
@@ -277,7 +279,7 @@ pub(super) fn check_text(text: &str) -> Result<()> {
     }
     // What can not be split into tokens is the parser's to refuse.
     let Ok(tokens) = Tokenizer::new(&GenericDialect {}, text).tokenize() else { return Ok(()) };
-    let (mut selects, mut chain, mut longest) = (0, 0, 0);
+    let (mut selects, mut chain, mut longest) = (0, Chain::default(), Chain::default());
     let mut is_interval = false;
     // Of the brackets that are open: how long the chain was that each is a part of.
     let mut open = Vec::new();
@@ -293,22 +295,36 @@ pub(super) fn check_text(text: &str) -> Result<()> {
         match token {
             Token::Whitespace(_) | Token::Number(..) | Token::SingleQuotedString(_) => {}
             Token::Period | Token::SemiColon => {}
-            Token::Comma => chain = open.last().copied().unwrap_or(0),
+            Token::Comma => chain = open.last().copied().unwrap_or_default(),
             Token::LParen | Token::LBrace => open.push(chain),
             // Of a value in a value in a value each is an operator.
             Token::LBracket => {
-                chain += 1;
+                chain.all += 1;
                 open.push(chain);
             }
-            Token::RParen | Token::RBracket | Token::RBrace => chain = open.pop().unwrap_or(0),
+            Token::RParen | Token::RBracket | Token::RBrace => {
+                chain = open.pop().unwrap_or_default();
+            }
             Token::Word(word) if word.keyword == Keyword::SELECT => selects += 1,
             Token::Word(word) if !CHAINING.contains(&word.keyword) => {}
-            _ => chain += 1,
+            Token::Plus
+            | Token::Minus
+            | Token::Mul
+            | Token::Div
+            | Token::Mod
+            | Token::StringConcat => {
+                chain = Chain { all: chain.all + 1, computing: chain.computing + 1 };
+            }
+            _ => chain.all += 1,
         }
-        longest = longest.max(chain);
+        longest.all = longest.all.max(chain.all);
+        longest.computing = longest.computing.max(chain.computing);
     }
-    let bounds =
-        [(SELECTS_MAX, selects, "SELECTs"), (CHAIN_MAX, longest, "operators and joins in a chain")];
+    let bounds = [
+        (SELECTS_MAX, selects, "SELECTs"),
+        (CHAIN_MAX, longest.all, "operators and joins in a chain"),
+        (COMPUTING_MAX, longest.computing, "of +, -, *, /, % and || in a chain"),
+    ];
     match bounds.into_iter().find(|(most, found, _)| found > most) {
         None => Ok(()),
         Some((most, found, what)) => {
@@ -316,6 +332,14 @@ pub(super) fn check_text(text: &str) -> Result<()> {
             Err(Error::user(Code::LimitExceeded, says))
         }
     }
+}
+
+/// Operators that follow each other.
+#[derive(Clone, Copy, Default)]
+struct Chain {
+    all: usize,
+    /// Those of them that compute a value.
+    computing: usize,
 }
 
 /// Whether a query stands in a text.
