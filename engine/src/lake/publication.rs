@@ -11,6 +11,11 @@
 //! ```
 //!
 //! Who follows another process knows by the commit to a that one to b belongs to it, and shows neither before it has both.
+//!
+//! A publication may have conditions: a table must still be at the version that the run read. The put of the record does not check
+//! them, because two processes can check at the same moment. The first member with a condition is therefore the *deciding* commit. It
+//! is made first, and Delta's put-if-absent makes the check and the commit one step. If the condition fails, the publication is void:
+//! no table has a commit of it, and none gets one. Whoever finds the record applies the same rule.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -32,8 +37,10 @@ use crate::identity::{Principal, RunId, TenantId, Version};
 
 /// The folder of records, which is no dataset.
 const FOLDER: &str = "_publications";
-/// The form of records that this release writes and reads.
+/// The form of records without a condition, which earlier releases read too.
 const FORM: u32 = 1;
+/// The form of records with conditions. An earlier release would ignore these, so it must refuse the record.
+const FORM_WITH_CONDITIONS: u32 = 2;
 /// How far back the commit of a publication is looked for, where nothing can be written.
 const BACK_MAX: u64 = 100;
 
@@ -99,6 +106,9 @@ struct Member {
     /// Numbers that it keeps besides.
     marks: Vec<(String, i64)>,
     replaced: Replaced,
+    /// The version that the rows follow from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    after: Option<u64>,
     adds: Vec<Action>,
     rows: Option<u64>,
     bytes: u64,
@@ -118,6 +128,7 @@ impl Member {
             number,
             marks: prepared.label.marks.clone(),
             replaced: prepared.replaced.clone(),
+            after: prepared.after.map(|version| version.0),
             adds: files.adds.iter().cloned().map(Action::Add).collect(),
             rows: files.size.rows,
             bytes: files.size.bytes,
@@ -159,11 +170,11 @@ impl Record {
         };
         let of: Form = serde_json::from_slice(bytes).map_err(damaged)?;
         match of.form {
-            FORM => serde_json::from_slice(bytes).map_err(damaged),
+            FORM | FORM_WITH_CONDITIONS => serde_json::from_slice(bytes).map_err(damaged),
             other => Err(Error::user(
                 Code::StorageUnavailable,
                 format!(
-                    "publication {id}: its record has form {other}, expected {FORM}; it is of a later release"
+                    "publication {id}: its record has form {other}, expected at most {FORM_WITH_CONDITIONS}; a later release wrote it"
                 ),
             )),
         }
@@ -184,7 +195,8 @@ impl Lake {
     ) -> Result<Vec<Commit>> {
         self.require_writer()?;
         let shelf = self.shelf(&who.tenant);
-        // One at a time. Other commits may come between the look at what is there and the record.
+        // One publication at a time in this process. A commit of another process can land between this check and the record: the
+        // deciding commit checks again.
         let _alone = shelf.publishing.lock().await;
         let (mut made, mut left) = (Vec::new(), Vec::new());
         let mut refused = None;
@@ -234,14 +246,17 @@ impl Lake {
         &self,
         who: &Principal,
         shelf: &Shelf,
-        prepared: Vec<Prepared>,
+        mut prepared: Vec<Prepared>,
     ) -> Result<Vec<Commit>> {
+        // The deciding commit is the first.
+        prepared.sort_by_key(|one| one.after.is_none());
+        let has_conditions = prepared.iter().any(|one| one.after.is_some());
         let label = prepared.first().map(|one| one.label.clone()).unwrap_or_default();
         let Some(id) = label.run_id.map(|run| run.to_string()) else {
             return Err(Error::internal("what is published together needs a run"));
         };
         let record = Record {
-            form: FORM,
+            form: if has_conditions { FORM_WITH_CONDITIONS } else { FORM },
             run_id: label.run_id,
             operation: label.operation.clone(),
             subject: who.subject.clone(),
@@ -268,8 +283,9 @@ impl Lake {
         shelf.holding.lock().begin(&publication, true);
         let mut commits = Vec::with_capacity(prepared.len());
         let done = async {
-            for one in &prepared {
-                let landed = self.commit_member(&record.subject, one, &publication).await?;
+            for (at, one) in prepared.iter().enumerate() {
+                let after = one.after.filter(|_| at == 0);
+                let landed = self.commit_member(&record.subject, one, after, &publication).await?;
                 commits.push(one.commit(landed.version, !landed.committed));
             }
             Ok(())
@@ -278,6 +294,10 @@ impl Lake {
         match done {
             // They may have been made before by whoever helped, and be known here by that.
             Ok(()) => shelf.whole(self, &id),
+            Err(error) if has_conditions && commits.is_empty() && is_final(&error) => {
+                self.void(&who.tenant, &id).await;
+                return Err(error);
+            }
             // They are decided: whoever looks next makes those that are missing.
             Err(error) => {
                 shelf.holding.lock().disown(&id);
@@ -292,12 +312,13 @@ impl Lake {
         &self,
         subject: &str,
         one: &Prepared,
+        after: Option<Version>,
         publication: &Publication,
     ) -> Result<super::commit::Landed> {
         let mut author = Write {
             files: &one.files,
             replaced: one.replaced.clone(),
-            after: None,
+            after,
             label: &one.label,
             publication: Some(publication),
         };
@@ -329,6 +350,14 @@ impl Lake {
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Ends a publication whose deciding commit was refused. Its files stay until a vacuum: another process may have read the record
+    /// and must not commit files that are gone.
+    async fn void(&self, tenant: &TenantId, id: &str) {
+        self.shelf(tenant).whole(self, id);
+        self.take_away(tenant, id).await;
+        tracing::info!(%tenant, id, "results of a run were not committed: another commit came first");
     }
 
     async fn take_away(&self, tenant: &TenantId, id: &str) {
@@ -391,17 +420,26 @@ impl Lake {
         let Some(record) = self.record(tenant, id).await? else { return Ok(()) };
         let publication = record.publication(id);
         shelf.holding.lock().begin(&publication, false);
-        for member in &record.commits {
+        for (at, member) in record.commits.iter().enumerate() {
+            let after = member.after.filter(|_| at == 0).map(Version);
             let label = member.label(&record);
             // One that is dropped has nobody who waits for its rows.
             let Some(table) = self.find_dropped(tenant, &member.dataset).await? else {
+                if after.is_some() {
+                    self.void(tenant, id).await;
+                    return Ok(());
+                }
                 tracing::warn!(%tenant, id, dataset = %member.dataset, "results of a run have no dataset any more");
                 continue;
             };
             let (files, replaced) = (member.files(), member.replaced.clone());
             let one = Prepared { table, files, replaced, after: None, label };
-            match self.commit_member(&record.subject, &one, &publication).await {
+            match self.commit_member(&record.subject, &one, after, &publication).await {
                 Ok(_) => {}
+                Err(error) if after.is_some() && is_final(&error) => {
+                    self.void(tenant, id).await;
+                    return Ok(());
+                }
                 Err(error) if is_final(&error) => {
                     tracing::error!(
                         %tenant, id, dataset = %member.dataset, error = error.detail(),

@@ -15,7 +15,7 @@ use object_store::{
     ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{Barrier, Semaphore};
 
 /// What happens to a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +66,7 @@ pub(crate) struct Faulty {
     late: Mutex<Vec<(Path, PutPayload, PutOptions)>>,
     hidden: Mutex<Option<(String, usize)>>,
     held: Mutex<Option<(String, usize, Arc<Gate>)>>,
+    meeting: Mutex<Option<(String, usize, Arc<Barrier>)>>,
 }
 
 impl Faulty {
@@ -78,6 +79,7 @@ impl Faulty {
             late: Mutex::default(),
             hidden: Mutex::default(),
             held: Mutex::default(),
+            meeting: Mutex::default(),
         })
     }
 
@@ -128,6 +130,24 @@ impl Faulty {
         let gate = Arc::new(gate);
         *self.held.lock() = Some((part.to_owned(), before, Arc::clone(&gate)));
         gate
+    }
+
+    /// Makes the next `count` writes of objects whose path contains `part` wait until all of them have been asked for.
+    pub(crate) fn meet(&self, part: &str, count: usize) {
+        *self.meeting.lock() = Some((part.to_owned(), count, Arc::new(Barrier::new(count))));
+    }
+
+    /// Where the write of an object waits for others.
+    fn meeting(&self, location: &Path) -> Option<Arc<Barrier>> {
+        let mut meeting = self.meeting.lock();
+        let (_, left, barrier) =
+            meeting.as_mut().filter(|(part, ..)| location.as_ref().contains(part.as_str()))?;
+        let barrier = Arc::clone(barrier);
+        *left -= 1;
+        if *left == 0 {
+            *meeting = None;
+        }
+        Some(barrier)
     }
 
     /// Where the read of an object waits.
@@ -210,6 +230,9 @@ impl ObjectStore for Faulty {
         options: PutOptions,
     ) -> Result<PutResult> {
         let fault = (self.plan.lock())(location);
+        if let Some(barrier) = self.meeting(location) {
+            barrier.wait().await;
+        }
         match fault {
             Fault::None => self.store.put_opts(location, payload, options).await,
             Fault::Refused => Err(failed()),

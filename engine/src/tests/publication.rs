@@ -299,6 +299,75 @@ async fn what_follows_from_a_version_is_refused_whole_when_another_came() {
     assert_eq!(store.count(".parquet").await, 1);
 }
 
+/// Rows of one run: appended to two tables, and to a third only if that is still at `version`.
+async fn following(engine: &Engine, run: RunId, key: &str, version: u64) -> Vec<Prepared> {
+    let mut all = Vec::new();
+    for dataset in TABLES {
+        let label = CommitLabel { idempotency: Some((key.to_owned(), 1)), ..label_of(run, 1) };
+        let mode = match dataset {
+            "c" => WriteMode::AppendAfter(crate::Version(version)),
+            _ => WriteMode::Append,
+        };
+        all.push(engine.prepare(&who(), &name(dataset), mode, rows(0..1), label).await.unwrap());
+    }
+    all
+}
+
+/// Times that two processes publish at the same moment. `COLONNADE_OVERLAPS` sets another number.
+fn overlaps() -> u64 {
+    let asked = std::env::var("COLONNADE_OVERLAPS").ok();
+    asked.map_or(20, |count| count.parse().expect("COLONNADE_OVERLAPS is a number"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_processes_that_publish_what_follows_from_one_version_one_commits() {
+    let (store, first) = begun().await;
+    let second = over(&store).await;
+    for version in 0..overlaps() {
+        seen(&second).await;
+        let one = following(&first, RunId::new(), &format!("one {version}"), version).await;
+        let other = following(&second, RunId::new(), &format!("other {version}"), version).await;
+        // Both have checked the version before either puts its record.
+        store.meet("_publications", 2);
+        let who = who();
+        let made = tokio::join!(first.publish(&who, one), second.publish(&who, other));
+        let both = [&made.0, &made.1].into_iter();
+        let refused: Vec<_> = both.filter_map(|made| made.as_ref().err()).collect();
+        assert_eq!(refused.len(), 1, "{version}: {made:?}");
+        assert_eq!(refused[0].code(), Code::Conflict, "{version}: {}", refused[0]);
+        for engine in [&first, &second] {
+            engine.lake().look_for_others().await;
+            let expected = i64::try_from(version).unwrap() + 1;
+            assert_eq!(seen(engine).await, [expected; 3], "{version}");
+        }
+        assert_eq!(store.count("_publications").await, 0);
+    }
+}
+
+#[tokio::test]
+async fn what_a_dead_process_decided_is_void_where_another_committed_first() {
+    for died_after in [1, 2] {
+        let (store, engine) = begun().await;
+        // It has the tables open, so that its next commit looks for no record.
+        let other = over(&store).await;
+        assert_eq!(seen(&other).await, NONE);
+        let dead = following(&engine, RunId::new(), "dead", 0).await;
+        fails_from(&store, died_after);
+        engine.publish(&who(), dead).await.unwrap_err();
+        drop(engine);
+        store.plan(|_| Fault::None);
+        let more = WriteMode::AppendAfter(crate::Version(0));
+        let landed = other.write(&who(), &name("c"), more, rows(5..6), label("other")).await;
+        // Once the deciding commit is made, the rest is made too.
+        let is_decided = died_after == 2;
+        assert_eq!(landed.is_err(), is_decided, "{died_after}: {landed:?}");
+        other.finish_publications(&who()).await.unwrap();
+        let expected = if is_decided { [1, 1, 1] } else { [0, 0, 1] };
+        assert_eq!(seen(&other).await, expected, "{died_after}");
+        assert_eq!(store.count("_publications").await, 0, "{died_after}");
+    }
+}
+
 #[tokio::test]
 async fn a_record_that_nobody_can_read_holds_nothing_back_and_is_kept() {
     for record in [
