@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub(crate) use analysis::Noise;
 use analysis::series::Series;
@@ -16,6 +17,7 @@ use engine::{
 use futures::future::BoxFuture;
 use kernels::GpuPolicy;
 use serde_json::{Value, json};
+use tokio::sync::Barrier;
 
 use crate::job::{Job, Outcome};
 use crate::run::context::RunContext;
@@ -69,6 +71,108 @@ impl Job for Does {
             Ok(Outcome::default())
         })
     }
+}
+
+/// A job kind whose first runs all finish their work before one of them commits its results.
+pub(crate) struct Meets {
+    job: Arc<dyn Job>,
+    left: AtomicUsize,
+    barrier: Barrier,
+}
+
+impl Meets {
+    pub(crate) fn new(job: Arc<dyn Job>, runs: usize) -> Arc<Self> {
+        Arc::new(Self { job, left: AtomicUsize::new(runs), barrier: Barrier::new(runs) })
+    }
+}
+
+impl Job for Meets {
+    fn name(&self) -> &'static str {
+        self.job.name()
+    }
+
+    fn description(&self) -> &'static str {
+        self.job.description()
+    }
+
+    fn revision(&self) -> u32 {
+        self.job.revision()
+    }
+
+    fn parameters_schema(&self) -> Value {
+        self.job.parameters_schema()
+    }
+
+    fn canonical(&self, params: &Value) -> Result<Value> {
+        self.job.canonical(params)
+    }
+
+    fn inputs(&self, params: &Value) -> Result<Vec<DatasetName>> {
+        self.job.inputs(params)
+    }
+
+    fn reads_where_there(&self, params: &Value) -> Result<Vec<DatasetName>> {
+        self.job.reads_where_there(params)
+    }
+
+    fn looks_at_the_clock(&self) -> bool {
+        self.job.looks_at_the_clock()
+    }
+
+    fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>> {
+        self.job.outputs(params)
+    }
+
+    fn own_outputs(&self) -> Vec<DatasetSpec> {
+        self.job.own_outputs()
+    }
+
+    fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
+        Box::pin(async move {
+            let outcome = self.job.run(ctx, params).await?;
+            let take = |left: usize| left.checked_sub(1);
+            // A run that begins again after it lost the race waits for nobody.
+            if self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok() {
+                self.barrier.wait().await;
+            }
+            Ok(outcome)
+        })
+    }
+}
+
+/// How many times a test forces an overlap: few, or as many as `COLONNADE_OVERLAPS` asks for.
+pub(crate) fn overlaps() -> usize {
+    std::env::var("COLONNADE_OVERLAPS").map_or(3, |count| count.parse().unwrap())
+}
+
+/// Runs one job in two processes of one root, so that both have read everything before either commits.
+pub(crate) async fn overlapping(
+    engines: [&Engine; 2],
+    job: Arc<dyn Job>,
+    params: &Value,
+) -> [RunRecord; 2] {
+    let meets: Arc<dyn Job> = Meets::new(job, 2);
+    let one = async |engine: &Engine| {
+        let options = RunnerOptions {
+            gpu: GpuPolicy::Off,
+            threads: 1,
+            jobs: crate::kinds::Jobs::default().with(meets.clone()),
+            takes: crate::run::runner::Takes::Own,
+            ..RunnerOptions::default()
+        };
+        let runner = Runner::start(engine.clone(), options).await.unwrap();
+        let request = RunRequest {
+            job: meets.name().into(),
+            params: params.clone(),
+            ..RunRequest::default()
+        };
+        let run = runner.submit(&Principal::local(), request).await.unwrap();
+        let record = run.wait().await.unwrap();
+        runner.shutdown().await;
+        record
+    };
+    let (first, second) = tokio::join!(one(engines[0]), one(engines[1]));
+    [first, second]
 }
 
 /// An engine of its own, in memory.

@@ -1,4 +1,5 @@
-//! What happens to an alert. An event's id is a function of what caused it, and of nothing else: who does it twice gets the same.
+//! What happens to an alert. An event's id is a function of its cause alone, not of the clock of the run: two runs that follow from one
+//! state give an event the same id.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,15 @@ pub struct Event {
     pub note: Option<String>,
 }
 
+/// A change of the rules.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Change {
+    /// The generation of the state that it begins.
+    pub(super) generation: u64,
+    /// When a run reads it.
+    pub(super) at_us: i64,
+}
+
 impl What {
     /// Its word.
     pub fn as_str(self) -> &'static str {
@@ -90,22 +100,33 @@ impl What {
 
 impl Event {
     /// Gives it its id. `firing_us` is the instant from which the alert fires: one commit may bring several firings of it, of which
-    /// people's time has the same instants. `began_us` is when the rule began: one that goes and comes again may read a commit twice.
-    pub(super) fn identified(mut self, firing_us: Option<i64>, began_us: i64) -> Self {
+    /// people's time has the same instants. `generation` is that in which the rule began: a rule that is removed and added again may
+    /// read a commit twice. `change` is set where the change of a rule causes the event.
+    pub(super) fn identified(
+        mut self,
+        firing_us: Option<i64>,
+        generation: u64,
+        change: Option<Change>,
+    ) -> Self {
         // How much it matters is part of what happened only where that changed.
         let severity = match self.what {
             What::Severity => self.severity.as_str(),
             _ => "",
+        };
+        // The run's clock decides when a change of a rule takes effect, and differs from run to run.
+        let at = match change.filter(|change| change.at_us == self.at_us) {
+            Some(change) => format!("change {}", change.generation),
+            None => self.at_us.to_string(),
         };
         self.id = id_of([
             self.rule.as_str(),
             &self.group.to_string(),
             self.what.as_str(),
             severity,
-            &self.at_us.to_string(),
+            &at,
             &self.version.map(|version| version.to_string()).unwrap_or_default(),
             &firing_us.map(|at| at.to_string()).unwrap_or_default(),
-            &began_us.to_string(),
+            &generation.to_string(),
             self.by.as_deref().unwrap_or_default(),
             self.note.as_deref().unwrap_or_default(),
         ]);

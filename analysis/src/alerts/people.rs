@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::event::{Event, What};
+use super::event::{Change, Event, What};
 use super::group::Group;
 use super::rule::Rule;
 use super::silence::Silence;
@@ -61,7 +61,7 @@ pub fn acknowledge(
     };
     match own.alert_mut(&given.group) {
         Some(alert) if alert.firing().is_some() => {
-            let mut pass = Pass::new((rule, before.began_us), silences, None);
+            let mut pass = Pass::new((rule, before.generation), silences, None);
             take_over(&mut pass, name, alert, given, now_us);
             events.extend(pass.events);
             state.put(own);
@@ -128,6 +128,10 @@ pub fn adopt(
     let mut events = Vec::new();
     let given: BTreeMap<&str, &Rule> =
         rules.iter().map(|rule| (rule.name.as_str(), rule)).collect();
+    if !given.values().copied().eq(state.rules()) {
+        state.generation = state.generation.saturating_add(1);
+    }
+    let change = Change { generation: state.generation, at_us: now_us };
     for mut own in std::mem::take(&mut state.rules).into_values() {
         let rule = given.get(own.rule.name.as_str());
         if rule.is_some_and(|rule| own.rule == **rule) {
@@ -137,17 +141,17 @@ pub fn adopt(
         events.extend(advance(&mut own, silences, now_us.saturating_sub(1)));
         match rule {
             Some(rule) if rule.watches_as(&own.rule) => {
-                events.extend(carry_on(&mut own, rule, silences, now_us));
+                events.extend(carry_on(&mut own, rule, silences, change));
                 state.put(own);
             }
-            Some(_) => events.extend(end_all(&mut own, silences, now_us, "rule changed")),
-            None => events.extend(end_all(&mut own, silences, now_us, "rule removed")),
+            Some(_) => events.extend(end_all(&mut own, silences, change, "rule changed")),
+            None => events.extend(end_all(&mut own, silences, change, "rule removed")),
         }
     }
     for rule in rules {
         if !state.rules.contains_key(&rule.name) {
             let mark = marks.get(&rule.dataset).copied();
-            state.put(RuleState::new(rule.clone(), mark, now_us));
+            state.put(RuleState::new(rule.clone(), mark, change.generation, now_us));
         }
     }
     events.sort_by_key(|event| event.known_us);
@@ -155,9 +159,10 @@ pub fn adopt(
 }
 
 /// Lets the alerts of a rule go on under a new one that watches the same.
-fn carry_on(own: &mut RuleState, rule: &Rule, silences: &[Silence], now_us: i64) -> Vec<Event> {
+fn carry_on(own: &mut RuleState, rule: &Rule, silences: &[Silence], change: Change) -> Vec<Event> {
+    let now_us = change.at_us;
     let before = std::mem::replace(&mut own.rule, rule.clone());
-    let mut pass = Pass::new((rule, own.began_us), silences, None);
+    let mut pass = Pass::new((rule, own.generation), silences, None).because_of(change);
     let RuleState { alerts, too_many, newest, .. } = own;
     // What a new time would have brought earlier comes now.
     newest.known_us = newest.known_us.max(now_us);
@@ -185,9 +190,10 @@ fn carry_on(own: &mut RuleState, rule: &Rule, silences: &[Silence], now_us: i64)
 }
 
 /// Ends what fires of a rule that is no more.
-fn end_all(own: &mut RuleState, silences: &[Silence], now_us: i64, why: &str) -> Vec<Event> {
-    let RuleState { rule, began_us, alerts, too_many, .. } = own;
-    let mut pass = Pass::new((rule, *began_us), silences, None);
+fn end_all(own: &mut RuleState, silences: &[Silence], change: Change, why: &str) -> Vec<Event> {
+    let now_us = change.at_us;
+    let RuleState { rule, generation, alerts, too_many, .. } = own;
+    let mut pass = Pass::new((rule, *generation), silences, None).because_of(change);
     let named = alerts.iter_mut().map(|(key, alert)| (Name::Group(key), alert));
     for (name, alert) in named.chain(too_many.iter_mut().map(|alert| (Name::TooMany, alert))) {
         pass.end_by_itself(name, alert, now_us, now_us, why);

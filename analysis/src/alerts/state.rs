@@ -23,6 +23,10 @@ pub struct State {
     /// How many alerts it may hold.
     pub(super) room: usize,
     pub(super) rules: BTreeMap<String, RuleState>,
+    /// How often its rules have changed. Ids of events contain it, so that a rule which is removed and added again reads a commit as a
+    /// new event, while two runs that follow from one state find the same ids.
+    #[serde(default)]
+    pub(super) generation: u64,
 }
 
 /// How far a rule is, and its alerts.
@@ -33,6 +37,9 @@ pub struct RuleState {
     /// When it began: nothing was known to it before.
     #[serde(default)]
     pub(super) began_us: i64,
+    /// The generation of the state in which it began.
+    #[serde(default)]
+    pub(super) generation: u64,
     /// Up to which version its dataset is read.
     pub(super) mark: Option<u64>,
     /// Rows that were older than the newest of their group, and so changed nothing.
@@ -143,7 +150,7 @@ impl Default for State {
 impl State {
     /// One of at most so many alerts.
     pub fn with_room(alerts: usize) -> Self {
-        Self { room: alerts, rules: BTreeMap::new() }
+        Self { room: alerts, rules: BTreeMap::new(), generation: 0 }
     }
 
     /// What is known of a rule.
@@ -184,11 +191,11 @@ fn not_adopted(rule: &Rule) -> AlertError {
 }
 
 impl RuleState {
-    /// A rule that begins, and has read its dataset up to `mark`.
-    pub(super) fn new(rule: Rule, mark: Option<u64>, now_us: i64) -> Self {
+    /// A rule that begins in a generation of the state, and has read its dataset up to `mark`.
+    pub(super) fn new(rule: Rule, mark: Option<u64>, generation: u64, now_us: i64) -> Self {
         let newest = Newest { at_us: now_us, known_us: now_us, version: mark };
         let (began_us, alerts) = (now_us, BTreeMap::new());
-        Self { rule, began_us, mark, late: 0, newest, alerts, too_many: None }
+        Self { rule, began_us, generation, mark, late: 0, newest, alerts, too_many: None }
     }
 
     /// Up to which version its dataset is read; none before the first.

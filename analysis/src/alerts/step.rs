@@ -110,9 +110,9 @@ fn hear(
     silences: &[Silence],
     commit: &Commit,
 ) -> Vec<Event> {
-    let RuleState { rule, began_us, alerts, late, too_many, .. } = own;
+    let RuleState { rule, generation, alerts, late, too_many, .. } = own;
     let reading = Reading { version: commit.version, known_us: commit.at_us };
-    let mut pass = Pass::new((rule, *began_us), silences, Some(reading));
+    let mut pass = Pass::new((rule, *generation), silences, Some(reading));
     let mut others = Others::of(state);
     let mut turned_away: Option<(i64, BTreeSet<Key>)> = None;
     // After how many resolved alerts room was last made.
@@ -223,13 +223,13 @@ fn voices<'a>(rule: &Rule, rows: &'a [Sample]) -> Vec<Voice<'a>> {
 
 /// Takes a commit as news of a dataset that has to be fresh.
 fn refresh(own: &mut RuleState, silences: &[Silence], commit: &Commit, made_us: i64) -> Vec<Event> {
-    let RuleState { rule, began_us, newest, alerts, .. } = own;
+    let RuleState { rule, generation, newest, alerts, .. } = own;
     let reading = Reading { version: commit.version, known_us: commit.at_us };
     let news = match rule.time {
         Some(_) => commit.rows.iter().map(|row| row.at_us).max(),
         None => Some(made_us),
     };
-    let mut pass = Pass::new((rule, *began_us), silences, Some(reading));
+    let mut pass = Pass::new((rule, *generation), silences, Some(reading));
     // What was there when the rule began counts, too, however old it is; before, the rule began with it.
     let is_first = newest.version.is_none();
     let Some(at_us) = news.filter(|at| is_first || *at > newest.at_us) else { return pass.events };

@@ -41,7 +41,7 @@ pub fn next_deadline(state: &State, rules: &[Rule], silences: &[Silence]) -> Opt
 }
 
 fn next_of(own: &RuleState, silences: &[Silence]) -> Option<i64> {
-    let pass = Pass::new((&own.rule, own.began_us), silences, None);
+    let pass = Pass::new((&own.rule, own.generation), silences, None);
     let stale = stale(own).map(|(_, due_us)| due_us);
     let alerts =
         own.alerts.iter().filter_map(|(key, alert)| pass.next_due(Name::Group(key), alert));
@@ -63,8 +63,8 @@ fn stale(own: &RuleState) -> Option<(i64, i64)> {
 /// the events are the same.
 pub(super) fn advance(own: &mut RuleState, silences: &[Silence], limit_us: i64) -> Vec<Event> {
     let stale = stale(own).filter(|(_, due_us)| *due_us <= limit_us);
-    let RuleState { rule, began_us, alerts, too_many, newest, .. } = own;
-    let mut pass = Pass::new((rule, *began_us), silences, None);
+    let RuleState { rule, generation, alerts, too_many, newest, .. } = own;
+    let mut pass = Pass::new((rule, *generation), silences, None);
     if let Some((at_us, due_us)) = stale {
         let key = Key::default();
         let mut alert = Alert::new(newest.at_us, newest.known_us, newest.version);

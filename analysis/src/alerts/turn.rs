@@ -1,7 +1,7 @@
 //! One alert through its states. What brings it on is a row (`hear`), or that time has passed (`until`); both come down to the same
 //! turns, each of which leaves its events.
 
-use super::event::{Event, What};
+use super::event::{Change, Event, What};
 use super::group::{Group, Key};
 use super::rule::{Clear, Escalation, Rule};
 use super::silence::{Matching, Silence};
@@ -70,7 +70,8 @@ impl Due {
 /// A way through the alerts of one rule.
 pub(super) struct Pass<'a> {
     rule: &'a Rule,
-    began_us: i64,
+    generation: u64,
+    change: Option<Change>,
     silences: Vec<&'a Silence>,
     reading: Option<Reading>,
     pub(super) events: Vec<Event>,
@@ -79,14 +80,20 @@ pub(super) struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    /// A rule, and when it began.
+    /// A rule, and the generation in which it began.
     pub(super) fn new(
-        (rule, began_us): (&'a Rule, i64),
+        (rule, generation): (&'a Rule, u64),
         silences: &'a [Silence],
         reading: Option<Reading>,
     ) -> Self {
         let silences = silences.iter().filter(|silence| silence.is_of(&rule.name)).collect();
-        Self { rule, began_us, silences, reading, events: Vec::new(), resolved: 0 }
+        let events = Vec::new();
+        Self { rule, generation, change: None, silences, reading, events, resolved: 0 }
+    }
+
+    /// The same, because the rule is changed.
+    pub(super) fn because_of(self, change: Change) -> Self {
+        Self { change: Some(change), ..self }
     }
 
     fn group(&self, name: Name<'_>) -> Group {
@@ -320,7 +327,7 @@ impl<'a> Pass<'a> {
 
     pub(super) fn push(&mut self, alert: &Alert, event: Event) {
         let firing_us = alert.firing().map(|firing| firing.at_us);
-        self.events.push(event.identified(firing_us, self.began_us));
+        self.events.push(event.identified(firing_us, self.generation, self.change));
     }
 
     /// An event of an alert as it stands, without an id.

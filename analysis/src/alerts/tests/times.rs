@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::super::{Sample, State, adopt};
+use super::super::{Commit, Sample, State, What, adopt, step};
 use super::{Desk, MINUTE, row, rule};
 
 #[test]
@@ -218,13 +218,42 @@ fn nothing_is_told_of_a_time_before_the_rule_and_reminders_come_ever_less_often(
 }
 
 #[test]
-fn a_rule_that_went_and_came_again_tells_it_as_another_event() {
+fn a_rule_that_is_removed_and_added_again_reports_new_events() {
     let mut ids = std::collections::BTreeSet::new();
+    let mut desk = Desk::of(rule(json!({})));
     for at_us in [10, 20, 30] {
-        let mut desk = begun(json!({}), at_us);
+        desk.version = 0;
         ids.extend(desk.commit_events(5, &[row("a", 5, true)]).into_iter().map(|event| event.id));
+        let rules = desk.rules.clone();
+        let marks = BTreeMap::new();
+        let ended = adopt(&mut desk.state, &[], &[], &marks, at_us).unwrap();
+        ids.extend(ended.into_iter().map(|event| event.id));
+        adopt(&mut desk.state, &rules, &[], &marks, at_us + 1).unwrap();
     }
-    assert_eq!(ids.len(), 3);
+    assert_eq!(ids.len(), 6);
+}
+
+#[test]
+fn two_runs_that_follow_from_one_state_give_events_the_same_ids() {
+    let commit = || Commit { version: 1, at_us: 5, rows: vec![row("a", 5, true)] };
+    let next = rule(json!({"severity": "critical"}));
+    let ids_of = |now_us: i64| {
+        let (mut state, first) = (State::with_room(10), rule(json!({})));
+        let marks = BTreeMap::new();
+        adopt(&mut state, std::slice::from_ref(&first), &[], &marks, now_us).unwrap();
+        let mut events = step(&mut state, &first, &[], &[commit()]).unwrap();
+        let changed = std::slice::from_ref(&next);
+        events.extend(adopt(&mut state, changed, &[], &marks, now_us + 10).unwrap());
+        events.extend(adopt(&mut state, &[], &[], &marks, now_us + 20).unwrap());
+        events.into_iter().map(|event| (event.what, event.id)).collect::<Vec<_>>()
+    };
+    let ids = ids_of(100);
+    assert_eq!(
+        ids.iter().map(|(what, _)| *what).collect::<Vec<_>>(),
+        [What::Firing, What::Severity, What::Resolved]
+    );
+    // The clocks of the two runs differ.
+    assert_eq!(ids, ids_of(777));
 }
 
 #[test]

@@ -16,7 +16,9 @@ use crate::job::Job as _;
 use crate::kinds::Jobs;
 use crate::run::record::RunState;
 use crate::run::runner::{RunRequest, Runner, RunnerOptions};
-use crate::testing::{engine, refusal_of, rows, summary_of, write};
+use crate::testing::{
+    engine, engine_at, overlapping, overlaps, refusal_of, rows, summary_of, write,
+};
 
 /// 2026-01-05T00:00:00Z, in seconds.
 const BEGIN_S: i64 = 1_767_571_200;
@@ -335,4 +337,29 @@ fn a_run_that_left_commits_is_gone_on_with_at_once() {
     let alerts = Alerts::default();
     assert!(alerts.goes_on(&json!({ "commits_left": 1 })));
     assert!(!alerts.goes_on(&json!({ "commits_left": 0 })) && !alerts.goes_on(&Value::Null));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_runs_that_overlap_commit_each_event_once() {
+    for round in 0..overlaps() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = engine_at(folder.path()).await;
+        let other = engine_at(folder.path()).await;
+        let hosts: Vec<String> = (0..10).map(|host| format!("h{host}")).collect();
+        let busy_rows: Vec<(i64, &str, f64)> = hosts
+            .iter()
+            .flat_map(|host| [(0, host.as_str(), 9.0), (60, host.as_str(), 9.5)])
+            .collect();
+        load(&engine, &busy_rows).await;
+        let job = Arc::new(Alerts::default());
+        let records = overlapping([&engine, &other], job, &asked(&[busy()])).await;
+        let states = records.each_ref().map(|record| record.state);
+        assert_eq!(states, [RunState::Succeeded; 2], "{round}: {records:?}");
+        engine.refresh_catalog(&Principal::local()).await.unwrap();
+        let events = "SELECT count(*), count(DISTINCT id) FROM alert_events";
+        assert_eq!(rows(&engine, events).await, ["20 20"], "{round}");
+        let twice = "SELECT count(*) - count(DISTINCT id) FROM alert_outbox";
+        assert_eq!(rows(&engine, twice).await, ["0"], "{round}");
+        assert_eq!(rows(&engine, "SELECT count(*) FROM alerts").await, ["10"], "{round}");
+    }
 }
