@@ -1,14 +1,23 @@
 //! Results that take the place of earlier ones of the same source, wherever a dataset holds those of several.
 
 use datafusion::common::ScalarValue;
-use engine::{Result, WriteMode};
+use engine::{Result, Version, WriteMode};
 
 use super::rows::Rows;
 use crate::run::context::RunContext;
 
 /// In the place of all rows whose `source` this is.
 pub(crate) fn in_place_of(source: &str) -> WriteMode {
-    WriteMode::ReplacePartitions(vec![("source".to_owned(), ScalarValue::from(source))])
+    WriteMode::ReplacePartitions(partition_of(source))
+}
+
+/// The same, unless another run has replaced them after version `after`.
+pub(crate) fn replacing_after(source: &str, after: Version) -> WriteMode {
+    WriteMode::ReplacePartitionsAfter(partition_of(source), after)
+}
+
+fn partition_of(source: &str) -> Vec<(String, ScalarValue)> {
+    vec![("source".to_owned(), ScalarValue::from(source))]
 }
 
 /// Commits rows of several datasets, each in the place of all those of `source`.

@@ -49,7 +49,7 @@ use crate::tables::came::number_of;
 use crate::tables::columns::texts;
 use crate::tables::flow::{Making, flow};
 use crate::tables::input::InputTable;
-use crate::tables::replacing::in_place_of;
+use crate::tables::replacing::replacing_after;
 use crate::tables::rows::Rows;
 
 /// The kind's name.
@@ -158,8 +158,14 @@ impl Work<'_> {
     /// Prices all calls.
     async fn all(self, table: InputTable<'_>) -> Result<Totals> {
         let totals = Totals::new(self.wanted.by.len(), bytes_max(self.ctx));
-        let place = || in_place_of(self.params.dataset.as_str());
-        self.priced((table, None), totals, place(), |_| Ok(place())).await
+        // A run that adds to what is there must not commit in between.
+        let session = self.ctx.present().await?;
+        let place = |output: &DatasetName| {
+            let after = session.version(output).unwrap_or(Version(0));
+            Ok(replacing_after(self.params.dataset.as_str(), after))
+        };
+        let calls = place(&self.params.calls_output)?;
+        self.priced((table, None), totals, calls, place).await
     }
 
     /// Prices those that came, and adds them to what is there.

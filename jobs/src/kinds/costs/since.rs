@@ -26,7 +26,7 @@ use crate::run::context::RunContext;
 use crate::series::microseconds;
 use crate::tables::came::{added, has_rows, number_of};
 use crate::tables::columns::texts;
-use crate::tables::replacing::in_place_of;
+use crate::tables::replacing::replacing_after;
 use crate::tables::rows::AMOUNT_PRECISION;
 
 /// Commits that are looked back on for the last one of the source.
@@ -73,10 +73,7 @@ impl Since {
 
     /// In the place of the sums that these follow from.
     pub(super) fn in_place(&self, params: &Params, output: &DatasetName) -> Result<WriteMode> {
-        let WriteMode::ReplacePartitions(own) = in_place_of(params.dataset.as_str()) else {
-            return Err(Error::internal("another way to replace rows"));
-        };
-        Ok(WriteMode::ReplacePartitionsAfter(own, self.after(output)?))
+        Ok(replacing_after(params.dataset.as_str(), self.after(output)?))
     }
 }
 

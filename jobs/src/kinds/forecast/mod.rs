@@ -33,7 +33,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Code, Error, Result, Session, WriteMode};
+use engine::{Code, Error, Result, Session, Version, WriteMode};
 use futures::future::BoxFuture;
 use kernels::Execution;
 use parking_lot::Mutex;
@@ -166,9 +166,9 @@ impl Job for Forecast {
                 ctx.commit(spec, WriteMode::Append, vec![batch]).await?;
                 let spec = output::accuracy_spec(params.accuracy_output.clone());
                 let batch = output::accuracy(&spec, &as_said, &came)?;
-                // As no other run has added since what waited was read.
+                // Another run that read the same would add the same rows.
                 let after = ctx.present().await?.version(&params.accuracy_output);
-                let mode = after.map_or(WriteMode::Append, WriteMode::AppendAfter);
+                let mode = WriteMode::AppendAfter(after.unwrap_or(Version(0)));
                 ctx.commit(spec, mode, vec![batch]).await?;
             }
             Ok(Outcome { summary })
