@@ -14,6 +14,8 @@ use super::amount::Amount;
 pub const TOKENS_MAX: i64 = 1_000_000_000;
 /// Prices of one model at one time, at most.
 const PRICES_MAX: usize = 200;
+/// Parts of a name such as `provider/model` that are tried as a provider.
+const PARTS_MAX: usize = 4;
 /// The largest price of one token that is believed, in 10^-18: a thousand.
 const PRICE_MAX: i128 = 1_000 * 10i128.pow(18);
 
@@ -94,18 +96,24 @@ impl Rates {
         self.0.is_empty()
     }
 
-    /// The price of a token of this kind in a call, and whether it is of the call's tier.
-    fn of(&self, what: What, tokens: &Tokens<'_>) -> Option<(Amount, bool)> {
+    /// The price of a token of this kind in a call, and its tier where it is that of the call.
+    fn of(&self, what: What, tokens: &Tokens<'_>) -> Option<(Amount, Option<&str>)> {
         let holds = self.0.iter().filter(|(key, _)| {
             let is_passed = key.above == 0 || tokens.input > key.above;
-            key.what == what && is_passed && (key.tier.is_empty() || key.tier == tokens.tier)
+            let is_of_tier = key.tier.is_empty() || key.tier.eq_ignore_ascii_case(tokens.tier);
+            key.what == what && is_passed && is_of_tier
         });
         let best = holds.max_by_key(|(key, _)| (key.above, !key.tier.is_empty()));
-        best.map(|(key, price)| (*price, !key.tier.is_empty()))
+        best.map(|(key, price)| (*price, Some(key.tier.as_str()).filter(|tier| !tier.is_empty())))
     }
 
     /// What a call costs.
     pub fn charge(&self, tokens: &Tokens<'_>) -> Result<Amount, Unpriced> {
+        self.charged(tokens).map(|(cost, _)| cost)
+    }
+
+    /// What a call costs, and the tier whose prices were used.
+    fn charged(&self, tokens: &Tokens<'_>) -> Result<(Amount, Option<&str>), Unpriced> {
         let read = tokens.cache_read;
         let plain = tokens.input.saturating_sub(read).saturating_sub(tokens.cache_write);
         let said = tokens.output.saturating_sub(tokens.reasoning);
@@ -120,6 +128,7 @@ impl Rates {
             return Err(Unpriced::PartsExceedWhole);
         }
         let mut cost = Amount::default();
+        let mut used = None;
         for (count, what, instead) in [
             (plain, What::Input, What::Input),
             (read, What::CacheRead, What::Input),
@@ -128,19 +137,20 @@ impl Rates {
             (tokens.reasoning, What::Reasoning, What::Output),
         ] {
             if count > 0 {
-                let price = self.of(what, tokens).map(|(own, is_of_tier)| {
+                let price = self.of(what, tokens).map(|own| {
                     // Reasoning is output: at a tier that has a price of output and none of reasoning it costs that.
                     let of_output =
-                        self.of(What::Output, tokens).filter(|(_, is_of_tier)| *is_of_tier);
-                    let is_older = what == What::Reasoning && !is_of_tier;
-                    of_output.filter(|_| is_older).map_or(own, |(price, _)| price)
+                        self.of(What::Output, tokens).filter(|(_, tier)| tier.is_some());
+                    let is_older = what == What::Reasoning && own.1.is_none();
+                    of_output.filter(|_| is_older).unwrap_or(own)
                 });
-                let price = price.or_else(|| self.of(instead, tokens).map(|(price, _)| price));
-                let price = price.ok_or(Unpriced::NoTokenPrice)?;
+                let price = price.or_else(|| self.of(instead, tokens));
+                let (price, tier) = price.ok_or(Unpriced::NoTokenPrice)?;
+                used = used.or(tier);
                 cost += price.times(count).ok_or(Unpriced::TooManyTokens)?;
             }
         }
-        Ok(cost)
+        Ok((cost, used))
     }
 }
 
@@ -251,10 +261,20 @@ impl Listed {
     }
 }
 
+/// A row, and the model's name as the list writes it.
+#[derive(Clone, Debug, PartialEq)]
+struct Row {
+    model: String,
+    listed: Listed,
+}
+
+/// The rows of a list, by the lower-case name of their model.
+type List = HashMap<String, Vec<Row>>;
+
 /// Lists of prices, of which the first that has one for a call counts.
 #[derive(Clone, Debug, Default)]
 pub struct PriceBook {
-    lists: Vec<HashMap<String, Vec<Listed>>>,
+    lists: Vec<List>,
 }
 
 /// What a call costs, and by which row.
@@ -266,28 +286,44 @@ pub struct Charged<'a> {
     pub model: &'a str,
     /// The row.
     pub listed: &'a Listed,
+    /// The tier whose prices were used, as the list names it; none where only prices without a tier were.
+    pub tier: Option<&'a str>,
 }
 
 impl PriceBook {
     /// Begins a list, which counts where those before it have nothing.
     pub fn begin_list(&mut self) {
-        self.lists.push(HashMap::new());
+        self.lists.push(List::new());
     }
 
     /// Adds a row to the list that was begun last.
     pub fn add(&mut self, model: &str, listed: Listed) {
         if let Some(list) = self.lists.last_mut() {
-            list.entry(model.to_owned()).or_default().push(listed);
+            let row = Row { model: model.to_owned(), listed };
+            list.entry(model.to_lowercase()).or_default().push(row);
         }
     }
 
     /// Models in all lists together.
     pub fn models(&self) -> usize {
-        self.lists.iter().map(HashMap::len).sum()
+        self.lists.iter().map(List::len).sum()
     }
 
-    /// What a call costs. Its model is looked for as `provider/model`, then by its name among those of its provider, and where a list has
-    /// neither by its name alone, in each list before the next.
+    /// Whether a list has the model of a call, at whatever time and price.
+    pub fn knows(&self, provider: Option<&str>, model: &str) -> bool {
+        let names = names(provider, model);
+        self.lists.iter().any(|list| {
+            names.iter().any(|name| {
+                let found = candidates(list, name, None);
+                found.iter().any(|found| *found != Err(Unpriced::NotListed))
+            })
+        })
+    }
+
+    /// What a call costs. Case does not matter in names of models, providers and tiers; among names that differ in case alone, the
+    /// one that is written as in the call counts. Each list is searched before the next, in this order: for `provider/model`, for the
+    /// model among the rows of the provider, for the model alone. Of a model that itself is written `provider/model`, the part before
+    /// the slash is then taken for the provider.
     pub fn charge(
         &self,
         provider: Option<&str>,
@@ -296,14 +332,12 @@ impl PriceBook {
         tokens: &Tokens<'_>,
     ) -> Result<Charged<'_>, Unpriced> {
         let mut why = Unpriced::NotListed;
-        let full = |provider: String| format!("{provider}/{model}");
-        let full = provider.map(|of| [full(of.to_owned()), full(of.to_lowercase())]);
+        let names = names(provider, model);
         for list in &self.lists {
-            let found = candidates(list, provider, full.as_ref(), model, at_us);
-            for found in found.into_iter().flatten() {
-                let charged = found.and_then(|(model, listed)| {
-                    let cost = listed.rates.charge(tokens)?;
-                    Ok(Charged { cost, model, listed })
+            for found in names.iter().flat_map(|name| candidates(list, name, Some(at_us))) {
+                let charged = found.and_then(|row| {
+                    let (cost, tier) = row.listed.rates.charged(tokens)?;
+                    Ok(Charged { cost, model: &row.model, listed: &row.listed, tier })
                 });
                 match charged {
                     Ok(charged) => return Ok(charged),
@@ -319,8 +353,8 @@ impl PriceBook {
 
     /// Puts the rows of each model in order, once all are there.
     pub fn finish(&mut self) {
-        for rows in self.lists.iter_mut().flat_map(HashMap::values_mut) {
-            rows.sort_by_key(|of| of.from_us);
+        for rows in self.lists.iter_mut().flat_map(List::values_mut) {
+            rows.sort_by_key(|row| row.listed.from_us);
         }
     }
 
@@ -331,51 +365,76 @@ impl PriceBook {
     }
 }
 
-type Found<'a> = Result<(&'a str, &'a Listed), Unpriced>;
-
-/// The rows by which a call may be charged, the best first.
-fn candidates<'a>(
-    list: &'a HashMap<String, Vec<Listed>>,
-    provider: Option<&str>,
-    full: Option<&[String; 2]>,
-    model: &str,
-    at_us: i64,
-) -> [Option<Found<'a>>; 3] {
-    let named = full.and_then(|of| of.iter().find_map(|full| list.get_key_value(full)));
-    let own = list.get_key_value(model);
-    let is_of_provider = |listed: &Listed| {
-        let own = listed.provider.as_deref();
-        own.zip(provider).is_some_and(|(own, asked)| own.eq_ignore_ascii_case(asked))
-    };
-    let has_provider = own.is_some_and(|(_, rows)| rows.iter().any(is_of_provider));
-    let of_provider = own.filter(|_| has_provider).map(|(name, rows)| {
-        latest(rows, at_us, is_of_provider).map(|listed| (name.as_str(), listed))
-    });
-    let any = |of: (&'a String, &'a Vec<Listed>)| {
-        latest(of.1, at_us, |_| true).map(|listed| (of.0.as_str(), listed))
-    };
-    // What another provider takes counts only where nothing is said of its own.
-    let of_any = own.filter(|_| named.is_none() && !has_provider).map(any);
-    [named.map(any), of_provider, of_any]
+/// A provider and a model under which a call may be listed.
+struct Name<'a> {
+    provider: Option<&'a str>,
+    model: &'a str,
+    /// `provider/model`.
+    full: Option<String>,
 }
 
-/// The row that holds at an instant: of several that which began last.
-fn latest(
-    rows: &[Listed],
-    at_us: i64,
-    is_meant: impl Fn(&Listed) -> bool,
-) -> Result<&Listed, Unpriced> {
-    let begun = rows.partition_point(|listed| listed.from_us.is_none_or(|from| from <= at_us));
-    let mut holds = rows[..begun].iter().rev().filter(|of| is_meant(of) && of.holds_at(at_us));
-    let Some(one) = holds.by_ref().find(|of| !of.is_foreign) else {
-        let mut of_others = rows[..begun].iter().filter(|of| is_meant(of) && of.holds_at(at_us));
-        return Err(match of_others.next() {
+/// The names of a call, as it writes them first.
+fn names<'a>(provider: Option<&'a str>, model: &'a str) -> Vec<Name<'a>> {
+    let provider = provider.map(str::trim).filter(|name| !name.is_empty());
+    let name = |provider: Option<&'a str>, model: &'a str| Name {
+        provider,
+        model,
+        full: provider.map(|provider| format!("{provider}/{model}")),
+    };
+    let mut names = vec![name(provider, model.trim())];
+    let mut rest = model.trim();
+    while let Some((before, after)) = rest.split_once('/').filter(|_| names.len() < PARTS_MAX) {
+        if !before.is_empty() && !after.is_empty() {
+            names.push(name(Some(before), after));
+        }
+        rest = after;
+    }
+    names
+}
+
+/// The rows by which a call of this name may be charged at an instant, or ever, the best first.
+fn candidates<'a>(
+    list: &'a List,
+    name: &Name<'_>,
+    at_us: Option<i64>,
+) -> Vec<Result<&'a Row, Unpriced>> {
+    let named = name.full.as_ref().and_then(|full| written(list, full));
+    let own = written(list, name.model);
+    let is_of_provider = |row: &Row| {
+        let own = row.listed.provider.as_deref().map(str::trim);
+        own.zip(name.provider).is_some_and(|(own, asked)| own.eq_ignore_ascii_case(asked))
+    };
+    let of_provider: Option<Vec<&Row>> = own
+        .as_ref()
+        .map(|rows| rows.iter().copied().filter(|row| is_of_provider(row)).collect())
+        .filter(|rows: &Vec<&Row>| !rows.is_empty());
+    // What another provider takes counts only where nothing is said of its own.
+    let of_any = own.filter(|_| named.is_none() && of_provider.is_none());
+    [named, of_provider, of_any].into_iter().flatten().map(|rows| latest(&rows, at_us)).collect()
+}
+
+/// The rows of a model: those that write its name as it is asked for, or all where none does.
+fn written<'a>(list: &'a List, model: &str) -> Option<Vec<&'a Row>> {
+    let rows = list.get(&model.to_lowercase())?;
+    let same: Vec<&Row> = rows.iter().filter(|row| row.model == model).collect();
+    Some(if same.is_empty() { rows.iter().collect() } else { same })
+}
+
+/// The row that holds at an instant: of several that which began last. Without an instant, any.
+fn latest<'a>(rows: &[&'a Row], at_us: Option<i64>) -> Result<&'a Row, Unpriced> {
+    let Some(at_us) = at_us else {
+        return rows.first().copied().ok_or(Unpriced::NotListed);
+    };
+    let holds = || rows.iter().rev().copied().filter(|row| row.listed.holds_at(at_us));
+    let Some(one) = holds().find(|row| !row.listed.is_foreign) else {
+        return Err(match holds().next() {
             Some(_) => Unpriced::OtherCurrency,
             None => Unpriced::NotThen,
         });
     };
-    let mut beside = holds.take_while(|of| of.from_us == one.from_us).filter(|of| !of.is_foreign);
-    match beside.all(|other| other.rates == one.rates) {
+    let own = holds().filter(|row| !row.listed.is_foreign);
+    let mut beside = own.filter(|row| row.listed.from_us == one.listed.from_us);
+    match beside.all(|other| other.listed.rates == one.listed.rates) {
         true => Ok(one),
         false => Err(Unpriced::SeveralPrices),
     }

@@ -245,3 +245,54 @@ fn the_list_before_counts_and_the_provider_is_looked_at_first() {
     assert_eq!(of_other(said), Ok(amount("12")));
     assert_eq!(book.longest(), Some(("n", 3)));
 }
+
+#[test]
+fn case_does_not_matter_and_a_model_may_name_its_provider() {
+    let mut book = PriceBook::default();
+    let of = |provider: &str, price| Listed {
+        provider: Some(provider.to_owned()),
+        ..listed(None, None, price)
+    };
+    book.begin_list();
+    book.add("g-5", of("openai", "1"));
+    book.add("g-5", of("azure", "2"));
+    book.add("openai/full", listed(None, None, "3"));
+    book.add("Case", listed(None, None, "4"));
+    book.add("case", listed(None, None, "5"));
+    let batch = rates(&[("input_cost_per_token", "6"), ("input_cost_per_token_batches", "7")]);
+    book.add("t", Listed { rates: batch, ..listed(None, None, "6") });
+    book.finish();
+    let cost = |provider, model| {
+        let charged = book.charge(provider, model, 0, &sent(1));
+        charged.map(|of| (of.cost.to_string(), of.model, of.listed.provider.clone()))
+    };
+    let is = |price: &str, name, provider: Option<&str>| {
+        Ok((format!("{price}.00"), name, provider.map(str::to_owned)))
+    };
+    for (provider, model) in [
+        (Some("openai"), "g-5"),
+        (Some("OpenAI"), "G-5"),
+        (None, "openai/g-5"),
+        (None, "OpenAI/G-5"),
+        (Some("openai"), "openai/g-5"),
+        (Some("openrouter"), "openrouter/openai/g-5"),
+    ] {
+        assert_eq!(cost(provider, model), is("1", "g-5", Some("openai")), "{provider:?} {model}");
+    }
+    assert_eq!(cost(None, "Azure/g-5"), is("2", "g-5", Some("azure")));
+    assert_eq!(cost(Some("OPENAI"), "Full"), is("3", "openai/full", None));
+    // A name that is written alike counts before those that differ in case.
+    assert_eq!(
+        (cost(None, "Case"), cost(None, "case")),
+        (is("4", "Case", None), is("5", "case", None))
+    );
+    assert_eq!(cost(None, "CASE"), Err(Unpriced::SeveralPrices));
+    assert_eq!(cost(None, "openai/none"), Err(Unpriced::NotListed));
+    let tier = |tier| {
+        let tokens = Tokens { tier, ..sent(1) };
+        book.charge(None, "t", 0, &tokens).map(|of| (of.cost, of.tier.map(str::to_owned)))
+    };
+    assert_eq!(tier("Batches"), Ok((amount("7"), Some("batches".to_owned()))));
+    assert_eq!(tier("other"), Ok((amount("6"), None)));
+    assert!(book.knows(None, "OpenAI/G-5") && book.knows(Some("x"), "t") && !book.knows(None, "u"));
+}

@@ -10,6 +10,8 @@
 //!
 //! Cost: reads every row once that came. Memory: the lists, and the sums of each group; calls are written as they come.
 
+#[cfg(test)]
+mod match_tests;
 mod output;
 mod params;
 mod prices;
@@ -77,6 +79,11 @@ impl Job for Costs {
 
     fn description(&self) -> &'static str {
         "says what calls of models cost by lists of prices, for whom, and which calls have no price"
+    }
+
+    fn revision(&self) -> u32 {
+        // Names are compared without case, and failed calls of unlisted models have no price.
+        2
     }
 
     fn parameters_schema(&self) -> Value {

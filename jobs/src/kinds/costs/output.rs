@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use analysis::money::AMOUNT_SCALE;
+use analysis::money::{AMOUNT_SCALE, Charged};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use datasets::{ColumnSpec, ColumnType, DatasetSpec};
 use engine::Result;
@@ -48,6 +48,14 @@ pub(super) fn calls_spec(params: &Params) -> DatasetSpec {
         some_text("unpriced", "Why there is no price"),
         currency(),
         version(),
+        some_text(
+            "listed_provider",
+            "The provider of the price's row; none where the row names none",
+        ),
+        some_text(
+            "listed_tier",
+            "The tier of service whose price was used, as the list names it; none where the price without a tier was",
+        ),
     ];
     let about = "What calls of models cost by lists of prices";
     of_sources(params.calls_output.clone(), about, ["source", "call_id"], Some("at"), columns)
@@ -61,7 +69,10 @@ fn sums_spec() -> Vec<ColumnSpec> {
         tokens("input_tokens", "Tokens sent"),
         tokens("cached_tokens", "Those of them that the provider had cached"),
         tokens("output_tokens", "Tokens received"),
-        money("cost", "What those that have a price cost; none where none has one"),
+        money(
+            "cost",
+            "What those that have a price cost; null where no list has a price for any of them",
+        ),
         money("recorded_cost", "What they are said to have cost; none where none is"),
     ]
 }
@@ -124,21 +135,30 @@ pub(super) fn calls(
     };
     let owned = |text: Option<&str>| text.map(str::to_owned);
     let priced = || of.iter().map(|(_, priced)| priced.as_ref().ok());
+    let listed = |get: &dyn Fn(&Charged<'_>) -> Option<String>| -> ArrayRef {
+        let rows =
+            priced().map(|priced| priced.and_then(|of| of.by.as_ref()).and_then(|by| get(by)));
+        Arc::new(StringArray::from_iter(rows))
+    };
     let columns: Vec<ArrayRef> = vec![
         texts(&|_| Some(params.dataset.to_string())),
         texts(&|call| Some(call.id.unwrap_or_default().to_owned())),
         instants(of.iter().map(|(call, _)| call.at_us)),
         texts(&|call| owned(call.provider)),
         texts(&|call| owned(call.model)),
-        Arc::new(StringArray::from_iter(priced().map(|priced| priced.and_then(|of| of.1)))),
-        instants(priced().map(|priced| priced.and_then(|of| of.2))),
-        amounts(priced().map(|priced| priced.map(|of| of.0)))?,
+        listed(&|by| Some(by.model.to_owned())),
+        instants(
+            priced().map(|priced| priced.and_then(|of| of.by).and_then(|by| by.listed.from_us)),
+        ),
+        amounts(priced().map(|priced| priced.map(|of| of.cost)))?,
         amounts(of.iter().map(|(call, _)| call.recorded))?,
         Arc::new(StringArray::from_iter(
             of.iter().map(|(_, priced)| priced.as_ref().err().map(|why| why.as_str())),
         )),
         texts(&|_| Some(params.currency.trim().to_owned())),
         Arc::new(Int64Array::from_iter_values(of.iter().map(|_| version))),
+        listed(&|by| by.listed.provider.clone()),
+        listed(&|by| by.tier.map(str::to_owned)),
     ];
     Ok(RecordBatch::try_new(spec.arrow_schema(), columns)?)
 }

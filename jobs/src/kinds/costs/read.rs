@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use analysis::money::{Amount, Tokens, Unpriced};
+use analysis::money::{Amount, Charged, Tokens, Unpriced};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, PrimitiveArray, RecordBatch, StringArray,
 };
@@ -261,9 +261,9 @@ impl Calls {
         let counts = self.tokens.each_ref().map(|of| of.is_valid(row).then(|| of.value(row)));
         let [input, output, cache_read, cache_write, reasoning] =
             counts.map(Option::unwrap_or_default);
-        let tier = match name(&self.tiers, row).unwrap_or_default() {
+        let tier = match name(&self.tiers, row).unwrap_or_default().trim() {
             // The name of what is asked, and that of its price.
-            "batch" => "batches",
+            tier if tier.eq_ignore_ascii_case("batch") => "batches",
             tier => tier,
         };
         let model = name(&self.models, row).or(params.default_model.as_deref());
@@ -296,8 +296,13 @@ pub(super) fn name(of: &StringArray, row: usize) -> Option<&str> {
     text.get(..end)
 }
 
-/// What a call costs: the amount, the model as it is listed, and from when on that price holds.
-pub(super) type Priced<'a> = (Amount, Option<&'a str>, Option<i64>);
+/// What a call costs, and by which row of a list.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Priced<'a> {
+    pub(super) cost: Amount,
+    /// The row; none of a call that failed and costs nothing.
+    pub(super) by: Option<Charged<'a>>,
+}
 
 impl Call<'_> {
     /// What it costs, or why that is not known.
@@ -307,7 +312,9 @@ impl Call<'_> {
         params: &Params,
     ) -> std::result::Result<Priced<'p>, Unpriced> {
         if self.is_failed && !params.charge_failed {
-            return Ok((Amount::default(), None, None));
+            // That it costs nothing is known of a model that is listed.
+            let is_known = self.model.is_none_or(|model| prices.book.knows(self.provider, model));
+            return is_known.then(Priced::default).ok_or(Unpriced::NotListed);
         }
         let at_us = self.at_us.ok_or(Unpriced::NoInstant)?;
         let model = self.model.ok_or(Unpriced::NoModel)?;
@@ -315,6 +322,6 @@ impl Call<'_> {
             return Err(Unpriced::NoTokens);
         }
         let charged = prices.book.charge(self.provider, model, at_us, &self.tokens)?;
-        Ok((charged.cost, Some(charged.model), charged.listed.from_us))
+        Ok(Priced { cost: charged.cost, by: Some(charged) })
     }
 }

@@ -213,6 +213,7 @@ pub(super) fn kept(totals: &Totals) -> Vec<(String, i64)> {
         ("calls", count(all.calls)),
         ("failed", count(all.failed)),
         ("unpriced", count(all.unpriced)),
+        ("charged", count(all.charged)),
         ("recorded-calls", count(all.recorded_calls)),
         ("differing", count(totals.differing)),
         ("left-out", count(totals.reasons_left_out)),
@@ -385,6 +386,7 @@ fn all_of(kept: &CommitRecord, totals: &mut Totals) -> Option<()> {
         calls: count("calls")?,
         failed: count("failed")?,
         unpriced: count("unpriced")?,
+        charged: count("charged")?,
         recorded_calls: count("recorded-calls")?,
         cost: amount("cost-high", "cost-low")?,
         recorded: amount("recorded-high", "recorded-low")?,
@@ -422,10 +424,16 @@ fn sums_at(batch: &RecordBatch, first: usize) -> Result<Vec<Sums>> {
     let amount = |of: &PrimitiveArray<Decimal128Type>, row: usize| {
         if of.is_valid(row) { Amount::of_atto(of.value(row)) } else { Amount::default() }
     };
+    // Where no call is without a price, failed ones alone may make the sum of zero.
+    let was_charged = |row| {
+        let is_all_failed = number(unpriced, row) == 0 && number(calls, row) == number(failed, row);
+        cost.is_valid(row) && (cost.value(row) > 0 || !is_all_failed)
+    };
     let sums = |row| Sums {
         calls: number(calls, row),
         failed: number(failed, row),
         unpriced: number(unpriced, row),
+        charged: u64::from(was_charged(row)),
         input_tokens: number(input, row),
         cached_tokens: number(cached, row),
         output_tokens: number(output, row),

@@ -13,7 +13,7 @@ use crate::testing::{engine, record_of, refusal_of, rows, summary_of, write};
 
 const DAY_US: i64 = 86_400_000_000;
 
-fn text<'a>(of: impl IntoIterator<Item = Option<&'a str>>) -> ArrayRef {
+pub(super) fn text<'a>(of: impl IntoIterator<Item = Option<&'a str>>) -> ArrayRef {
     Arc::new(of.into_iter().collect::<StringArray>())
 }
 
@@ -21,28 +21,28 @@ fn whole(of: &[Option<i64>]) -> ArrayRef {
     Arc::new(Int64Array::from(of.to_vec()))
 }
 
-fn time(of: impl IntoIterator<Item = Option<i64>>) -> ArrayRef {
+pub(super) fn time(of: impl IntoIterator<Item = Option<i64>>) -> ArrayRef {
     let of: Vec<Option<i64>> = of.into_iter().collect();
     Arc::new(TimestampMicrosecondArray::from(of).with_timezone("UTC"))
 }
 
 /// What a call says, beside its name, which is its place.
 #[derive(Clone, Copy, Default)]
-struct Said {
-    at_us: Option<i64>,
-    provider: Option<&'static str>,
-    model: Option<&'static str>,
-    input: Option<i64>,
-    output: Option<i64>,
-    cached: Option<i64>,
-    status: Option<&'static str>,
-    user: Option<&'static str>,
-    ticket: Option<&'static str>,
-    tier: Option<&'static str>,
-    cost: Option<f64>,
+pub(super) struct Said {
+    pub(super) at_us: Option<i64>,
+    pub(super) provider: Option<&'static str>,
+    pub(super) model: Option<&'static str>,
+    pub(super) input: Option<i64>,
+    pub(super) output: Option<i64>,
+    pub(super) cached: Option<i64>,
+    pub(super) status: Option<&'static str>,
+    pub(super) user: Option<&'static str>,
+    pub(super) ticket: Option<&'static str>,
+    pub(super) tier: Option<&'static str>,
+    pub(super) cost: Option<f64>,
 }
 
-fn said(at_us: i64, model: &'static str, input: i64, output: i64) -> Said {
+pub(super) fn said(at_us: i64, model: &'static str, input: i64, output: i64) -> Said {
     Said {
         at_us: Some(at_us),
         provider: Some("acme"),
@@ -53,12 +53,18 @@ fn said(at_us: i64, model: &'static str, input: i64, output: i64) -> Said {
     }
 }
 
-async fn calls(engine: &Engine, of: &[Said]) {
+pub(super) async fn calls(engine: &Engine, of: &[Said]) {
     put(engine, "calls", WriteMode::Overwrite, 0, of).await;
 }
 
 /// Calls from the name of `first` on.
-async fn put(engine: &Engine, dataset: &str, mode: WriteMode, first: usize, of: &[Said]) {
+pub(super) async fn put(
+    engine: &Engine,
+    dataset: &str,
+    mode: WriteMode,
+    first: usize,
+    of: &[Said],
+) {
     let ids: Vec<String> = (first..first + of.len()).map(|at| format!("c{at}")).collect();
     let numbers = |get: fn(&Said) -> Option<i64>| whole(&of.iter().map(get).collect::<Vec<_>>());
     let columns = [
@@ -83,7 +89,7 @@ async fn put(engine: &Engine, dataset: &str, mode: WriteMode, first: usize, of: 
 }
 
 /// `m` is dearer from noon on; `n` is cheap, and dearer in a batch than it should be.
-async fn prices(engine: &Engine) {
+pub(super) async fn prices(engine: &Engine) {
     let price = |of: &[i128]| -> ArrayRef {
         let of = Decimal128Array::from(of.to_vec()).with_precision_and_scale(38, 9).unwrap();
         Arc::new(of)
@@ -115,7 +121,7 @@ async fn prices(engine: &Engine) {
     write(engine, "prices", WriteMode::Overwrite, &columns).await;
 }
 
-fn asked(more: Value) -> Value {
+pub(super) fn asked(more: Value) -> Value {
     let mut params = json!({ "dataset": "calls", "prices": ["prices"] });
     for (name, value) in more.as_object().unwrap() {
         params[name] = value.clone();

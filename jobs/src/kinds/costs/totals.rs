@@ -24,6 +24,8 @@ pub(super) struct Sums {
     pub(super) calls: u64,
     pub(super) failed: u64,
     pub(super) unpriced: u64,
+    /// Those that were charged by a list. Of sums that are read again only whether there is one.
+    pub(super) charged: u64,
     pub(super) input_tokens: u64,
     pub(super) cached_tokens: u64,
     pub(super) output_tokens: u64,
@@ -40,18 +42,19 @@ impl Sums {
             calls: 1,
             failed: u64::from(call.is_failed),
             unpriced: u64::from(priced.is_err()),
+            charged: u64::from(priced.as_ref().is_ok_and(|priced| priced.by.is_some())),
             input_tokens: tokens(call.tokens.input),
             cached_tokens: tokens(call.tokens.cache_read),
             output_tokens: tokens(call.tokens.output),
-            cost: priced.map_or(Amount::default(), |(cost, ..)| cost),
+            cost: priced.map_or(Amount::default(), |priced| priced.cost),
             recorded_calls: u64::from(call.recorded.is_some()),
             recorded: call.recorded.unwrap_or_default(),
         }
     }
 
-    /// None where no call has a price.
+    /// None where calls have no price and none was charged by a list: that failed calls cost nothing says nothing of those.
     pub(super) fn known_cost(&self) -> Option<Amount> {
-        (self.calls > self.unpriced).then_some(self.cost)
+        (self.charged > 0 || self.unpriced == 0).then_some(self.cost)
     }
 }
 
@@ -60,6 +63,7 @@ impl AddAssign for Sums {
         self.calls += other.calls;
         self.failed += other.failed;
         self.unpriced += other.unpriced;
+        self.charged = self.charged.saturating_add(other.charged);
         self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
         self.cached_tokens = self.cached_tokens.saturating_add(other.cached_tokens);
         self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
@@ -123,8 +127,8 @@ impl Totals {
     ) {
         let sums = Sums::of(call, priced);
         self.all += sums;
-        if let (Ok((cost, ..)), Some(recorded)) = (priced, call.recorded) {
-            let apart = cost.atto().saturating_sub(recorded.atto());
+        if let (Ok(priced), Some(recorded)) = (priced, call.recorded) {
+            let apart = priced.cost.atto().saturating_sub(recorded.atto());
             self.differing += u64::from(apart.abs() > DIFFERS_ATTO);
         }
         if let Some(at_us) = call.at_us {
