@@ -342,23 +342,20 @@ impl History {
         events.any(|(_, other, stage)| other == version && *stage == ModelStage::Production)
     }
 
-    /// The version that was in production before the one that is, or was last.
+    /// The version that was promoted before the one that is in production, or was last. A version that was rolled back from is not
+    /// one of them: a return to a version undoes the promotions after it.
     pub(crate) fn previous(&self) -> Option<&str> {
-        let mut in_use = self.events.iter().rev();
-        let mut last = None;
-        in_use.find_map(|(_, version, stage)| {
+        let mut promoted: Vec<&str> = Vec::new();
+        for (_, version, stage) in &self.events {
             if *stage != ModelStage::Production {
-                return None;
+                continue;
             }
-            match last {
-                None => {
-                    last = Some(version);
-                    None
-                }
-                Some(other) if other == version => None,
-                Some(_) => Some(version.as_str()),
+            match promoted.iter().position(|earlier| earlier == version) {
+                Some(at) => promoted.truncate(at + 1),
+                None => promoted.push(version),
             }
-        })
+        }
+        promoted.iter().rev().nth(1).copied()
     }
 }
 
@@ -516,7 +513,18 @@ mod tests {
         assert!(now.was_in_production("a") && now.stage("a") == Some(Archived));
         events.extend([("b", Archived), ("a", Production)]);
         let now = history(&events);
-        assert_eq!((now.production(), now.previous()), (Some("a"), Some("b")));
+        // Rolled back to a: b does not return by itself.
+        assert_eq!((now.production(), now.previous()), (Some("a"), None));
+        events.extend([("a", Archived), ("c", Production)]);
+        let now = history(&events);
+        assert_eq!((now.production(), now.previous()), (Some("c"), Some("a")));
+        events.extend([("c", Archived), ("d", Production), ("d", Archived), ("c", Production)]);
+        let now = history(&events);
+        assert_eq!((now.production(), now.previous()), (Some("c"), Some("a")));
+        // One that is promoted again by its name counts again.
+        events.extend([("c", Archived), ("d", Production)]);
+        assert_eq!(history(&events).previous(), Some("c"));
+        events.extend([("d", Archived), ("a", Production)]);
         events.push(("a", Archived));
         assert_eq!(history(&events).production(), None);
     }

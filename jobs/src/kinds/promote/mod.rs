@@ -45,8 +45,8 @@ pub enum Target {
 pub struct Params {
     /// The model. Default: triage.
     pub model: String,
-    /// The version; null takes the last trained, and "previous" rolls back to the one in production before.
-    /// Default: null.
+    /// The version; null takes the last trained, and "previous" the one that was promoted before the one in production, never one
+    /// that was rolled back from. Default: null.
     pub version: Option<String>,
     /// Where it goes: production or archived. Default: production.
     pub to: Target,
@@ -200,7 +200,10 @@ fn chosen<'a>(params: &Params, entries: &'a [Entry], history: &History) -> Resul
     let version = match params.version.as_deref() {
         None => &last.version,
         Some(PREVIOUS) => history.previous().ok_or_else(|| {
-            let text = format!("no other version of {} was in production before", params.model);
+            let text = format!(
+                "no version of {} was promoted before the one in production; expected the name of a version",
+                params.model
+            );
             bad(NAME, "version", text)
         })?,
         Some(version) => version,
