@@ -1,5 +1,5 @@
-//! Runs a program of the user's over a dataset: it reads the rows as an Arrow IPC stream on stdin and writes rows as one on stdout,
-//! which are committed as any job's results are. So a Python script is scheduled, recorded, retried and repeated beside our kinds.
+//! Runs a program of the user's over datasets: it reads the rows of one as an Arrow IPC stream on stdin, those of others from files
+//! ([`files`]), and writes rows as a stream on stdout, which are committed as any job's results are. So a Python script is scheduled, recorded, retried and repeated beside our kinds.
 //!
 //! Who may run jobs may not run what they like: a program is a file in a folder that who runs the server names (setting `programs`),
 //! and it runs as the server's user, with an environment of its own and within limits (`outside/`). The bytes of the file are part
@@ -8,6 +8,7 @@
 //! Cost: what the program takes; rows go through pipes, memory does not grow with the input. Its rows are held until they are
 //! committed, within the run's memory.
 
+mod files;
 mod outside;
 mod params;
 #[cfg(test)]
@@ -54,11 +55,21 @@ pub struct Exec;
 
 impl Exec {
     fn params(params: &Value) -> Result<Params> {
-        let params: Params = parameters::read(NAME, params)?;
+        let params = Self::read(params)?;
         params.check()?;
         Ok(params)
     }
 }
+
+    fn read(params: &Value) -> Result<Params> {
+        let has_dataset = params.get("dataset").is_some();
+        let mut params: Params = parameters::read(NAME, params)?;
+        // Of a list alone, the first dataset is the one on stdin.
+        if let Some(first) = params.datasets.first().filter(|_| !has_dataset) {
+            params.dataset = first.clone();
+        }
+        Ok(params)
+    }
 
 impl Job for Exec {
     fn name(&self) -> &'static str {
@@ -78,7 +89,7 @@ impl Job for Exec {
     }
 
     fn inputs(&self, params: &Value) -> Result<Vec<DatasetName>> {
-        Ok(vec![Self::params(params)?.dataset])
+        Ok(Self::params(params)?.reads())
     }
 
     fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>> {
@@ -90,8 +101,7 @@ impl Job for Exec {
     }
 
     fn of_partition(&self, params: &Value, partition: Partition) -> Result<Value> {
-        let params: Params = parameters::read(NAME, params)?;
-        let params = params.with_partition(partition)?;
+        let params = Self::read(params)?.with_partition(partition)?;
         params.check()?;
         parameters::canonical(&params)
     }
@@ -121,8 +131,12 @@ impl Job for Exec {
         params: &'a Value,
     ) -> BoxFuture<'a, Result<Vec<DatasetSpec>>> {
         Box::pin(async move {
-            table(session, &Self::params(params)?).await?;
-            self.outputs(params)
+            let params = Self::params(params)?;
+            table(session, &params).await?;
+            for dataset in &params.datasets {
+                InputTable::open(session, NAME, dataset).await?;
+            }
+            Ok(vec![params.spec()])
         })
     }
 
@@ -186,11 +200,16 @@ async fn table<'a>(session: &Session, params: &'a Params) -> Result<InputTable<'
 }
 
 /// The rows of the time that is asked for, where the dataset says when a row happened.
-fn within(ctx: &RunContext, params: &Params, frame: DataFrame) -> Result<DataFrame> {
+fn within(
+    ctx: &RunContext,
+    params: &Params,
+    dataset: &DatasetName,
+    frame: DataFrame,
+) -> Result<DataFrame> {
     if params.from.is_none() && params.to.is_none() {
         return Ok(frame);
     }
-    let Some(time) = declared_time(ctx.session(), &params.dataset) else { return Ok(frame) };
+    let Some(time) = declared_time(ctx.session(), dataset) else { return Ok(frame) };
     let from = params.from.unwrap_or(DateTime::UNIX_EPOCH);
     let all = Partition { from, to: params.to.unwrap_or(DateTime::<Utc>::MAX_UTC) };
     Ok(frame.filter(all.of(time))?)
@@ -203,7 +222,8 @@ async fn rows_of(
     spec: &DatasetSpec,
 ) -> Result<(Vec<RecordBatch>, Value)> {
     let path = path_of(&params.program, ctx.programs())?;
-    let mut frame = within(ctx, params, table(ctx.session(), params).await?.frame)?;
+    let table = table(ctx.session(), params).await?;
+    let mut frame = within(ctx, params, &params.dataset, table.frame)?;
     if !params.columns.is_empty() {
         frame = frame.select(params.columns.iter().map(ident).collect::<Vec<_>>())?;
     }
@@ -224,9 +244,11 @@ async fn rows_of(
         command: std::iter::once(path.display().to_string())
             .chain(params.arguments.clone())
             .collect(),
+    let folder = ctx.scratch().await?.to_owned();
+    files::write(ctx, params, &folder).await?;
         // Who may run a program may not say how it is interpreted: variables can do that in too many ways.
         environment: params.environment(),
-        folder: ctx.scratch().await?.to_owned(),
+        folder,
         limits: Limits {
             wall: Duration::from_secs(params.wall_seconds),
             cpu: Duration::from_secs(params.cpu_seconds),
@@ -290,6 +312,9 @@ struct Taken<'a> {
 impl<'a> Taken<'a> {
     fn new(params: &'a Params, spec: &'a DatasetSpec) -> Self {
         Self { program: &params.program, spec, conformer: None, rows: 0, batches: Vec::new() }
+    }
+    if !params.datasets.is_empty() {
+        summary["datasets"] = json!(params.datasets);
     }
 
     fn take(&mut self, batch: RecordBatch) -> Result<()> {

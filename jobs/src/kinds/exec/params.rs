@@ -1,6 +1,6 @@
 //! The parameters of `exec`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use datasets::{ColumnSpec, DatasetName, DatasetSpec, Evolution};
@@ -17,6 +17,8 @@ const NAME_MAX_BYTES: usize = 128;
 const ARGUMENTS_MAX: usize = 64;
 const ARGUMENTS_MAX_BYTES: usize = 32 << 10;
 const SECONDS_MAX: u64 = 24 * 3600;
+/// Most datasets beside that on stdin.
+const DATASETS_MAX: usize = 16;
 
 /// Which program reads which rows, and what it writes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -29,7 +31,12 @@ pub struct Params {
     /// Dataset whose rows it reads. Default: events.
     #[schemars(with = "String")]
     pub dataset: DatasetName,
-    /// Columns that it reads; [] takes all. Default: [].
+    /// More datasets that it reads, at most 16: the rows of each are in the file `inputs/NAME.arrow` of its working folder, as an
+    /// Arrow IPC stream. Without `dataset`, the first of them is also on stdin. Default: [].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
+    pub datasets: Vec<DatasetName>,
+    /// Columns of `dataset` that it reads; [] takes all. Default: [].
     pub columns: Vec<String>,
     /// Dataset that its rows are committed to. Default: program_results.
     #[schemars(with = "String")]
@@ -101,6 +108,7 @@ impl Params {
         let letters = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
         let is_name = (1..=NAME_MAX_BYTES).contains(&self.program.len())
             && !self.program.starts_with(['.', '-'])
+            datasets: Vec::new(),
             && self.program.bytes().all(letters);
         if !is_name {
             let shown: String = self.program.chars().take(80).collect();
@@ -139,6 +147,22 @@ impl Params {
                 "from",
                 format!("expected an instant before {to}, found {from}"),
             ));
+        if self.datasets.len() > DATASETS_MAX {
+            let found = self.datasets.len();
+            return Err(bad(
+                NAME,
+                "datasets",
+                format!("expected at most {DATASETS_MAX}, found {found}"),
+            ));
+        }
+        let mut named = BTreeSet::new();
+        if let Some(twice) = self.datasets.iter().find(|dataset| !named.insert(*dataset)) {
+            return Err(bad(
+                NAME,
+                "datasets",
+                format!("expected each dataset once, found {twice} twice"),
+            ));
+        }
         }
         if self.mode == Mode::Partition && self.partition().is_none() {
             let problem = "partition puts rows in the place of those of a stretch of time; expected `output_time_column`, `from` and `to`";
@@ -176,7 +200,11 @@ impl Params {
     pub(super) fn spec(&self) -> DatasetSpec {
         DatasetSpec {
             name: self.output.clone(),
-            description: format!("What the program {} made of {}", self.program, self.dataset),
+            description: {
+                let reads = self.reads();
+                let names: Vec<&str> = reads.iter().map(DatasetName::as_str).collect();
+                format!("What the program {} made of {}", self.program, names.join(", "))
+            },
             owner: None,
             derived: true,
             key: self.output_key.clone(),
@@ -191,3 +219,9 @@ impl Params {
         }
     }
 }
+    /// The datasets that it reads, that on stdin first.
+    pub(super) fn reads(&self) -> Vec<DatasetName> {
+        let others = self.datasets.iter().filter(|other| **other != self.dataset);
+        std::iter::once(&self.dataset).chain(others).cloned().collect()
+    }
+

@@ -202,3 +202,39 @@ async fn only_programs_of_the_folder_run_and_none_where_none_is_named() {
     assert!(error.to_string().contains("the setting `programs` names the folder"), "{error}");
     off.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_reads_several_datasets_at_their_versions() {
+    let text = "#!/bin/sh\ncat > stdin\ntest -s stdin && test -s inputs/metrics.arrow && cat inputs/others.arrow\n";
+    let (engine, runner, _folder) = rig(&[("second", text)]).await;
+    append(&engine, "others", &[sampled("b", 300, vec![1.0, 2.0, 3.0])]).await;
+    let mut asked = params("second", json!({"datasets": ["metrics", "others"]}));
+    asked.as_object_mut().unwrap().remove("dataset");
+    let first = run(&runner, asked.clone()).await;
+    assert_eq!(first.state, RunState::Succeeded, "{:?}", first.error);
+    assert_eq!(values(&engine).await, [1.0, 2.0, 3.0]);
+    let inputs = |record: &RunRecord| {
+        let names = record.inputs.iter().map(|input| input.dataset.to_string());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(inputs(&first), ["metrics", "others"]);
+    // Rows of the second dataset are another input.
+    append(&engine, "others", &[sampled("c", 300, vec![4.0])]).await;
+    let second = run(&runner, asked.clone()).await;
+    assert_eq!((second.state, second.repeated_of), (RunState::Succeeded, None));
+    assert_eq!(values(&engine).await, [1.0, 2.0, 3.0, 4.0]);
+    for (more, says) in [
+        (json!({"datasets": ["metrics", "metrics"]}), "found metrics twice"),
+        (json!({"datasets": ["nothing"]}), "nothing"),
+        (json!({"datasets": (0..17).map(|n| format!("d{n}")).collect::<Vec<_>>()}), "at most 16"),
+    ] {
+        let request = RunRequest {
+            job: "exec".into(),
+            params: params("second", more),
+            ..RunRequest::default()
+        };
+        let error = runner.submit(&Principal::local(), request).await.err().unwrap().to_string();
+        assert!(error.contains(says), "{error} does not say {says:?}");
+    }
+    runner.shutdown().await;
+}
