@@ -175,7 +175,13 @@ fn path_of(program: &str, programs: Option<&Path>) -> Result<PathBuf> {
             .into_iter()
             .flatten()
             .flatten()
-            .filter(|entry| entry.path().is_file())
+    if path.is_file() && !is_within(folder, &path) {
+        let problem = format!(
+            "{program:?} is a symbolic link to a file outside the folder of programs; expected a file in that folder: copy it there"
+        );
+        return Err(bad(NAME, "program", problem));
+    }
+            .filter(|entry| entry.path().is_file() && is_within(folder, &entry.path()))
             .map(|entry| entry.file_name().to_string_lossy().into_owned())
             .collect();
         there.sort_unstable();
@@ -195,6 +201,12 @@ async fn table<'a>(session: &Session, params: &'a Params) -> Result<InputTable<'
     let table = InputTable::open(session, NAME, &params.dataset).await?;
     for column in &params.columns {
         table.check("columns", column, "a column", |_| true)?;
+/// Whether a file is in the folder once symbolic links are followed, of the folder too.
+fn is_within(folder: &Path, path: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    real(folder).zip(real(path)).is_some_and(|(folder, path)| path.starts_with(folder))
+}
+
     }
     Ok(table)
 }
@@ -259,6 +271,7 @@ async fn rows_of(
     };
     let mut stage = ctx.stage("exec");
     stage.is_outside();
+            end_marker: params.end_marker,
     stage.on_device("cpu", format!("the program {} decides what it uses", params.program));
     let (activity, log) = (ctx.activity_sink(), ctx.log().clone());
     let on_line = move |line: &str| {

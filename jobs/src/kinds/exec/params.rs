@@ -60,6 +60,10 @@ pub struct Params {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub to: Option<DateTime<Utc>>,
+    /// Whether its output must end with the end marker of an Arrow stream (required), or may end without one (optional). Without
+    /// the marker, an output that was cut between two batches cannot be recognized. Default: required.
+    #[serde(skip_serializing_if = "EndMarker::is_default")]
+    pub end_marker: EndMarker,
     /// Most seconds from start to end, 1 to 86400. Default: 3600.
     pub wall_seconds: u64,
     /// Most seconds of CPU time, 1 to 86400. Default: 3600.
@@ -81,6 +85,23 @@ pub enum Mode {
     Partition,
 }
 
+/// Whether a stream must end with its end marker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EndMarker {
+    /// A stream without it is refused.
+    #[default]
+    Required,
+    /// The end of stdout is enough.
+    Optional,
+}
+
+impl EndMarker {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 impl Default for Params {
     fn default() -> Self {
         Self {
@@ -96,6 +117,7 @@ impl Default for Params {
             from: None,
             to: None,
             wall_seconds: 3_600,
+            end_marker: EndMarker::default(),
             cpu_seconds: 3_600,
             memory_mib: 2_048,
         }

@@ -238,3 +238,36 @@ async fn a_program_reads_several_datasets_at_their_versions() {
     }
     runner.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_out_of_the_folder_and_a_cut_output_are_refused() {
+    let cut = "#!/bin/sh\nhead -c -8\n";
+    let (engine, runner, folder) = rig(&[("same", "#!/bin/sh\nexec cat\n"), ("cut", cut)]).await;
+    let outside = tempfile::tempdir().unwrap();
+    write(outside.path(), "other", "#!/bin/sh\nexec cat\n");
+    let link = |to: &Path, name: &str| {
+        std::os::unix::fs::symlink(to, folder.path().join(name)).unwrap();
+    };
+    link(&outside.path().join("other"), "leads_out");
+    link(&folder.path().join("leads_out"), "leads_out_twice");
+    link(Path::new("same"), "stays");
+    for name in ["leads_out", "leads_out_twice"] {
+        let request = RunRequest {
+            job: "exec".into(),
+            params: params(name, json!({})),
+            ..RunRequest::default()
+        };
+        let error = runner.submit(&Principal::local(), request).await.err().unwrap().to_string();
+        assert!(error.contains("outside the folder of programs"), "{error}");
+        assert!(!error.contains(&outside.path().display().to_string()), "{error}");
+    }
+    assert_eq!(run(&runner, params("stays", json!({}))).await.state, RunState::Succeeded);
+    let cut = run(&runner, params("cut", json!({"output": "cut"}))).await;
+    let message = cut.error.unwrap().message;
+    assert!(message.contains("without the end marker of an Arrow stream"), "{message}");
+    let catalog = engine.catalog(&Principal::local()).await.unwrap();
+    assert!(!catalog.datasets.contains_key(&"cut".parse().unwrap()), "rows were committed");
+    let accepted = params("cut", json!({"output": "cut", "end_marker": "optional"}));
+    assert_eq!(run(&runner, accepted).await.state, RunState::Succeeded);
+    runner.shutdown().await;
+}

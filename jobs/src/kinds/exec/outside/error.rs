@@ -157,6 +157,15 @@ pub enum Failure {
         /// At least so many were to come.
         missing_bytes: u64,
     },
+    /// The end of stdout came where the stream may go on.
+    #[error(
+        "its output ends after {messages} messages without the end marker of an Arrow stream, so rows may be missing: close the writer \
+         (`with pyarrow.ipc.new_stream(…) as writer:` does), or accept such outputs with `end_marker` = optional"
+    )]
+    Unmarked {
+        /// Whole messages, that of the schema included.
+        messages: u64,
+    },
     /// A second schema.
     #[error("its batches differ: the stream began with columns {first}; later it says {then}")]
     SchemaChanged {
@@ -216,6 +225,7 @@ impl Failure {
                 | Self::NotArrow { .. }
                 | Self::Broken { .. }
                 | Self::Cut { .. }
+                | Self::Unmarked { .. }
                 | Self::SchemaChanged { .. }
         )
     }

@@ -33,6 +33,7 @@ use arrow::datatypes::SchemaRef;
 use futures::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
 
+use super::params::EndMarker;
 pub use error::{BoxError, Failure, LastLines, OutsideError};
 use lines::Lines;
 use process::Usage;
@@ -87,6 +88,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             wall: Duration::from_secs(3600),
+    /// Whether the output must end with the end marker of its stream.
+    pub end_marker: EndMarker,
             cpu: Duration::from_secs(3600),
             memory_bytes: 2 << 30,
             output_bytes: 16 << 30,
@@ -106,6 +109,7 @@ pub struct Ran {
     pub schema: SchemaRef,
     /// Time from start to end.
     pub wall: Duration,
+            end_marker: EndMarker::default(),
     /// Rows written to the program before it ended or closed stdin.
     pub rows_in: u64,
     /// Rows given to the sink.

@@ -28,9 +28,9 @@ use tokio::process::ChildStdout;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::Limits;
 use super::error::{BoxError, Failure};
 use super::lines::read_until_ended;
+use super::{EndMarker, Limits};
 
 /// Largest metadata of a message: that of a schema with some 100,000 columns.
 const METADATA_BYTES_MAX: u64 = 16 << 20;
@@ -157,7 +157,10 @@ impl Frames<'_> {
         let mut head = Vec::with_capacity(8);
         let lack = self.fill(&mut head, 8).await?;
         if head.is_empty() {
-            return Ok(Next::End(None));
+            // Of an output without a message `Taken::whole` says that it is empty.
+            let is_whole = self.message == 0 || self.limits.end_marker == EndMarker::Optional;
+            let lack = (!is_whole).then_some(Failure::Unmarked { messages: self.message });
+            return Ok(Next::End(lack));
         }
         if !head.starts_with(&[0xff; 4][..head.len().min(4)]) {
             return Err(self.not_arrow(head).await);

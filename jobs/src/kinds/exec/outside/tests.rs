@@ -228,13 +228,6 @@ async fn no_rows_are_a_result_too() {
 }
 
 #[tokio::test]
-async fn a_stream_without_its_end_mark_is_whole() {
-    let bytes = valid_stream();
-    let setting = Setting::sh("cat out").file("out", &bytes[..bytes.len() - 8]);
-    assert_eq!(setting.run_on(rows(1, 1)).await.0.unwrap().rows_out, 100);
-}
-
-#[tokio::test]
 async fn a_crash_shows_its_traceback() {
     let Some(setting) =
         Setting::python("r = source()\nprint('about to fail', file=sys.stderr)\n1 / 0\n")
