@@ -76,6 +76,13 @@ pub trait Job: Send + Sync {
         false
     }
 
+    /// Whether a run with these parameters adds rows to those of earlier runs. The scheduled time is then part of the run's identity:
+    /// each time adds its rows, also where the inputs have not changed.
+    fn appends(&self, params: &Value) -> bool {
+        let _ = params;
+        false
+    }
+
     /// Whether it may commit to a dataset that it reads: only a kind that appends to a history may.
     fn appends_to_inputs(&self) -> bool {
         false

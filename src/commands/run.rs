@@ -228,11 +228,12 @@ pub(super) fn report(record: &RunRecord, output: &Output) -> Result<()> {
         return succeeded(record.clone()).map(drop);
     }
     let record = succeeded(record.clone())?;
-    output.line(&format!("run {} of {}: {}", record.id, record.job, record.state))?;
-    if let Some(earlier) = record.repeated_of {
-        output.line(&format!(
-            "repeated from run {earlier}: its results are still there as it made them, and nothing was computed again"
-        ))?;
+    output.line(&format!("run {} of {}: {}", record.id, record.job, record.outcome()))?;
+    let unchanged = record.nothing_written();
+    if unchanged.is_some() {
+        output.line(
+            "the inputs, the parameters and the earlier results have not changed, so nothing was computed and no row was added",
+        )?;
     }
     if let Some(replaces) = record.summary.get("replaces").and_then(Value::as_str) {
         output.line(&format!("it replaces {replaces}"))?;
@@ -257,10 +258,10 @@ pub(super) fn report(record: &RunRecord, output: &Output) -> Result<()> {
     ))?;
     for written in &record.outputs {
         output.line(&format!(
-            "{} version {}: {} rows",
-            written.dataset,
-            written.version,
-            written.rows.map_or_else(|| "?".to_owned(), count)
+        let rows = written.rows.map_or_else(|| "?".to_owned(), count);
+        let whose = if unchanged.is_some() { ", written by that run" } else { "" };
+            "{} version {}: {rows} rows{whose}",
+            written.dataset, written.version
         ))?;
     }
     let result = words::result(&record.summary);

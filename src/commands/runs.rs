@@ -266,7 +266,7 @@ async fn show(engine: &Engine, id: &str, settings: &Settings, output: &Output) -
     let mut lines = vec![
         ("run", record.id.to_string()),
         ("job", record.job.clone()),
-        ("state", record.state.to_string()),
+        ("state", record.outcome()),
         ("waits for", record.waits_for.clone().unwrap_or_default()),
         ("asked for by", record.requested_by.clone()),
         ("asked for (UTC)", at(Some(record.requested_at))),
@@ -286,7 +286,6 @@ async fn show(engine: &Engine, id: &str, settings: &Settings, output: &Output) -
         let says = one_line(&error.message);
         ("tried", format!("{}: {}: {says}", at(Some(attempt.started_at)), error.code))
     }));
-    lines.extend(record.repeated_of.map(|of| ("repeated from", of.to_string())));
     lines.extend(record.as_it_was.map(|of| ("as it was", of.to_string())));
     lines.extend(
         record.error.as_ref().map(|e| ("error", plain(&format!("{}: {}", e.code, e.message)))),
@@ -346,7 +345,10 @@ fn row(record: &RunRecord) -> Vec<String> {
     vec![
         record.id.to_string().chars().take(ID_SHOWN).collect(),
         record.job.clone(),
-        record.state.to_string(),
+        match record.nothing_written() {
+            Some(_) => "unchanged".to_owned(),
+            None => record.state.to_string(),
+        },
         record.requested_at.format("%Y-%m-%d %H:%M").to_string(),
         seconds,
     ]
@@ -359,6 +361,9 @@ fn came_of_it(record: &RunRecord) -> String {
     }
     let wrote = record.outputs.iter().map(|o| {
         let rows = o.rows.map_or_else(|| "?".to_owned(), count);
+    if record.nothing_written().is_some() {
+        return record.outcome();
+    }
         format!("{}@{} ({rows})", o.dataset, o.version)
     });
     wrote.collect::<Vec<_>>().join(", ")

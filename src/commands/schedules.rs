@@ -8,6 +8,7 @@ use engine::{Code, Engine, Error, Result};
 use jobs::{Runner, Schedule, ScheduleState, Trigger};
 
 use super::run::{Works, params, start_runner};
+use super::runs::ID_SHOWN;
 use super::{close, open_to_read, open_to_run};
 use crate::cli::{ScheduleCommand, Schedules, When};
 use crate::config::Settings;
@@ -163,7 +164,14 @@ fn table(states: &[ScheduleState], room: Option<usize>) -> String {
             schedule.job.clone(),
             schedule.trigger.says(),
             next,
-            state.last_state.map(|state| state.to_string()).unwrap_or_else(|| "-".to_owned()),
+            match (state.last_same_as, state.last_state) {
+                (Some(run), _) => {
+                    let run: String = run.to_string().chars().take(ID_SHOWN).collect();
+                    format!("unchanged, same as {run}")
+                }
+                (None, Some(state)) => state.to_string(),
+                (None, None) => "-".to_owned(),
+            },
             state.missed.to_string(),
             state.progress.map(|progress| progress.says()).unwrap_or_default(),
         ]

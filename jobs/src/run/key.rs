@@ -50,17 +50,31 @@ fn of_input((dataset, version, made_us): (&str, u64, Option<i64>)) -> Value {
     }
 }
 
+/// The time of a schedule that a run stands for.
+pub(crate) type Scheduled<'a> = (&'a str, &'a str);
+
 /// What the result of a run depends on beside parameters and inputs: the code of its job, or the run itself, where the clock counts.
+/// Of a job that appends, the scheduled time too.
 pub(crate) fn code_of(
     job: &dyn Job,
     id: RunId,
     params: &Value,
+    scheduled: Option<Scheduled<'_>>,
     programs: Option<&Path>,
 ) -> Result<Value> {
-    match job.looks_at_the_clock() {
-        true => Ok(json!(id.to_string())),
-        false => job.code(params, programs),
+    if job.looks_at_the_clock() {
+        return Ok(json!(id.to_string()));
     }
+    let code = job.code(params, programs)?;
+    match scheduled.filter(|_| job.appends(params)) {
+        Some((schedule, time)) => Ok(json!({ "code": code, "schedule": schedule, "time": time })),
+        None => Ok(code),
+    }
+}
+
+/// The time of a schedule that a run stands for, if it stands for one.
+pub(crate) fn scheduled(record: &RunRecord) -> Option<Scheduled<'_>> {
+    record.schedule.as_deref().zip(record.logical_time.as_deref())
 }
 
 /// The name under which the commits of a key are marked in the table itself (Delta `txn.appId`).
@@ -79,9 +93,13 @@ pub(crate) fn require_code(
     record: &RunRecord,
     programs: Option<&Path>,
 ) -> Result<()> {
-    let code = code_of(job, record.id, &record.params, programs)?;
-    let key = run_key(job.name(), job.revision(), &record.params, &code, &record.inputs);
-    if code.is_null() || key == record.key {
+    let is_own = |scheduled| {
+        let code = code_of(job, record.id, &record.params, scheduled, programs)?;
+        let key = || run_key(job.name(), job.revision(), &record.params, &code, &record.inputs);
+        Ok::<_, Error>(code.is_null() || key() == record.key)
+    };
+    // A run that an earlier release queued has no time in its key.
+    if is_own(scheduled(record))? || is_own(None)? {
         return Ok(());
     }
     Err(Error::user(

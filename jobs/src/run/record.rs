@@ -241,6 +241,21 @@ impl std::fmt::Display for RunState {
 
 impl std::str::FromStr for RunState {
     type Err = Error;
+impl RunRecord {
+    /// The run that had committed the same results before, if this one succeeded and therefore wrote nothing.
+    pub fn nothing_written(&self) -> Option<RunId> {
+        self.repeated_of.filter(|_| self.state == RunState::Succeeded)
+    }
+
+    /// How the run ended, for a person.
+    pub fn outcome(&self) -> String {
+        match self.nothing_written() {
+            Some(run) => format!("nothing written, same as {run}"),
+            None => self.state.to_string(),
+        }
+    }
+}
+
 
     fn from_str(text: &str) -> Result<Self, Error> {
         [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Cancelled]

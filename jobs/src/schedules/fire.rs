@@ -338,8 +338,7 @@ pub(crate) async fn fire_run(
         Err(error) if can_pass(&error) || error.code() == Code::Cancelled => return Err(error),
         Err(error) => runner.prepared_in_vain(who, request, &error),
     };
-    document.record.schedule = Some(tick.schedule.clone());
-    document.record.logical_time = Some(tick.logical.clone());
+    runner.schedule_as(&mut document, &tick.schedule, &tick.logical)?;
     let begun = match document.record.state.is_final() {
         true => Begun::InVain,
         false => Begun::Queued,

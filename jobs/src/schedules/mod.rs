@@ -8,6 +8,7 @@ mod backfill;
 #[cfg(test)]
 mod backfill_tests;
 mod fire;
+mod recorded;
 #[cfg(test)]
 mod tests;
 mod trigger;
@@ -16,7 +17,7 @@ pub(crate) mod when;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use datasets::DatasetName;
-use engine::{Code, Error, Principal, Result, Role};
+use engine::{Code, Error, Principal, Result, Role, RunId};
 use kernels::GpuPolicy;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -35,6 +36,7 @@ use when::WhenError;
 
 pub use backfill::{AT_ONCE_MAX, Backfill, Every, Progress};
 pub(crate) use fire::{Begun, fire_due, fire_run, owner};
+pub use recorded::recorded_schedules;
 pub use trigger::Trigger;
 pub use uses::require_unused;
 
@@ -89,6 +91,9 @@ pub struct ScheduleState {
     pub progress: Option<Progress>,
     /// How its newest run is; none, where it had none or that was long ago.
     pub last_state: Option<RunState>,
+    /// The run whose results its newest run found unchanged, so that it wrote nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_same_as: Option<RunId>,
 }
 
 /// A time of a schedule.
@@ -439,31 +444,7 @@ impl Runner {
     }
 
     pub(crate) async fn state_of(&self, entry: &ScheduleEntry) -> Result<ScheduleState> {
-        let schedule = Schedule::of(entry)?;
-        let next_at = match schedule.trigger.times()? {
-            Some(times) => {
-                let handled = DateTime::from_timestamp_micros(entry.up_to).unwrap_or_default();
-                times.next_after(handled.max(self.now())).map(|tick| tick.due)
-            }
-            None => None,
-        };
-        let progress = match schedule.trigger.partitions()?.len() {
-            0 => None,
-            total => {
-                let counts = self.store().tick_counts(&entry.tenant, &entry.name).await?;
-                Some(Progress::of(total, &counts))
-            }
-        };
-        let last = self.store().ticks(&entry.tenant, &entry.name, 1).await?.pop();
-        let last_state = last.and_then(|tick| tick.state).map(|state| state.parse()).transpose()?;
-        Ok(ScheduleState {
-            last_state,
-            next_at: next_at.filter(|_| !entry.is_paused),
-            is_paused: entry.is_paused,
-            missed: u64::try_from(entry.missed).unwrap_or_default(),
-            progress,
-            schedule,
-        })
+        recorded::state_of(self.store(), self.now(), entry).await
     }
 
     /// One of them; NOT_FOUND where there is none.

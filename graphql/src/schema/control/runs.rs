@@ -186,6 +186,14 @@ fn run_type() -> Object {
             .description("The run whose results this one found instead of making them again."),
         )
         .field(
+            part("nothingWritten", TypeRef::named_nn(TypeRef::BOOLEAN), |r: &RunRecord| {
+                Ok(r.nothing_written().is_some().into())
+            })
+            .description(
+                "Whether the run succeeded and wrote nothing, because `repeatedOf` had committed the same results.",
+            ),
+        )
+        .field(
             part("asItWas", TypeRef::named(TypeRef::ID), |r: &RunRecord| {
                 Ok(r.as_it_was.map_or(Value::Null, |run| run.to_string().into()))
             })

@@ -104,6 +104,14 @@ fn schedule_type() -> Object {
             .description("How its newest run is. Null where it had none, or that was long ago."),
         )
         .field(
+            part("lastSameAs", TypeRef::named(TypeRef::ID), |s: &ScheduleState| {
+                Ok(s.last_same_as.map_or(Value::Null, |run| run.to_string().into()))
+            })
+            .description(
+                "The run whose results its newest run found unchanged, so that it wrote nothing.",
+            ),
+        )
+        .field(
             Field::new("progress", TypeRef::named("ScheduleProgress"), |context| {
                 let state = context.parent_value.downcast_ref::<ScheduleState>();
                 let progress = state.and_then(|state| state.progress);

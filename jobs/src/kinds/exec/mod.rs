@@ -97,6 +97,10 @@ impl Job for Exec {
     }
 
     fn has_partitions(&self) -> bool {
+    fn appends(&self, params: &Value) -> bool {
+        Self::params(params).is_ok_and(|params| params.mode == Mode::Append)
+    }
+
         true
     }
 

@@ -309,7 +309,7 @@ impl Runner {
         let inputs = at_versions(inputs, &session, &catalog)?;
         let record = new_record(who, &request, shared.now());
         let programs = shared.options.programs.as_deref();
-        let code = code_of(job.as_ref(), record.id, &params, programs)?;
+        let code = code_of(job.as_ref(), record.id, &params, None, programs)?;
         let key = run_key(job.name(), job.revision(), &params, &code, &inputs);
         let estimate =
             shared.estimate(&who.tenant, job.as_ref(), &params, &inputs, &catalog).await?;

@@ -7,9 +7,11 @@ use datasets::DatasetName;
 use engine::{AsOf, Catalog, Code, Error, Principal, Result, RunId, Session, is_kept_name};
 use serde_json::Value;
 
-use super::RunRequest;
+use super::{RunRequest, Runner};
 use crate::job::Job;
 use crate::parameters::bad;
+use crate::run::document::Document;
+use crate::run::key::{code_of, run_key, scheduled};
 use crate::run::record::{DatasetVersion, RunRecord, RunState};
 
 /// A run of which nothing is known but what was asked for.
@@ -48,6 +50,30 @@ pub(super) fn new_record(
         error: None,
         summary: Value::Null,
         key: String::new(),
+    }
+}
+
+impl Runner {
+    /// Says which time of a schedule a run stands for.
+    pub(crate) fn schedule_as(
+        &self,
+        document: &mut Document,
+        schedule: &str,
+        time: &str,
+    ) -> Result<()> {
+        let record = &mut document.record;
+        record.schedule = Some(schedule.to_owned());
+        record.logical_time = Some(time.to_owned());
+        // One that could not be prepared has no key.
+        if record.key.is_empty() {
+            return Ok(());
+        }
+        let options = &self.shared.options;
+        let job = options.jobs.get(&record.job)?;
+        let (job, programs) = (job.as_ref(), options.programs.as_deref());
+        let code = code_of(job, record.id, &record.params, scheduled(record), programs)?;
+        record.key = run_key(job.name(), job.revision(), &record.params, &code, &record.inputs);
+        Ok(())
     }
 }
 

@@ -18,7 +18,7 @@ use crate::job::{Job, Outcome};
 use crate::run::content::Content;
 use crate::run::context::interrupted;
 use crate::run::document::Document;
-use crate::run::key::{code_of, run_key};
+use crate::run::key::{code_of, run_key, scheduled};
 use crate::run::quotas::Moment;
 use crate::run::record::{DatasetVersion, RunRecord, RunState};
 
@@ -133,8 +133,13 @@ impl Shared {
     fn known(&self, first: &RunRecord) -> Result<Arc<dyn Job>> {
         let job = self.options.jobs.get(&first.job)?;
         let programs = self.options.programs.as_deref();
-        let code = code_of(job.as_ref(), first.id, &first.params, programs)?;
-        let key = run_key(job.name(), job.revision(), &first.params, &code, &first.inputs);
+        let key_of = |scheduled| {
+            let code = code_of(job.as_ref(), first.id, &first.params, scheduled, programs)?;
+            Ok::<_, Error>(run_key(job.name(), job.revision(), &first.params, &code, &first.inputs))
+        };
+        // A run of an earlier release has no time in its key.
+        let key = key_of(scheduled(first))?;
+        let key = if key == first.key { key } else { key_of(None)? };
         require_known(first, &key)?;
         Ok(job)
     }

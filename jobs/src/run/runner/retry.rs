@@ -19,11 +19,11 @@ impl Runner {
         let asked = self.store().get(who.tenant.as_str(), &id.to_string()).await?;
         let gpu = asked.as_ref().map(Document::of).transpose()?.map(|document| document.gpu);
         let mut document = self.prepare(who, RunRequest { gpu, ..again(&before) }).await?;
-        document.record.schedule = before.schedule;
-        document.record.logical_time = before.logical_time;
-        if document.record.schedule.is_none() {
+        let alone = document.record.key.clone();
+        let (Some(schedule), Some(time)) = (&before.schedule, &before.logical_time) else {
             return self.enqueue(who, document).await;
-        }
+        };
+        self.schedule_as(&mut document, schedule, time)?;
         let run = self.new_run(who, &document)?;
         let (tenant, failed) = (who.tenant.as_str(), id.to_string());
         match self.store().fire_again(tenant, &failed, &run, self.shared.room()).await? {
@@ -32,6 +32,7 @@ impl Runner {
             Fired::Before => {
                 document.record.schedule = None;
                 document.record.logical_time = None;
+                document.record.key = alone;
                 return self.enqueue(who, document).await;
             }
             Fired::Full => return Err(too_many(id)),
@@ -56,8 +57,9 @@ impl Runner {
     ) -> Result<()> {
         let before = self.get(who, id).await?;
         let mut document = self.prepare(who, request).await?;
-        document.record.schedule = before.schedule;
-        document.record.logical_time = before.logical_time;
+        if let (Some(schedule), Some(time)) = (&before.schedule, &before.logical_time) {
+            self.schedule_as(&mut document, schedule, time)?;
+        }
         let run = NewRun { kept_for: None, ..self.new_run(who, &document)? };
         let (tenant, failed) = (who.tenant.as_str(), id.to_string());
         match self.store().fire_again(tenant, &failed, &run, self.shared.room()).await? {
