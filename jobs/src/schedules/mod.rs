@@ -8,6 +8,7 @@ mod backfill;
 #[cfg(test)]
 mod backfill_tests;
 mod fire;
+mod plan;
 mod recorded;
 #[cfg(test)]
 mod tests;
@@ -180,7 +181,9 @@ impl Runner {
             true => {
                 let params = schedule.first_params(self)?;
                 let checked = match self.check_job(&schedule.job, &params) {
-                    Ok(()) => self.check_plan(who, &schedule.job, &params).await,
+                    Ok(()) => {
+                        self.check_plan(who, (&schedule.name, &schedule.job), &params, beside).await
+                    }
                     Err(error) => Err(error),
                 };
                 checked.map_err(|e| e.while_doing(format_args!("schedule {}", schedule.name)))?;
@@ -210,22 +213,6 @@ impl Runner {
             }
         }
         require_outputs(job.as_ref(), &params, &inputs)
-    }
-
-    /// Fails where a job could not begin on what is there. Its datasets may be yet to come.
-    async fn check_plan(&self, who: &Principal, job: &str, params: &Value) -> Result<()> {
-        let job = self.jobs().get(job)?;
-        let params = job.canonical(params)?;
-        // Who adds it may not be who runs programs.
-        if let Some(programs) = self.programs() {
-            job.code(&params, Some(programs))?;
-        }
-        let (inputs, catalog) = (job.inputs(&params)?, self.engine().catalog(who).await?);
-        if inputs.iter().any(|input| !catalog.datasets.contains_key(input)) {
-            return Ok(());
-        }
-        let session = self.engine().session(who, &[]).await?;
-        job.plan(&session, &params).await.map(drop)
     }
 
     /// A schedule of the tenant as it is kept.
