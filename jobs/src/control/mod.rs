@@ -379,6 +379,15 @@ pub trait ControlStore: ActStore + KeyStore + RequestStore + SecretStore + Send 
     /// Adds the run of a tick, unless the tick had one. One that ended already, since it could not begin, says in which state.
     fn fire<'a>(
         &'a self,
+    /// Moves a schedule to `up_to`, only from `from` where that is given, whether it is paused or not. False when there is none there.
+    fn place_schedule<'a>(
+        &'a self,
+        tenant: &'a str,
+        name: &'a str,
+        from: Option<i64>,
+        up_to: i64,
+    ) -> BoxFuture<'a, Result<bool>>;
+
         tick: &'a TickOf,
         run: &'a NewRun,
         ended: Option<&'a str>,

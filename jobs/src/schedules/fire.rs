@@ -7,7 +7,7 @@ use datasets::DatasetName;
 use engine::{Code, Principal, Result, Role, TenantId};
 
 use super::backfill::is_over;
-use super::when::{CatchUp, Due, Tick, due, jitter};
+use super::when::{CatchUp, Cron, Due, Tick, due, jitter};
 use super::{Progress, Schedule, Trigger};
 use crate::control::{Pause, ScheduleEntry, TickOf};
 use crate::pipelines;
@@ -116,7 +116,10 @@ async fn fire_times(
     now: DateTime<Utc>,
 ) -> Result<u64> {
     let Some(last) = DateTime::from_timestamp_micros(entry.up_to) else { return Ok(0) };
-    let Some(times) = schedule.trigger.times()?.filter(|_| last < now) else { return Ok(0) };
+    let Some(times) = schedule.trigger.times()? else { return Ok(0) };
+    if last >= now {
+        return set_back(runner, entry, &times, (last, now)).await.map(|()| 0);
+    }
     let Due { run, missed, up_to } = due(&times, last, now, catch_up, GRACE);
     if run.is_empty() && missed.count == 0 {
         return Ok(0);
@@ -156,6 +159,28 @@ async fn fire_times(
     let up_to = up_to.timestamp_micros();
     runner.store().handled(&entry.tenant, &entry.name, up_to, missed).await?;
     Ok(fired)
+}
+
+/// Corrects a schedule whose times are handled up to an instant in the future: a clock was ahead when they were. Times that already
+/// had their run get no second one. Clocks of several processes may differ by [`GRACE`].
+async fn set_back(
+    runner: &Runner,
+    entry: &ScheduleEntry,
+    times: &Cron,
+    (last, now): (DateTime<Utc>, DateTime<Utc>),
+) -> Result<()> {
+    let due = |after| times.next_after(after).map(|tick| tick.due);
+    if last - now <= GRACE || due(now) == due(last) {
+        return Ok(());
+    }
+    let up_to = now.timestamp_micros();
+    if runner.store().place_schedule(&entry.tenant, &entry.name, Some(entry.up_to), up_to).await? {
+        tracing::warn!(
+            tenant = entry.tenant, schedule = entry.name, handled_up_to = %last, next = ?due(now),
+            "the clock was ahead when a schedule last ran; its next time is corrected"
+        );
+    }
+    Ok(())
 }
 
 /// What changed of a dataset, as one run.

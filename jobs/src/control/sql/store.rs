@@ -330,6 +330,20 @@ impl ControlStore for SqlStore {
         &'a self,
         tenant: &'a str,
         name: &'a str,
+    fn place_schedule<'a>(
+        &'a self,
+        tenant: &'a str,
+        name: &'a str,
+        from: Option<i64>,
+        up_to: i64,
+    ) -> BoxFuture<'a, Result<bool>> {
+        let placed = query(
+            "UPDATE schedules SET up_to = $4 WHERE tenant = $1 AND name = $2 AND up_to = COALESCE($3, up_to)",
+        );
+        let placed = placed.bind(tenant.to_owned()).bind(name.to_owned());
+        self.in_time(self.changes_rows(placed.bind(from).bind(up_to)))
+    }
+
     ) -> BoxFuture<'a, Result<bool>> {
         self.in_time(self.remove(tenant, name))
     }
