@@ -32,8 +32,8 @@ pub use models::{Devices, Models, ModelsCommand, Pull};
 pub use pipelines::{Lineage, Pipeline, PipelineCommand, PipelineOfRun, Pipelines};
 pub use report::Report;
 pub use runs::{
-    Backfill, Rerun, Run, RunLogs, RunNamed, Runs, RunsCommand, Schedule, ScheduleCommand,
-    Schedules, Usage, When, Worker, time,
+    Backfill, BackfillCommand, Rerun, Run, RunLogs, RunNamed, Runs, RunsCommand, Schedule,
+    ScheduleCommand, ScheduleNamed, Schedules, Usage, When, Worker, time,
 };
 
 /// Columnar batch analytics on the GPU, answered in GraphQL.

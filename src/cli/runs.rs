@@ -158,6 +158,10 @@ pub enum ScheduleCommand {
     Pause(ScheduleNamed),
     /// Let it go on, from now
     Resume(ScheduleNamed),
+    /// Queue a run of it now; its next time stays as it is
+    Run(ScheduleNamed),
+    /// Set its next time to the next one from now on
+    Reset(ScheduleNamed),
     /// Remove it; its runs stay
     Remove(ScheduleNamed),
 }
@@ -217,15 +221,19 @@ pub struct When {
 /// Each partition has one run, the oldest first; `colonnade schedules` shows how far it is, and the same command again goes on where
 /// it was, with another run for each that failed.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Backfill {
+    #[command(subcommand)]
+    pub command: Option<BackfillCommand>,
     /// The job that runs, one that has partitions: sql or exec
-    pub job: String,
+    #[arg(required = true)]
+    pub job: Option<String>,
     /// The first day, such as 2026-01-01
-    #[arg(long, value_name = "DAY")]
-    pub from: String,
+    #[arg(long, value_name = "DAY", required = true)]
+    pub from: Option<String>,
     /// The last day
-    #[arg(long, value_name = "DAY")]
-    pub to: String,
+    #[arg(long, value_name = "DAY", required = true)]
+    pub to: Option<String>,
     /// How long a partition is
     #[arg(long, default_value = "day", value_name = "day|hour")]
     pub every: String,
@@ -250,6 +258,12 @@ pub struct Backfill {
     /// Print as one JSON document
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BackfillCommand {
+    /// Pause one and cancel the runs of its open partitions
+    Cancel(ScheduleNamed),
 }
 
 #[derive(Debug, Args)]

@@ -4,8 +4,10 @@ use engine::{Code, Error, Principal, Result};
 use jobs::{Backfill, Runner, ScheduleState};
 
 use super::run::params;
+use super::schedules::with_runner;
 use super::together::{self, Course};
 use super::{close, open_to_run};
+use crate::cli::{BackfillCommand, ScheduleNamed};
 use crate::config::Settings;
 use crate::output::Output;
 
@@ -18,13 +20,16 @@ pub async fn backfill(
     settings: &Settings,
     output: &Output,
 ) -> Result<()> {
+    if let Some(BackfillCommand::Cancel(named)) = arguments.command {
+        return cancel(&named, settings, output).await;
+    }
     let asked = Backfill {
         name: arguments.name,
-        job: arguments.job,
+        job: arguments.job.unwrap_or_default(),
         params: params(&arguments.params)?,
         gpu: arguments.gpu.map(|word| word.parse().map_err(Error::from)).transpose()?,
-        from: arguments.from,
-        to: arguments.to,
+        from: arguments.from.unwrap_or_default(),
+        to: arguments.to.unwrap_or_default(),
         every: arguments.every.parse()?,
         zone: arguments.zone,
         at_once: arguments.at_once,
@@ -52,6 +57,26 @@ pub async fn backfill(
             ),
         )),
         false => Ok(()),
+    }
+}
+
+/// Pauses one, and cancels what is open of it.
+async fn cancel(named: &ScheduleNamed, settings: &Settings, output: &Output) -> Result<()> {
+    let who = settings.principal()?;
+    let state = with_runner(settings, "colonnade backfill cancel", async |runner| {
+        runner.cancel_backfill(&who, &named.name).await
+    })
+    .await?;
+    match output.is_json() {
+        true => output.document(&state),
+        false => {
+            let progress = state.progress.unwrap_or_default();
+            output.line(&format!(
+                "backfill {}: cancelled, {} done; `colonnade backfill` with the same arguments continues it",
+                named.name,
+                progress.says()
+            ))
+        }
     }
 }
 

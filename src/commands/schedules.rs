@@ -50,6 +50,21 @@ pub async fn change(
                 let next = first(&resumed, "next");
                 tell(output, &resumed, &next)
             }
+            ScheduleCommand::Run(named) => {
+                let run = runner.run_schedule(&who, &named.name).await?;
+                match output.is_json() {
+                    true => output.document(&serde_json::json!({ "run": run })),
+                    false => output.line(&format!(
+                        "schedule {}: run {run} is queued; a server or worker on this root does it",
+                        named.name
+                    )),
+                }
+            }
+            ScheduleCommand::Reset(named) => {
+                let reset = runner.reset_schedule(&who, &named.name).await?;
+                let next = first(&reset, "next");
+                tell(output, &reset, &next)
+            }
             ScheduleCommand::Remove(named) => {
                 let last = runner.schedule(&who, &named.name).await?;
                 let wait = runner.remove_schedule(&who, &named.name).await?;

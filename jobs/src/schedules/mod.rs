@@ -7,6 +7,7 @@
 mod backfill;
 #[cfg(test)]
 mod backfill_tests;
+mod by_hand;
 mod fire;
 mod plan;
 mod recorded;

@@ -323,7 +323,7 @@ pub(super) fn state_value(state: RunState) -> Value {
     Value::Enum(async_graphql::Name::new(state.as_str().to_uppercase()))
 }
 
-fn run_value<'a>(run: RunRecord) -> FieldValue<'a> {
+pub(super) fn run_value<'a>(run: RunRecord) -> FieldValue<'a> {
     FieldValue::owned_any(run)
 }
 

@@ -12,7 +12,7 @@ use kernels::GpuPolicy;
 
 use super::super::resolve::{argument, nullable, objects, part, state, text_argument};
 use super::super::scalars;
-use super::runs::{priority, state_value};
+use super::runs::{priority, run_value, state_value};
 use super::{big, instant, json, optional_instant};
 use crate::error::bad_input;
 
@@ -216,7 +216,7 @@ pub(crate) fn queries() -> [Field; 2] {
 }
 
 /// The mutations.
-pub(crate) fn mutations() -> [Field; 5] {
+pub(crate) fn mutations() -> [Field; 8] {
     [
         backfill_field(),
         Field::new("addSchedule", TypeRef::named("Schedule"), |context| {
@@ -280,6 +280,18 @@ pub(crate) fn mutations() -> [Field; 5] {
             async |runner, who, name| runner.resume_schedule(&who, &name).await,
         ),
         changing(
+            "resetSchedule",
+            "Sets its next time to the next one from now on. Needs the role operator.",
+            async |runner, who, name| runner.reset_schedule(&who, &name).await,
+        ),
+        changing(
+            "cancelBackfill",
+            "Pauses a backfill and cancels the runs of its open partitions. `backfill` with the same arguments continues it. Needs the \
+             role operator.",
+            async |runner, who, name| runner.cancel_backfill(&who, &name).await,
+        ),
+        run_field(),
+        changing(
             "removeSchedule",
             "Removes it, and answers with it as it was; its runs stay. Needs the role operator.",
             async |runner, who, name| {
@@ -289,6 +301,23 @@ pub(crate) fn mutations() -> [Field; 5] {
             },
         ),
     ]
+}
+
+fn run_field() -> Field {
+    Field::new("runSchedule", TypeRef::named("Run"), |context| {
+        let inner = context.ctx;
+        nullable(inner, async move {
+            let state = state(inner)?;
+            let who = state.who(Role::Operator)?;
+            let runner = &state.service().runner;
+            let run = runner.run_schedule(who, &name(&context)).await?;
+            Ok(Some(run_value(runner.get(who, run).await?)))
+        })
+    })
+    .description(
+        "Queues a run of a schedule now. Its next time stays as it is. Needs the role operator.",
+    )
+    .argument(name_argument())
 }
 
 fn backfill_field() -> Field {
