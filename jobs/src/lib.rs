@@ -79,7 +79,8 @@ pub use run::logs::{LOG_LINES_MAX, LogLine, RUN_LOGS, run_log};
 pub use run::notices::CommitNotices;
 pub use run::quotas::{Measure, Period, Quota, QuotaState, Quotas};
 pub use run::record::{
-    Attempt, DatasetVersion, RUNS_LISTED_MAX, RunError, RunFilter, RunRecord, RunState, StageRecord,
+    Attempt, DatasetVersion, RUNS_LISTED_MAX, Routine, RunError, RunFilter, RunRecord, RunState,
+    StageRecord,
 };
 pub use run::records::{ControlState, examine_control, recorded_run, recorded_runs};
 pub use run::runner::{

@@ -76,6 +76,9 @@ pub struct Runs {
     /// Only runs that are queued, running, succeeded, failed or cancelled
     #[arg(long)]
     pub state: Option<String>,
+    /// Also those of alerts, which run every half a minute; without it they are listed where they failed, or with --job alerts
+    #[arg(long)]
+    pub all: bool,
     /// How many at most
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub limit: u32,

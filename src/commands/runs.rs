@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta, Utc};
 use engine::{Code, Engine, Error, Principal, Result, RunId};
 use jobs::{
-    DatasetVersion, Estimate, LOG_LINES_MAX, LogLine, RUNS_LISTED_MAX, RunFilter, RunRecord, Runner,
+    DatasetVersion, Estimate, LOG_LINES_MAX, LogLine, RUNS_LISTED_MAX, Routine, RunFilter,
+    RunRecord, Runner,
 };
 
 use super::progress::Drawing;
@@ -59,6 +60,7 @@ pub async fn runs(arguments: Runs, settings: &Settings, output: &Output) -> Resu
         job: arguments.job.clone(),
         state: arguments.state.as_deref().map(str::parse).transpose()?,
         limit: arguments.limit as usize,
+        routine: if arguments.all { Routine::Shown } else { Routine::Hidden },
         ..RunFilter::default()
     };
     let records = match settings.principal() {
@@ -359,11 +361,11 @@ fn came_of_it(record: &RunRecord) -> String {
     if let Some(error) = &record.error {
         return one_line(&format!("{}: {}", error.code, error.message));
     }
-    let wrote = record.outputs.iter().map(|o| {
-        let rows = o.rows.map_or_else(|| "?".to_owned(), count);
     if record.nothing_written().is_some() {
         return record.outcome();
     }
+    let wrote = record.outputs.iter().map(|o| {
+        let rows = o.rows.map_or_else(|| "?".to_owned(), count);
         format!("{}@{} ({rows})", o.dataset, o.version)
     });
     wrote.collect::<Vec<_>>().join(", ")

@@ -26,6 +26,8 @@ mod ticks;
 
 use futures::future::BoxFuture;
 
+use crate::run::record::Routine;
+
 pub use acts::{ActHead, ActRow, ActStore, BegunAct};
 pub use admission::{Cost, DeviceNeed, DeviceRoom, Need};
 pub use error::ControlError;
@@ -196,6 +198,8 @@ pub struct Asked {
     pub key: Option<String>,
     /// Requested before this one.
     pub before: Option<String>,
+    /// Whether routine runs are among them.
+    pub routine: Routine,
     /// At most so many.
     pub limit: i64,
 }

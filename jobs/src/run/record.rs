@@ -186,6 +186,21 @@ pub struct RunFilter {
     pub limit: usize,
     /// Only runs requested before this one.
     pub before: Option<RunId>,
+    /// Whether routine runs are among them; where the job is named they are.
+    pub routine: Routine,
+}
+
+/// The job whose runs are routine: a schedule runs it every half a minute.
+pub(crate) const ROUTINE_JOB: &str = crate::kinds::alerts::NAME;
+
+/// What a list does with runs that a schedule makes all the time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Routine {
+    /// Lists them.
+    #[default]
+    Shown,
+    /// Leaves them out, unless they failed or were cancelled.
+    Hidden,
 }
 
 /// Most runs that one call lists.
@@ -193,7 +208,7 @@ pub const RUNS_LISTED_MAX: usize = 1_000;
 
 impl Default for RunFilter {
     fn default() -> Self {
-        Self { job: None, state: None, limit: 50, before: None }
+        Self { job: None, state: None, limit: 50, before: None, routine: Routine::Shown }
     }
 }
 
@@ -203,6 +218,17 @@ impl RunFilter {
         self.job.as_ref().is_none_or(|job| *job == record.job)
             && self.state.is_none_or(|state| state == record.state)
             && self.before.is_none_or(|before| record.id < before)
+            && !self.hides(record)
+    }
+}
+
+impl RunFilter {
+    fn hides(&self, record: &RunRecord) -> bool {
+        let is_bad = matches!(record.state, RunState::Failed | RunState::Cancelled);
+        self.routine == Routine::Hidden
+            && self.job.is_none()
+            && record.job == ROUTINE_JOB
+            && !is_bad
     }
 }
 
@@ -213,6 +239,21 @@ fn is_zero(number: &u32) -> bool {
 /// Now, for who has no runner.
 pub(crate) fn now() -> DateTime<Utc> {
     Clock::default().now()
+}
+
+impl RunRecord {
+    /// The run that had committed the same results before, if this one succeeded and therefore wrote nothing.
+    pub fn nothing_written(&self) -> Option<RunId> {
+        self.repeated_of.filter(|_| self.state == RunState::Succeeded)
+    }
+
+    /// How the run ended, for a person.
+    pub fn outcome(&self) -> String {
+        match self.nothing_written() {
+            Some(run) => format!("nothing written, same as {run}"),
+            None => self.state.to_string(),
+        }
+    }
 }
 
 impl RunState {
@@ -241,21 +282,6 @@ impl std::fmt::Display for RunState {
 
 impl std::str::FromStr for RunState {
     type Err = Error;
-impl RunRecord {
-    /// The run that had committed the same results before, if this one succeeded and therefore wrote nothing.
-    pub fn nothing_written(&self) -> Option<RunId> {
-        self.repeated_of.filter(|_| self.state == RunState::Succeeded)
-    }
-
-    /// How the run ended, for a person.
-    pub fn outcome(&self) -> String {
-        match self.nothing_written() {
-            Some(run) => format!("nothing written, same as {run}"),
-            None => self.state.to_string(),
-        }
-    }
-}
-
 
     fn from_str(text: &str) -> Result<Self, Error> {
         [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Cancelled]

@@ -157,6 +157,7 @@ impl Records {
         Ok(records)
     }
 
+            routine: filter.routine,
     /// All workers that live, as far as that is known here.
     pub(crate) async fn workers(&self, engine: &Engine) -> Result<Vec<Worker>> {
         let mut workers = self.store.workers().await?;

@@ -13,8 +13,8 @@ use engine::{AsOf, Error, Principal, Result, Role, RunId};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use jobs::{
-    Attempt, DatasetVersion, Estimate, RunError, RunFilter, RunHandle, RunRecord, RunRequest,
-    RunState, Runner, StageRecord,
+    Attempt, DatasetVersion, Estimate, Routine, RunError, RunFilter, RunHandle, RunRecord,
+    RunRequest, RunState, Runner, StageRecord,
 };
 use kernels::GpuPolicy;
 
@@ -354,6 +354,10 @@ pub(crate) fn runs_field() -> Field {
                     given => first(given.as_ref(), &service.limits)?,
                 },
                 before: run_id(&context, "before")?,
+                routine: match argument(&context, "routine") {
+                    Some(Value::Boolean(true)) => Routine::Shown,
+                    _ => Routine::Hidden,
+                },
             };
             let runs = service.runner.list(who, filter).await?;
             Ok(Some(FieldValue::list(runs.into_iter().map(run_value))))
@@ -374,6 +378,10 @@ pub(crate) fn runs_field() -> Field {
         InputValue::new("before", TypeRef::named(TypeRef::ID))
             .description("Only runs requested before this one: the last id of the page before."),
     )
+    .argument(InputValue::new("routine", TypeRef::named(TypeRef::BOOLEAN)).description(
+        "Also runs of alerts, which a schedule makes every half a minute. Without it they are listed where they failed or were \
+         cancelled, or where `job` names them.",
+    ))
 }
 
 /// The query field `run`.

@@ -9,6 +9,7 @@ use crate::control::{
     Adopted, Asked, Cancelled, Enqueued, Entry, LEAD_MAX_US, Lease, NewRun, PRIORITY_STEP_US,
     Result, Room, ScheduleEntry, ToProject, Verdict, Worker,
 };
+use crate::run::record::{ROUTINE_JOB, Routine};
 
 impl SqlStore {
     pub(super) async fn count_open(
@@ -222,6 +223,13 @@ impl SqlStore {
                     .bind(before)
                     .bind(limit)
                     .bind(job.clone())
+            }
+            (None, None, state) if asked.routine == Routine::Hidden => {
+                let hidden = query(entries!(
+                    "WHERE tenant = $1 AND id < $2 AND state = COALESCE($5, state) \
+                     AND (job <> $4 OR state IN ('failed', 'cancelled')) ORDER BY id DESC LIMIT $3"
+                ));
+                hidden.bind(tenant).bind(before).bind(limit).bind(ROUTINE_JOB.to_owned()).bind(state.clone())
             }
             (None, None, Some(state)) => query(entries!(
                 "WHERE tenant = $1 AND id < $2 AND state = $4 ORDER BY id DESC LIMIT $3"
