@@ -8,6 +8,8 @@ mod backfill;
 #[cfg(test)]
 mod backfill_tests;
 mod by_hand;
+#[cfg(test)]
+mod by_hand_tests;
 mod fire;
 mod plan;
 mod recorded;
