@@ -14,7 +14,8 @@ pub enum ControlError {
     Damaged(String, String),
     /// It was made by a later release.
     #[error(
-        "the control database is of release {found} of its tables; expected at most {known}: a later Colonnade made it"
+        "the control database has version {found} of its tables, and this release knows versions up to {known}: a later release wrote it. \
+         Start that release or a later one again, or put a copy of the database from before the upgrade in its place"
     )]
     TooNew {
         /// The release that was found.

@@ -7,7 +7,10 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use sqlx::any::{AnyArguments, AnyPoolOptions, AnyRow};
 use sqlx::query::Query;
-use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor, Row, Transaction, query, raw_sql};
+use sqlx::{
+    Any, AnyConnection, AnyPool, AssertSqlSafe, Connection, Executor, Row, Transaction, query,
+    raw_sql,
+};
 
 use super::{ControlError, DeviceNeed, Entry, Need, Result};
 
@@ -274,12 +277,22 @@ impl SqlStore {
             query("UPDATE counters SET value = value + 1 WHERE name = 'change' RETURNING value");
         let row = next.fetch_one(&mut **tx).await.map_err(|e| self.failed(e))?;
         self.get(&row, "value")
+        let found = match dialect {
+            // A later release may keep its number elsewhere: the header of the file says it, whatever tables there are.
+            Dialect::Sqlite => found.max(self.user_version(&mut tx).await?),
+            Dialect::Postgres => found,
+        };
     }
 
     async fn counter(&self, name: &'static str) -> Result<i64> {
         let last = query("SELECT value FROM counters WHERE name = $1").bind(name);
         let row = last.fetch_one(&self.pool).await.map_err(|e| self.failed(e))?;
         self.get(&row, "value")
+        if dialect == Dialect::Sqlite && self.user_version(&mut tx).await? < known {
+            tx.execute(raw_sql(AssertSqlSafe(format!("PRAGMA user_version = {known}"))))
+                .await
+                .map_err(|e| self.failed(e))?;
+        }
     }
 
     /// Rows that a statement changed.
@@ -290,6 +303,12 @@ impl SqlStore {
     ) -> Result<u64> {
         let done = statement.execute(&mut **tx).await.map_err(|e| self.failed(e))?;
         Ok(done.rows_affected())
+    /// The version of the tables that the header of a file has; 0 in files of releases that did not write it.
+    async fn user_version(&self, tx: &mut Transaction<'static, Any>) -> Result<i64> {
+        let found = query("PRAGMA user_version").fetch_one(&mut **tx).await;
+        self.get(&found.map_err(|e| self.failed(e))?, "user_version")
+    }
+
     }
 
     async fn entries<'q>(&self, statement: Query<'q, Any, AnyArguments>) -> Result<Vec<Entry>> {

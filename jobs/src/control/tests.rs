@@ -8,6 +8,7 @@ use super::*;
 mod keys;
 mod pipelines;
 mod requests;
+mod versions;
 use keys::{keys_are_made_used_and_revoked, there_are_not_more_keys_than_may_be};
 use pipelines::{
     a_cancelled_run_whose_worker_is_gone_is_to_end,
