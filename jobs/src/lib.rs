@@ -91,7 +91,7 @@ pub use run::stage::Stage;
 pub use run::stages::{Prices, RUN_STAGES, Usage, UsageBy, usage};
 pub use schedules::{
     AT_ONCE_MAX, Backfill, Every, NextTime, Progress, Schedule, ScheduleState, Trigger,
-    require_unused,
+    no_such_schedule, recorded_schedules, require_unused,
 };
 pub use series::evaluate;
 pub use texts::labels;

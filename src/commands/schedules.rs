@@ -88,33 +88,50 @@ pub(super) fn removed(wait: &[String]) -> String {
 
 /// Lists them, or shows one.
 pub async fn schedules(arguments: Schedules, settings: &Settings, output: &Output) -> Result<()> {
-    with_runner(settings, "colonnade schedules", async |runner| {
-        let who = settings.principal()?;
-        if let Some(name) = &arguments.name {
-            let state = runner.schedule(&who, name).await?;
-            let times = runner.next_times(&who, name, arguments.next as usize).await?;
-            if output.is_json() {
-                return output
-                    .document(&serde_json::json!({ "schedule": state, "next_times": times }));
-            }
-            output.line(&table(std::slice::from_ref(&state), None))?;
-            if times.is_empty() {
-                return Ok(());
-            }
-            let rows: Vec<Vec<String>> =
-                times.iter().map(|time| vec![shown(Some(time.at)), time.local.clone()]).collect();
-            return output.line(&format!("\n{}", columns(&["next (UTC)", "on its clock"], &rows)));
-        }
-        let all = runner.schedules(&who).await?;
+    require_kept(settings.data())?;
+    let who = settings.principal()?;
+    // Control state that can only be read is enough for a list.
+    let engine = open_to_read(settings).await?;
+    let control = settings.control();
+    let all = jobs::recorded_schedules(&engine, control.as_deref(), &who).await;
+    let all = close(&engine, all).await?;
+    if let Some(name) = &arguments.name {
+        let found = all.iter().find(|state| state.schedule.name == *name);
+        let state = found.ok_or_else(|| {
+            let names: Vec<&str> = all.iter().map(|state| state.schedule.name.as_str()).collect();
+            jobs::no_such_schedule(name, &names)
+        })?;
+        let times = state.schedule.trigger.next_times(Utc::now(), arguments.next as usize)?;
         if output.is_json() {
-            return output.document(&all);
+            return output.document(&serde_json::json!({ "schedule": state, "next_times": times }));
         }
-        match all.is_empty() {
-            true => output.line("no schedules yet; `colonnade schedule add` makes one"),
-            false => output.line(&table(&all, output.columns())),
+        output.line(&table(std::slice::from_ref(state), None))?;
+        if times.is_empty() {
+            return Ok(());
         }
-    })
-    .await
+        let rows: Vec<Vec<String>> =
+            times.iter().map(|time| vec![shown(Some(time.at)), time.local.clone()]).collect();
+        return output.line(&format!("\n{}", columns(&["next (UTC)", "on its clock"], &rows)));
+    }
+    if output.is_json() {
+        return output.document(&all);
+    }
+    match all.is_empty() {
+        true => output.line("no schedules yet; `colonnade schedule add` makes one"),
+        false => output.line(&table(&all, output.columns())),
+    }
+}
+
+/// Fails for a root that is gone with this command.
+fn require_kept(data: &str) -> Result<()> {
+    match data.starts_with("memory:") {
+        true => {
+            let says =
+                "it is gone with this command; expected a folder or the URL of an object store";
+            Err(Error::user(Code::BadInput, format!("data {data}: {says}")))
+        }
+        false => Ok(()),
+    }
 }
 
 /// A runner beside others, which works at nothing.
@@ -124,10 +141,7 @@ pub(super) async fn with_runner<T>(
     work: impl AsyncFnOnce(&Runner) -> Result<T>,
 ) -> Result<T> {
     let data = settings.data();
-    if data.starts_with("memory:") {
-        let says = "it is gone with this command; expected a folder or the URL of an object store";
-        return Err(Error::user(Code::BadInput, format!("data {data}: {says}")));
-    }
+    require_kept(data)?;
     // A folder that is not there is not made by looking at what waits in it.
     if !data.contains("://") && !Path::new(data).exists() {
         let opened = open_to_read(settings).await?;

@@ -80,6 +80,11 @@ pub struct SqlStore {
     place: Option<(PathBuf, (u64, u64))>,
 }
 
+/// A path in a URL, where these letters have a meaning.
+fn part_of_url(file: &Path) -> String {
+    file.display().to_string().replace('%', "%25").replace('?', "%3f").replace('#', "%23")
+}
+
 /// Which file is there.
 fn place_of(path: &Path) -> Option<(u64, u64)> {
     use std::os::unix::fs::MetadataExt as _;
@@ -123,14 +128,52 @@ impl SqlStore {
     /// Opens a file, and makes it where there is none.
     pub async fn open_file(file: &Path) -> Result<Self> {
         let shown = file.display().to_string();
-        // As part of a URL, where these have a meaning.
-        let path = shown.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+        let path = part_of_url(file);
         // Who is told of it need not know where it lies.
         let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
         let url = format!("sqlite:{path}?mode=rwc");
         let mut store = Self::connect(&url, Dialect::Sqlite, name.unwrap_or(shown)).await?;
         store.place = place_of(file).map(|found| (file.to_owned(), found));
         Ok(store)
+    }
+
+    /// Opens a file that this process may not write, for reading. Of a file whose folder cannot be written either, what was committed
+    /// since the last checkpoint may be missing.
+    pub async fn open_to_read(file: &Path) -> Result<Self> {
+        let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = name.unwrap_or_else(|| file.display().to_string());
+        let mut failed_with = None;
+        for options in ["mode=ro", "mode=ro&immutable=1"] {
+            let url = format!("sqlite:{}?{options}", part_of_url(file));
+            match Self::read_at(&url, name.clone()).await {
+                Ok(store) => return Ok(store),
+                Err(error @ ControlError::TooNew { .. }) => return Err(error),
+                Err(error) => {
+                    failed_with.get_or_insert(error);
+                }
+            }
+        }
+        let none = || ControlError::Unavailable(format!("its file {name} cannot be read"));
+        Err(failed_with.unwrap_or_else(none))
+    }
+
+    fn read_at(url: &str, file: String) -> BoxFuture<'_, Result<Self>> {
+        Box::pin(async move {
+            sqlx::any::install_default_drivers();
+            let options = AnyPoolOptions::new().max_connections(1);
+            let options = options.acquire_timeout(CONNECT_TIME_MAX);
+            let pool = options.connect(url).await.map_err(|e| failed(e, &file))?;
+            let store = Self { pool, begin: "BEGIN", file, place: None };
+            let found = store.counter("tables").await?;
+            let known = MIGRATIONS.len() as i64;
+            match found == known {
+                true => Ok(store),
+                false if found > known => Err(ControlError::TooNew { found, known }),
+                false => Err(ControlError::Unavailable(format!(
+                    "its tables have version {found}, and a process that may write it has to bring them to {known}"
+                ))),
+            }
+        })
     }
 
     /// A database that is gone with the process.
@@ -234,11 +277,21 @@ impl SqlStore {
             }
         };
         let known = MIGRATIONS.len() as i64;
+        let found = match dialect {
+            // A later release may keep its number elsewhere: the header of the file says it, whatever tables there are.
+            Dialect::Sqlite => found.max(self.user_version(&mut tx).await?),
+            Dialect::Postgres => found,
+        };
         if found > known {
             return Err(ControlError::TooNew { found, known });
         }
         for step in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or_default()) {
             tx.execute(raw_sql(*step)).await.map_err(|e| self.failed(e))?;
+        }
+        if dialect == Dialect::Sqlite && self.user_version(&mut tx).await? < known {
+            tx.execute(raw_sql(AssertSqlSafe(format!("PRAGMA user_version = {known}"))))
+                .await
+                .map_err(|e| self.failed(e))?;
         }
         if found < known {
             self.run(
@@ -248,6 +301,12 @@ impl SqlStore {
             .await?;
         }
         self.commit(tx).await
+    }
+
+    /// The version of the tables that the header of a file has; 0 in files of releases that did not write it.
+    async fn user_version(&self, tx: &mut Transaction<'static, Any>) -> Result<i64> {
+        let found = query("PRAGMA user_version").fetch_one(&mut **tx).await;
+        self.get(&found.map_err(|e| self.failed(e))?, "user_version")
     }
 
     async fn begin(&self) -> Result<Transaction<'static, Any>> {
@@ -277,22 +336,12 @@ impl SqlStore {
             query("UPDATE counters SET value = value + 1 WHERE name = 'change' RETURNING value");
         let row = next.fetch_one(&mut **tx).await.map_err(|e| self.failed(e))?;
         self.get(&row, "value")
-        let found = match dialect {
-            // A later release may keep its number elsewhere: the header of the file says it, whatever tables there are.
-            Dialect::Sqlite => found.max(self.user_version(&mut tx).await?),
-            Dialect::Postgres => found,
-        };
     }
 
     async fn counter(&self, name: &'static str) -> Result<i64> {
         let last = query("SELECT value FROM counters WHERE name = $1").bind(name);
         let row = last.fetch_one(&self.pool).await.map_err(|e| self.failed(e))?;
         self.get(&row, "value")
-        if dialect == Dialect::Sqlite && self.user_version(&mut tx).await? < known {
-            tx.execute(raw_sql(AssertSqlSafe(format!("PRAGMA user_version = {known}"))))
-                .await
-                .map_err(|e| self.failed(e))?;
-        }
     }
 
     /// Rows that a statement changed.
@@ -303,12 +352,6 @@ impl SqlStore {
     ) -> Result<u64> {
         let done = statement.execute(&mut **tx).await.map_err(|e| self.failed(e))?;
         Ok(done.rows_affected())
-    /// The version of the tables that the header of a file has; 0 in files of releases that did not write it.
-    async fn user_version(&self, tx: &mut Transaction<'static, Any>) -> Result<i64> {
-        let found = query("PRAGMA user_version").fetch_one(&mut **tx).await;
-        self.get(&found.map_err(|e| self.failed(e))?, "user_version")
-    }
-
     }
 
     async fn entries<'q>(&self, statement: Query<'q, Any, AnyArguments>) -> Result<Vec<Entry>> {

@@ -1,7 +1,7 @@
 //! Where the records of runs are: in control state, and of those that ended long ago in the dataset `runs` alone.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::{Code, Engine, Error, Principal, Result, Role, RunId};
@@ -83,14 +83,30 @@ impl Records {
         match (control, file_of(engine)) {
             (None, None) => Ok(None),
             (None, Some(file)) if !file.exists() => Ok(None),
-            (None, Some(file)) => match SqlStore::open_file(&file).await {
-                Ok(store) => Ok(Some(Self { store: Arc::new(store), is_durable: true })),
-                // In a folder in which this user may not write, the dataset has to do.
-                Err(ControlError::Unavailable(_)) => Ok(None),
-                Err(error) => Err(error.into()),
-            },
-            _ => Self::open(engine, control).await.map(Some),
+            // In a folder in which this user may neither write nor read it, the dataset has to do.
+            (None, Some(file)) => Self::open_file_to_read(&file).await,
+            (Some(url), _) => {
+                match (Self::open(engine, control).await, url.strip_prefix("sqlite:")) {
+                    (Err(error), Some(file)) if error.code() == Code::StorageUnavailable => {
+                        let store =
+                            SqlStore::open_to_read(Path::new(file)).await.map_err(|_| error)?;
+                        Ok(Some(Self { store: Arc::new(store), is_durable: true }))
+                    }
+                    (opened, _) => opened.map(Some),
+                }
+            }
         }
+    }
+
+    async fn open_file_to_read(file: &Path) -> Result<Option<Self>> {
+        let store = match SqlStore::open_file(file).await {
+            Err(ControlError::Unavailable(_)) => match SqlStore::open_to_read(file).await {
+                Err(ControlError::Unavailable(_)) => return Ok(None),
+                opened => opened?,
+            },
+            opened => opened?,
+        };
+        Ok(Some(Self { store: Arc::new(store), is_durable: true }))
     }
 
     pub(crate) fn store(&self) -> &dyn ControlStore {
@@ -141,6 +157,7 @@ impl Records {
             state: filter.state.map(|state| state.as_str().to_owned()),
             before: filter.before.map(|before| before.to_string()),
             key: None,
+            routine: filter.routine,
             limit: i64::try_from(limit).unwrap_or(i64::MAX),
         };
         let entries = self.store.list(who.tenant.as_str(), &asked).await?;
@@ -157,7 +174,6 @@ impl Records {
         Ok(records)
     }
 
-            routine: filter.routine,
     /// All workers that live, as far as that is known here.
     pub(crate) async fn workers(&self, engine: &Engine) -> Result<Vec<Worker>> {
         let mut workers = self.store.workers().await?;
