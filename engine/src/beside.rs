@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::identity::{Principal, Role, Version};
-use crate::storage::{WorkMark, is_marked};
+use crate::storage::{RootMark, WorkMark, is_marked};
 
 impl Engine {
     /// Says to other processes on a local root that this one works at what is called `name`, until the mark is dropped.
@@ -51,5 +51,26 @@ impl Engine {
     pub fn root_id(&self) -> BoxFuture<'_, Result<Option<String>>> {
         let may_get = self.rooms().lake.require_writer().is_ok();
         Box::pin(async move { self.rooms().lake.root().id(may_get).await })
+    }
+
+    /// Whether the control state of this root has held something.
+    pub fn has_mark(&self, mark: RootMark) -> BoxFuture<'_, Result<bool>> {
+        Box::pin(async move { self.rooms().lake.root().has_mark(mark).await })
+    }
+
+    /// Marks that the control state of this root holds something.
+    pub fn set_mark(&self, mark: RootMark) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.rooms().lake.require_writer()?;
+            self.rooms().lake.root().set_mark(mark).await
+        })
+    }
+
+    /// Removes a mark.
+    pub fn clear_mark(&self, mark: RootMark) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.rooms().lake.require_writer()?;
+            self.rooms().lake.root().clear_mark(mark).await
+        })
     }
 }

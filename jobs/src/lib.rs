@@ -18,6 +18,7 @@ mod alerting;
 pub mod anomaly_labels;
 pub mod audit;
 mod control;
+mod control_loss;
 mod definitions;
 mod expected;
 mod feature_views;

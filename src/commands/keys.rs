@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
-use engine::{Claim, Code, Error, GrantSet, Result};
+use engine::{Claim, Code, Error, GrantSet, Result, RootMark};
 use jobs::audit::{NewAct, Outcome};
 use jobs::{ApiKeyState, KEYS_LISTED_MAX, KeyRequest, Runner};
 use serde_json::{Value, json};
@@ -33,6 +33,7 @@ pub async fn keys(arguments: Keys, settings: &Settings, output: &Output) -> Resu
     with_runner(settings, LABEL, async |runner| match arguments {
         KeysCommand::Create(asked) => create(runner, asked, settings, output).await,
         KeysCommand::List => list(runner, settings, output).await,
+        KeysCommand::AcceptLoss => accept_loss(runner, settings, output).await,
         KeysCommand::Revoke(asked) => {
             let who = settings.principal()?;
             // Who gives the whole key leaves its secret nowhere.
@@ -101,6 +102,25 @@ async fn create(
         output.note("from now on servers of this root let nobody in without a key");
     }
     Ok(())
+}
+
+/// Has servers start again on a root whose control database was lost.
+async fn accept_loss(runner: &Runner, settings: &Settings, output: &Output) -> Result<()> {
+    let lost = runner.accept_control_loss(&settings.principal()?).await?;
+    let names = lost.iter().map(|mark| match mark {
+        RootMark::Keys => "keys",
+        RootMark::Audit => "audit chain",
+    });
+    let names: Vec<&str> = names.collect();
+    if output.is_json() {
+        return output.document(&json!({ "lost": names }));
+    }
+    match names.is_empty() {
+        true => output.line("nothing is lost: control state has what this root had"),
+        false => {
+            output.line(&format!("accepted as lost: {}; servers start again", names.join(", ")))
+        }
+    }
 }
 
 /// The arguments of a command, by name.

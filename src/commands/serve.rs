@@ -70,6 +70,7 @@ pub async fn listen(
         compression: settings.compression(),
         ..ServerOptions::default()
     };
+    runner.require_control_kept().await?;
     options.limits = settings.limits()?;
     options.limits.connections_max = connections(options.limits.connections_max);
     let server = Server::bind(engine.clone(), runner.clone(), options).await?;

@@ -11,6 +11,7 @@ pub(crate) mod faulty;
 mod identity;
 mod lock;
 mod root;
+mod marks;
 mod target;
 
 pub(crate) use error::{STORE_FAILED, store_failure};
@@ -18,3 +19,4 @@ pub use lock::WorkMark;
 pub(crate) use lock::{WriterLock, is_marked};
 pub(crate) use root::Root;
 pub(crate) use target::{Target, TargetLock, Upload};
+pub use marks::RootMark;

@@ -43,6 +43,9 @@ pub struct ActHead {
 
 /// Where acts are kept until they are rows of a dataset.
 pub trait ActStore {
+    /// Whether any tenant has a chain.
+    fn has_chains(&self) -> BoxFuture<'_, Result<bool>>;
+
     /// Says that an act begins.
     fn begin_act<'a>(&'a self, act: &'a BegunAct) -> BoxFuture<'a, Result<()>>;
 

@@ -368,6 +368,9 @@ pub trait ControlStore: ActStore + KeyStore + RequestStore + SecretStore + Send 
         tenant: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Vec<ScheduleEntry>>>;
 
+    /// Fails where the database is no longer the one that was opened, as where its file was removed.
+    fn require_there(&self) -> Result<()>;
+
     /// Pauses a schedule, or lets it go on from `up_to`; false when there is none.
     fn pause_schedule<'a>(
         &'a self,
@@ -376,13 +379,6 @@ pub trait ControlStore: ActStore + KeyStore + RequestStore + SecretStore + Send 
         pause: Pause,
     ) -> BoxFuture<'a, Result<bool>>;
 
-    /// Removes a schedule; its runs stay. False when there is none.
-    fn remove_schedule<'a>(&'a self, tenant: &'a str, name: &'a str)
-    -> BoxFuture<'a, Result<bool>>;
-
-    /// Adds the run of a tick, unless the tick had one. One that ended already, since it could not begin, says in which state.
-    fn fire<'a>(
-        &'a self,
     /// Moves a schedule to `up_to`, only from `from` where that is given, whether it is paused or not. False when there is none there.
     fn place_schedule<'a>(
         &'a self,
@@ -392,6 +388,13 @@ pub trait ControlStore: ActStore + KeyStore + RequestStore + SecretStore + Send 
         up_to: i64,
     ) -> BoxFuture<'a, Result<bool>>;
 
+    /// Removes a schedule; its runs stay. False when there is none.
+    fn remove_schedule<'a>(&'a self, tenant: &'a str, name: &'a str)
+    -> BoxFuture<'a, Result<bool>>;
+
+    /// Adds the run of a tick, unless the tick had one. One that ended already, since it could not begin, says in which state.
+    fn fire<'a>(
+        &'a self,
         tick: &'a TickOf,
         run: &'a NewRun,
         ended: Option<&'a str>,

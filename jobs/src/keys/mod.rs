@@ -14,7 +14,7 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use engine::{
     Claim, Code, Credential, Engine, Error, Grant, GrantSet, Grants, Principal, Result, Role,
-    TenantId,
+    RootMark, TenantId,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -148,6 +148,8 @@ impl Runner {
         }
         let now = self.now();
         check(who, &request, now)?;
+        // Before there is a key: a root that loses its control database must not be open then.
+        self.engine().set_mark(RootMark::Keys).await?;
         let (roles, grants) = (roles_text(&request.roles), kept(&request)?);
         let absent = match &grants {
             Some(text) => {

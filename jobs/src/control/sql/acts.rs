@@ -70,6 +70,13 @@ impl SqlStore {
 }
 
 impl ActStore for SqlStore {
+    fn has_chains(&self) -> BoxFuture<'_, Result<bool>> {
+        self.in_time(async move {
+            let found = query("SELECT 1 AS n FROM act_chains LIMIT 1").fetch_optional(&self.pool);
+            Ok(found.await.map_err(|e| self.failed(e))?.is_some())
+        })
+    }
+
     fn begin_act<'a>(&'a self, act: &'a BegunAct) -> BoxFuture<'a, Result<()>> {
         self.in_time(async move {
             let begun = query(

@@ -308,6 +308,10 @@ impl ControlStore for SqlStore {
         self.in_time(self.list_schedules(tenant))
     }
 
+    fn require_there(&self) -> Result<()> {
+        Self::require_there(self)
+    }
+
     fn pause_schedule<'a>(
         &'a self,
         tenant: &'a str,
@@ -326,10 +330,6 @@ impl ControlStore for SqlStore {
         self.in_time(self.changes_rows(paused.bind(up_to)))
     }
 
-    fn remove_schedule<'a>(
-        &'a self,
-        tenant: &'a str,
-        name: &'a str,
     fn place_schedule<'a>(
         &'a self,
         tenant: &'a str,
@@ -344,6 +344,10 @@ impl ControlStore for SqlStore {
         self.in_time(self.changes_rows(placed.bind(from).bind(up_to)))
     }
 
+    fn remove_schedule<'a>(
+        &'a self,
+        tenant: &'a str,
+        name: &'a str,
     ) -> BoxFuture<'a, Result<bool>> {
         self.in_time(self.remove(tenant, name))
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{Code, Engine, Principal, Result, Role, RunId, TenantId};
+use engine::{Code, Engine, Principal, Result, Role, RootMark, RunId, TenantId};
 
 use super::{Runner, Shared};
 use crate::audit::{Act, GENESIS, NewAct, Outcome, append, audit_spec, hash_at, last};
@@ -79,6 +79,9 @@ async fn end(shared: &Shared, act: &Act) -> Result<()> {
     // The first since there is this control state: the chain may be older.
     let last = last(&shared.engine, &recorder(&act.tenant)?).await?;
     let (number, hash) = last.map_or((0, GENESIS.to_owned()), |(_, number, hash)| (number, hash));
+    if shared.records.is_durable() {
+        shared.engine.set_mark(RootMark::Audit).await?;
+    }
     store.begin_chain(&act.tenant, number, &hash).await?;
     store.end_act(&act.tenant, &act.id, &content).await.map(drop).map_err(Into::into)
 }
