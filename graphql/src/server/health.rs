@@ -37,6 +37,10 @@ pub(super) async fn ready(app: &App, ids: &RequestIds) -> Response {
     match in_time(READY_TIME_MAX, service.engine.ready()).await {
         // Damage in one place must not take the others from who asks.
         Ok(()) => {
+            // Neither keys nor runs can change until it is back, and nobody would see them here.
+            if let Err(error) = service.runner.require_control_there() {
+                return wire::failure(StatusCode::SERVICE_UNAVAILABLE, &error, ids);
+            }
             let mut says = "ready".to_owned();
             // How many, and whose, is for those who have a key.
             if service.engine.unreadable() > 0 {
