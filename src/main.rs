@@ -3,6 +3,7 @@
 mod cli;
 mod commands;
 mod config;
+mod environment;
 mod output;
 mod telemetry;
 
@@ -16,12 +17,14 @@ use engine::{Code, Error, Result, STACK_BYTES};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
+    // First: the process may start again.
+    let sealed = environment::Environment::seal();
     let arguments = cli::Arguments::parse();
     let output = output::Output::new(arguments.command.wants_json());
     // A thread for its stack: queries are planned by recursion.
     let ran = std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("main".into()).stack_size(STACK_BYTES);
-        let run = thread.spawn_scoped(scope, || run(arguments, &output));
+        let run = thread.spawn_scoped(scope, || run(arguments, &sealed?, &output));
         let start = |error| Error::environment(Code::Internal, "start a thread", error);
         run.map_err(start)?.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     });
@@ -34,8 +37,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: cli::Arguments, output: &output::Output) -> Result<()> {
-    let settings = config::Settings::resolve(&arguments.global)?;
+fn run(
+    arguments: cli::Arguments,
+    environment: &environment::Environment,
+    output: &output::Output,
+) -> Result<()> {
+    engine::add_store_variables(environment.sealed.clone());
+    let settings = config::Settings::resolve(&arguments.global, environment)?;
     telemetry::install(&settings, arguments.command.log_level())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_stack_size(STACK_BYTES)

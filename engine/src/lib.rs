@@ -71,4 +71,4 @@ pub use session::{
     evaluate_or_null, rows_bytes,
 };
 pub use stop::stopped_by;
-pub use storage::{RootMark, WorkMark};
+pub use storage::{RootMark, WorkMark, add_store_variables};

@@ -22,6 +22,7 @@ use engine::{Code, Error, GrantSet, Principal, Result, TenantId, near_names};
 use kernels::GpuPolicy;
 
 use crate::cli::Global;
+use crate::environment::Environment;
 use crate::output::size;
 
 /// A setting: its name in `colonnade.toml`; in the environment it is `COLONNADE_` and the name in capitals.
@@ -189,11 +190,10 @@ pub struct InForce {
 
 impl Settings {
     /// Reads the settings of this process.
-    pub fn resolve(flags: &Global) -> Result<Self> {
-        let environment: Vec<(String, String)> = std::env::vars_os()
-            .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
-            .collect();
-        Self::layered(flags, &environment, Path::new("colonnade.toml"))
+    pub fn resolve(flags: &Global, environment: &Environment) -> Result<Self> {
+        let mut settings = Self::layered(flags, &environment.all(), Path::new("colonnade.toml"))?;
+        settings.add_password(&environment.sealed);
+        Ok(settings)
     }
 
     fn layered(
@@ -396,6 +396,19 @@ impl Settings {
     /// The folder of programs that may run.
     pub fn programs(&self) -> Option<PathBuf> {
         Some(self.text("programs")).filter(|folder| !folder.is_empty()).map(PathBuf::from)
+    }
+
+    /// Gives the URL of the control database the password that PostgreSQL's clients take from `PGPASSWORD`, which the library that
+    /// connects finds in the environment no longer.
+    fn add_password(&mut self, sealed: &BTreeMap<String, String>) {
+        let Some(password) = sealed.get("PGPASSWORD") else { return };
+        let Some((url, _)) = self.values.get_mut("control") else { return };
+        let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
+        if is_postgres && without_password(url) == *url {
+            let mark = if url.contains('?') { '&' } else { '?' };
+            let encoded: String = password.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            url.push_str(&format!("{mark}password={encoded}"));
+        }
     }
 
     /// What to log; `default` where the settings leave it to the command.

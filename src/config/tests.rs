@@ -322,3 +322,20 @@ fn the_server_is_set_by_a_table_and_what_is_wrong_in_it_is_named() {
     let error = of("[server]\ntsl = 1\n").map(drop).unwrap_err().to_string();
     assert!(error.contains("server: unknown field `tsl`"), "{error}");
 }
+
+#[test]
+fn the_password_of_the_environment_reaches_the_control_database() {
+    let of = |url: &str| {
+        let variables = [("COLONNADE_CONTROL", url)];
+        let mut settings = settings(Global::default(), &variables, "").unwrap();
+        settings.add_password(&BTreeMap::from([("PGPASSWORD".to_owned(), "a&b".to_owned())]));
+        settings.control().unwrap()
+    };
+    assert_eq!(of("postgres://u@db/x"), "postgres://u@db/x?password=%61%26%62");
+    assert_eq!(
+        of("postgres://u@db/x?sslmode=require"),
+        "postgres://u@db/x?sslmode=require&password=%61%26%62"
+    );
+    assert_eq!(of("postgres://u:own@db/x"), "postgres://u:own@db/x");
+    assert_eq!(of("sqlite:/a/b"), "sqlite:/a/b");
+}

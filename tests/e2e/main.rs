@@ -31,6 +31,7 @@ mod own_datasets;
 mod pipelines;
 mod rate;
 mod real_data;
+mod secrets;
 mod several;
 mod sql;
 mod subscriptions;

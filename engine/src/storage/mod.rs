@@ -5,18 +5,20 @@
 //! how a root is named, how an acknowledged write becomes durable, and who may write.
 
 mod durable;
+mod environment;
 mod error;
 #[cfg(test)]
 pub(crate) mod faulty;
 mod identity;
 mod lock;
-mod root;
 mod marks;
+mod root;
 mod target;
 
+pub use environment::add_store_variables;
 pub(crate) use error::{STORE_FAILED, store_failure};
 pub use lock::WorkMark;
 pub(crate) use lock::{WriterLock, is_marked};
+pub use marks::RootMark;
 pub(crate) use root::Root;
 pub(crate) use target::{Target, TargetLock, Upload};
-pub use marks::RootMark;

@@ -172,11 +172,7 @@ impl Root {
             require_known_option(scheme, &key.to_ascii_lowercase())?;
         }
         // What the environment says (AWS_…, AZURE_…, GOOGLE_…) comes first, so that options win.
-        let environment = std::env::vars()
-            .map(|(key, value)| (key.to_ascii_lowercase(), value))
-            .filter(|(key, _)| {
-                ["aws_", "azure_", "google_"].iter().any(|prefix| key.starts_with(prefix))
-            });
+        let environment = super::environment::of_stores();
         let given = options.iter().map(|(key, value)| (key.to_ascii_lowercase(), value.clone()));
         let all: Vec<(String, String)> = environment.chain(given).collect();
         require_endpoints(scheme, &all)?;
