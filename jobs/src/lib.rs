@@ -60,6 +60,7 @@ pub use keys::{
     Admitted, ApiKeyState, CreatedKey, KEY_BEGINS, KEYS_LISTED_MAX, KeyRequest, KeyRing, KeyState,
     has_had_keys, prefix_of, require_keys_for,
 };
+pub use kinds::exec::ProgramsUser;
 pub use kinds::export::Exports;
 pub use kinds::{
     Jobs, anomalies, correlate, duplicates, embed, embedder_train, explain, features, forecast,

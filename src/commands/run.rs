@@ -184,6 +184,7 @@ pub async fn start_runner(
             label,
             control: settings.control(),
             programs: settings.programs(),
+            programs_user: settings.programs_user()?,
             exports,
             exports_bytes_max: settings.exports_bytes()?,
             prices: settings.prices()?,
@@ -257,9 +258,9 @@ pub(super) fn report(record: &RunRecord, output: &Output) -> Result<()> {
         &stages,
     ))?;
     for written in &record.outputs {
-        output.line(&format!(
         let rows = written.rows.map_or_else(|| "?".to_owned(), count);
         let whose = if unchanged.is_some() { ", written by that run" } else { "" };
+        output.line(&format!(
             "{} version {}: {rows} rows{whose}",
             written.dataset, written.version
         ))?;

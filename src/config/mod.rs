@@ -77,7 +77,12 @@ const KEYS: &[Key] = &[
     Key {
         name: "programs",
         default: "",
-        about: "folder of programs that the job exec may run, as this user; empty: none",
+        about: "folder of programs that the job exec may run; empty: none",
+    },
+    Key {
+        name: "programs_user",
+        default: "",
+        about: "user that these programs run as, a name or UID:GID; empty: the user of this process",
     },
     Key {
         name: "prices",
@@ -393,11 +398,6 @@ impl Settings {
         Some(self.text("control")).filter(|url| !url.is_empty()).map(str::to_owned)
     }
 
-    /// The folder of programs that may run.
-    pub fn programs(&self) -> Option<PathBuf> {
-        Some(self.text("programs")).filter(|folder| !folder.is_empty()).map(PathBuf::from)
-    }
-
     /// Gives the URL of the control database the password that PostgreSQL's clients take from `PGPASSWORD`, which the library that
     /// connects finds in the environment no longer.
     fn add_password(&mut self, sealed: &BTreeMap<String, String>) {
@@ -409,6 +409,11 @@ impl Settings {
             let encoded: String = password.bytes().map(|byte| format!("%{byte:02X}")).collect();
             url.push_str(&format!("{mark}password={encoded}"));
         }
+    }
+
+    /// The folder of programs that may run.
+    pub fn programs(&self) -> Option<PathBuf> {
+        Some(self.text("programs")).filter(|folder| !folder.is_empty()).map(PathBuf::from)
     }
 
     /// What to log; `default` where the settings leave it to the command.
@@ -440,6 +445,7 @@ impl Settings {
         self.quotas()?;
         self.job_limits()?;
         self.run_time()?;
+        self.programs_user()?;
         self.weights()?;
         self.log_format()?;
         self.listen()?;

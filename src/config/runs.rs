@@ -4,12 +4,31 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use engine::{Result, TenantId};
-use jobs::{Prices, Quotas};
+use jobs::{Prices, ProgramsUser, Quotas};
 
 use super::{Settings, bad};
 
 /// Runs that one process works at at a time, at most: each has its part of the memory.
 const RUNS_AT_A_TIME_MAX: usize = 256;
+
+/// The users of the system.
+const USERS: &str = "/etc/passwd";
+
+/// A user by its name or as `UID:GID`; `known` are lines of `/etc/passwd`.
+fn user_of(text: &str, known: &str) -> Option<ProgramsUser> {
+    let of = |id: &str, group: &str| {
+        Some(ProgramsUser { id: id.parse().ok()?, group: group.parse().ok()? })
+    };
+    if let Some((id, group)) = text.split_once(':') {
+        return of(id, group);
+    }
+    known.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let is_it = fields.next() == Some(text);
+        let (id, group) = (fields.nth(1)?, fields.next()?);
+        of(id, group).filter(|_| is_it)
+    })
+}
 
 impl Settings {
     /// What an hour costs, by device.
@@ -20,6 +39,19 @@ impl Settings {
     /// What the runs of a tenant may take.
     pub fn quotas(&self) -> Result<Quotas> {
         self.text("quotas").parse()
+    }
+
+    /// The user that programs of `exec` run as, where it is another than that of this process.
+    pub fn programs_user(&self) -> Result<Option<ProgramsUser>> {
+        let text = self.text("programs_user");
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let known = std::fs::read_to_string(USERS).unwrap_or_default();
+        let user = user_of(text, &known);
+        user.map(Some).ok_or_else(|| {
+            self.wrong("programs_user", "UID:GID, or the name of a user in /etc/passwd")
+        })
     }
 
     /// How long a try of a run may take.
@@ -91,5 +123,21 @@ impl Settings {
         let runs = self.text(name).parse().ok();
         let runs = runs.filter(|runs| (least..=RUNS_AT_A_TIME_MAX).contains(runs));
         runs.ok_or_else(|| self.wrong(name, &format!("{least} to {RUNS_AT_A_TIME_MAX} runs")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_a_name_or_two_numbers() {
+        let known = "root:x:0:0:root:/root:/bin/sh\nbroken\nprograms:x:990:991::/nonexistent:/usr/sbin/nologin\n";
+        let user = |id, group| Some(ProgramsUser { id, group });
+        assert_eq!(user_of("programs", known), user(990, 991));
+        assert_eq!(user_of("12:34", known), user(12, 34));
+        for wrong in ["program", "12", "a:b", "-1:2", ":"] {
+            assert_eq!(user_of(wrong, known), None, "{wrong}");
+        }
     }
 }

@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::job::Outcome;
+use crate::kinds::exec::ProgramsUser;
 use crate::kinds::export::Exports;
 use crate::registry::embedders::Embedders;
 use crate::run::clock::Clock;
@@ -56,6 +57,7 @@ pub struct RunContext {
     pub(crate) device_bytes: Option<usize>,
     pub(crate) embedders: Arc<Embedders>,
     pub(crate) programs: Option<PathBuf>,
+    pub(crate) programs_user: Option<ProgramsUser>,
     pub(crate) exports: Exports,
     pub(crate) exports_bytes_max: u64,
     pub(crate) pool: Arc<rayon::ThreadPool>,
@@ -197,6 +199,11 @@ impl RunContext {
         self.programs.as_deref()
     }
 
+    /// The user that programs run as, where it is not that of this process.
+    pub(crate) fn programs_user(&self) -> Option<ProgramsUser> {
+        self.programs_user
+    }
+
     /// Where rows may be exported to.
     pub(crate) fn exports(&self) -> Exports {
         self.exports
@@ -225,25 +232,6 @@ impl RunContext {
             })
             .await?;
         Ok(folder.path())
-    }
-
-    /// A folder for checkpoints, the same in every run of the same work, so that one that was killed goes on; none,
-    /// where there is no place for models.
-    pub fn checkpoints(&self) -> Option<PathBuf> {
-        // What is done again is done from the beginning.
-        if self.beside.as_it_was.is_some() {
-            return None;
-        }
-        let name = format!("{}-{}", self.principal.tenant, self.key);
-        Some(self.embedders.checkpoints()?.join(name))
-    }
-
-    /// Removes that folder: the work is committed.
-    pub(crate) fn clear_checkpoints(&self) {
-        let Some(folder) = self.checkpoints().filter(|folder| folder.exists()) else { return };
-        if let Err(error) = std::fs::remove_dir_all(folder) {
-            tracing::warn!(run = %self.run_id, %error, "checkpoints of a finished run can't be removed");
-        }
     }
 
     /// Counts rows that what is asked for can't be computed of; the summary tells of them.

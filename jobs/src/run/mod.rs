@@ -1,5 +1,6 @@
 //! One execution of a job: what it is given, what is recorded of it, and the runner that sees it to its end.
 
+mod checkpoints;
 pub(crate) mod clock;
 pub(crate) mod commits;
 pub(crate) mod content;

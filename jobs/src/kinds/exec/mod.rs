@@ -39,6 +39,7 @@ use crate::parameters::{self, bad};
 use crate::partition::Partition;
 use crate::run::context::RunContext;
 use crate::tables::input::{InputTable, declared_time};
+pub use outside::User as ProgramsUser;
 use outside::{BoxError, Failure, Limits, OutsideError, Program};
 
 /// The kind's name.
@@ -59,7 +60,6 @@ impl Exec {
         params.check()?;
         Ok(params)
     }
-}
 
     fn read(params: &Value) -> Result<Params> {
         let has_dataset = params.get("dataset").is_some();
@@ -70,6 +70,7 @@ impl Exec {
         }
         Ok(params)
     }
+}
 
 impl Job for Exec {
     fn name(&self) -> &'static str {
@@ -96,11 +97,11 @@ impl Job for Exec {
         Ok(vec![Self::params(params)?.spec()])
     }
 
-    fn has_partitions(&self) -> bool {
     fn appends(&self, params: &Value) -> bool {
         Self::params(params).is_ok_and(|params| params.mode == Mode::Append)
     }
 
+    fn has_partitions(&self) -> bool {
         true
     }
 
@@ -174,17 +175,17 @@ fn path_of(program: &str, programs: Option<&Path>) -> Result<PathBuf> {
         ));
     };
     let path = folder.join(program);
-    if !path.is_file() {
-        let mut there: Vec<String> = std::fs::read_dir(folder)
-            .into_iter()
-            .flatten()
-            .flatten()
     if path.is_file() && !is_within(folder, &path) {
         let problem = format!(
             "{program:?} is a symbolic link to a file outside the folder of programs; expected a file in that folder: copy it there"
         );
         return Err(bad(NAME, "program", problem));
     }
+    if !path.is_file() {
+        let mut there: Vec<String> = std::fs::read_dir(folder)
+            .into_iter()
+            .flatten()
+            .flatten()
             .filter(|entry| entry.path().is_file() && is_within(folder, &entry.path()))
             .map(|entry| entry.file_name().to_string_lossy().into_owned())
             .collect();
@@ -200,17 +201,17 @@ fn path_of(program: &str, programs: Option<&Path>) -> Result<PathBuf> {
         .map_err(|e| Error::environment(Code::BadInput, "the folder of programs", e))
 }
 
-/// What it reads. Fails with `BAD_INPUT` where a column is not there.
-async fn table<'a>(session: &Session, params: &'a Params) -> Result<InputTable<'a>> {
-    let table = InputTable::open(session, NAME, &params.dataset).await?;
-    for column in &params.columns {
-        table.check("columns", column, "a column", |_| true)?;
 /// Whether a file is in the folder once symbolic links are followed, of the folder too.
 fn is_within(folder: &Path, path: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().ok();
     real(folder).zip(real(path)).is_some_and(|(folder, path)| path.starts_with(folder))
 }
 
+/// What it reads. Fails with `BAD_INPUT` where a column is not there.
+async fn table<'a>(session: &Session, params: &'a Params) -> Result<InputTable<'a>> {
+    let table = InputTable::open(session, NAME, &params.dataset).await?;
+    for column in &params.columns {
+        table.check("columns", column, "a column", |_| true)?;
     }
     Ok(table)
 }
@@ -243,6 +244,8 @@ async fn rows_of(
     if !params.columns.is_empty() {
         frame = frame.select(params.columns.iter().map(ident).collect::<Vec<_>>())?;
     }
+    let folder = ctx.scratch().await?.to_owned();
+    files::write(ctx, params, &folder).await?;
     let stream = ctx.session().stream(frame).await?;
     let (schema, total) = (stream.schema(), ctx.input(&params.dataset)?.rows.unwrap_or_default());
     let (progress, mut read) = (ctx.progress_sink(), 0_u64);
@@ -260,8 +263,6 @@ async fn rows_of(
         command: std::iter::once(path.display().to_string())
             .chain(params.arguments.clone())
             .collect(),
-    let folder = ctx.scratch().await?.to_owned();
-    files::write(ctx, params, &folder).await?;
         // Who may run a program may not say how it is interpreted: variables can do that in too many ways.
         environment: params.environment(),
         folder,
@@ -270,12 +271,13 @@ async fn rows_of(
             cpu: Duration::from_secs(params.cpu_seconds),
             memory_bytes: params.memory_mib << 20,
             output_bytes,
+            end_marker: params.end_marker,
             ..Limits::default()
         },
+        user: ctx.programs_user(),
     };
     let mut stage = ctx.stage("exec");
     stage.is_outside();
-            end_marker: params.end_marker,
     stage.on_device("cpu", format!("the program {} decides what it uses", params.program));
     let (activity, log) = (ctx.activity_sink(), ctx.log().clone());
     let on_line = move |line: &str| {
@@ -311,6 +313,9 @@ async fn rows_of(
         "rows in": ran.rows_in,
         "rows out": ran.rows_out,
     });
+    if !params.datasets.is_empty() {
+        summary["datasets"] = json!(params.datasets);
+    }
     if !ran.stderr_tail.is_empty() {
         summary["says"] = ran.stderr_tail.into();
     }
@@ -329,9 +334,6 @@ struct Taken<'a> {
 impl<'a> Taken<'a> {
     fn new(params: &'a Params, spec: &'a DatasetSpec) -> Self {
         Self { program: &params.program, spec, conformer: None, rows: 0, batches: Vec::new() }
-    }
-    if !params.datasets.is_empty() {
-        summary["datasets"] = json!(params.datasets);
     }
 
     fn take(&mut self, batch: RecordBatch) -> Result<()> {

@@ -108,6 +108,7 @@ impl Default for Params {
             program: String::new(),
             arguments: Vec::new(),
             dataset: dataset_name("events"),
+            datasets: Vec::new(),
             columns: Vec::new(),
             output: dataset_name("program_results"),
             output_columns: Vec::new(),
@@ -116,8 +117,8 @@ impl Default for Params {
             output_time_column: None,
             from: None,
             to: None,
-            wall_seconds: 3_600,
             end_marker: EndMarker::default(),
+            wall_seconds: 3_600,
             cpu_seconds: 3_600,
             memory_mib: 2_048,
         }
@@ -130,7 +131,6 @@ impl Params {
         let letters = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
         let is_name = (1..=NAME_MAX_BYTES).contains(&self.program.len())
             && !self.program.starts_with(['.', '-'])
-            datasets: Vec::new(),
             && self.program.bytes().all(letters);
         if !is_name {
             let shown: String = self.program.chars().take(80).collect();
@@ -146,6 +146,22 @@ impl Params {
                 self.arguments.len()
             );
             return Err(bad(NAME, "arguments", problem));
+        }
+        if self.datasets.len() > DATASETS_MAX {
+            let found = self.datasets.len();
+            return Err(bad(
+                NAME,
+                "datasets",
+                format!("expected at most {DATASETS_MAX}, found {found}"),
+            ));
+        }
+        let mut named = BTreeSet::new();
+        if let Some(twice) = self.datasets.iter().find(|dataset| !named.insert(*dataset)) {
+            return Err(bad(
+                NAME,
+                "datasets",
+                format!("expected each dataset once, found {twice} twice"),
+            ));
         }
         if self.output_columns.is_empty() {
             let problem = "expected at least one, such as [{\"name\": \"id\", \"type\": \"text\"}]";
@@ -169,22 +185,6 @@ impl Params {
                 "from",
                 format!("expected an instant before {to}, found {from}"),
             ));
-        if self.datasets.len() > DATASETS_MAX {
-            let found = self.datasets.len();
-            return Err(bad(
-                NAME,
-                "datasets",
-                format!("expected at most {DATASETS_MAX}, found {found}"),
-            ));
-        }
-        let mut named = BTreeSet::new();
-        if let Some(twice) = self.datasets.iter().find(|dataset| !named.insert(*dataset)) {
-            return Err(bad(
-                NAME,
-                "datasets",
-                format!("expected each dataset once, found {twice} twice"),
-            ));
-        }
         }
         if self.mode == Mode::Partition && self.partition().is_none() {
             let problem = "partition puts rows in the place of those of a stretch of time; expected `output_time_column`, `from` and `to`";
@@ -218,6 +218,12 @@ impl Params {
         told.into_iter().filter_map(|(name, at)| Some((name.to_owned(), shown(at?)))).collect()
     }
 
+    /// The datasets that it reads, that on stdin first.
+    pub(super) fn reads(&self) -> Vec<DatasetName> {
+        let others = self.datasets.iter().filter(|other| **other != self.dataset);
+        std::iter::once(&self.dataset).chain(others).cloned().collect()
+    }
+
     /// The dataset that it writes.
     pub(super) fn spec(&self) -> DatasetSpec {
         DatasetSpec {
@@ -241,9 +247,3 @@ impl Params {
         }
     }
 }
-    /// The datasets that it reads, that on stdin first.
-    pub(super) fn reads(&self) -> Vec<DatasetName> {
-        let others = self.datasets.iter().filter(|other| **other != self.dataset);
-        std::iter::once(&self.dataset).chain(others).cloned().collect()
-    }
-

@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -269,5 +269,29 @@ async fn a_link_out_of_the_folder_and_a_cut_output_are_refused() {
     assert!(!catalog.datasets.contains_key(&"cut".parse().unwrap()), "rows were committed");
     let accepted = params("cut", json!({"output": "cut", "end_marker": "optional"}));
     assert_eq!(run(&runner, accepted).await.state, RunState::Succeeded);
+    runner.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_runs_as_the_user_that_is_named() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root may run programs as another user");
+        return;
+    }
+    let (engine, runner, folder) =
+        rig(&[("who", "#!/bin/sh\nid -u >&2\ntouch own && exec cat\n")]).await;
+    runner.shutdown().await;
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let options = RunnerOptions {
+        gpu: GpuPolicy::Off,
+        threads: 1,
+        programs: Some(folder.path().to_owned()),
+        programs_user: Some(super::ProgramsUser { id: 65_534, group: 65_534 }),
+        ..RunnerOptions::default()
+    };
+    let runner = Runner::start(engine, options).await.unwrap();
+    let ran = run(&runner, params("who", json!({}))).await;
+    assert_eq!(ran.state, RunState::Succeeded, "{:?}", ran.error);
+    assert_eq!(ran.summary["says"].as_str().unwrap().trim(), "65534");
     runner.shutdown().await;
 }

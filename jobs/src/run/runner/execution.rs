@@ -378,6 +378,7 @@ impl Run {
             device_bytes: self.live.device_bytes,
             embedders: shared.embedders.clone(),
             programs: shared.options.programs.clone(),
+            programs_user: shared.options.programs_user,
             exports: shared.options.exports,
             exports_bytes_max: shared.options.exports_bytes_max,
             pool: shared.pool.clone(),

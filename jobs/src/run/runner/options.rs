@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::control::DeviceRoom;
 use crate::kinds::Jobs;
+use crate::kinds::exec::ProgramsUser;
 use crate::kinds::export::Exports;
 use crate::run::clock::Clock;
 use crate::run::quotas::Quotas;
@@ -52,6 +53,8 @@ pub struct RunnerOptions {
     pub control: Option<String>,
     /// The folder of programs that the job `exec` may run; none, where it may run none.
     pub programs: Option<PathBuf>,
+    /// The user that these programs run as; that of this process, where none is said.
+    pub programs_user: Option<ProgramsUser>,
     /// Where the job `export` may write to.
     pub exports: Exports,
     /// Bytes that the exports of one tenant in the root may be together; one that would make them more ends.
@@ -103,6 +106,7 @@ impl Default for RunnerOptions {
             jobs: Jobs::default(),
             control: None,
             programs: None,
+            programs_user: None,
             exports: Exports::default(),
             exports_bytes_max: 64 << 30,
             prices: Prices::default(),

@@ -54,6 +54,17 @@ pub struct Program {
     pub folder: PathBuf,
     /// The bounds.
     pub limits: Limits,
+    /// Who it runs as; the user of this process, where nobody is said. `folder` is given to that user.
+    pub user: Option<User>,
+}
+
+/// A user of the system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Its number.
+    pub id: u32,
+    /// The number of its group.
+    pub group: u32,
 }
 
 /// The bounds of a run. Those on memory, CPU and files hold for each process of the program.
@@ -77,6 +88,8 @@ pub struct Limits {
     pub file_bytes: u64,
     /// Files open at a time.
     pub open_files: u64,
+    /// Whether the output must end with the end marker of its stream.
+    pub end_marker: EndMarker,
 }
 
 impl Limits {
@@ -88,8 +101,6 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             wall: Duration::from_secs(3600),
-    /// Whether the output must end with the end marker of its stream.
-    pub end_marker: EndMarker,
             cpu: Duration::from_secs(3600),
             memory_bytes: 2 << 30,
             output_bytes: 16 << 30,
@@ -98,6 +109,7 @@ impl Default for Limits {
             tail_bytes: 4096,
             file_bytes: 4 << 30,
             open_files: 256,
+            end_marker: EndMarker::default(),
         }
     }
 }
@@ -109,7 +121,6 @@ pub struct Ran {
     pub schema: SchemaRef,
     /// Time from start to end.
     pub wall: Duration,
-            end_marker: EndMarker::default(),
     /// Rows written to the program before it ended or closed stdin.
     pub rows_in: u64,
     /// Rows given to the sink.

@@ -16,7 +16,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 use super::error::{Failure, OutsideError};
-use super::{Limits, Program};
+use super::{Limits, Program, User};
 
 /// What the program gets between the request to end and the kill.
 const TERM_TO_KILL: Duration = Duration::from_millis(300);
@@ -109,6 +109,10 @@ pub(super) async fn start(program: &Program) -> Result<(Process, Pipes), Outside
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
+    if let Some(User { id, group }) = program.user {
+        give(folder, program.user).map_err(failed)?;
+        command.uid(id).gid(group);
+    }
     let mut child = command.spawn().map_err(failed)?;
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
@@ -121,6 +125,20 @@ pub(super) async fn start(program: &Program) -> Result<(Process, Pipes), Outside
         return Err(failed(std::io::Error::other("a pipe is missing")));
     };
     Ok((process, Pipes { stdin: Some(stdin), stdout, stderr }))
+}
+
+/// Gives a folder and what is in it to a user, so that the program may write there.
+fn give(folder: &Path, user: Option<User>) -> std::io::Result<()> {
+    let Some(User { id, group }) = user else { return Ok(()) };
+    std::os::unix::fs::lchown(folder, Some(id), Some(group))?;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => give(&entry.path(), user)?,
+            false => std::os::unix::fs::lchown(entry.path(), Some(id), Some(group))?,
+        }
+    }
+    Ok(())
 }
 
 /// Deprecated for types that may give another descriptor each time; an `OwnedFd` gives its own.

@@ -59,6 +59,7 @@ impl Setting {
             environment: BTreeMap::new(),
             folder: folder.path().to_owned(),
             limits: limits(),
+            user: None,
         };
         Self { folder, program, cancel: CancellationToken::new(), lines: Mutex::default() }
     }
