@@ -1,7 +1,7 @@
 //! Arguments of what is about runs and schedules.
 
 use chrono::TimeDelta;
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 
 #[derive(Debug, Args)]
 #[command(disable_help_flag = true)]
@@ -192,11 +192,12 @@ pub struct ScheduleAdd {
     pub json: bool,
 }
 
-/// What a schedule waits for.
+/// What a schedule waits for: one of the three.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("trigger").args(["cron", "on_change", "after"]).required(true)))]
 pub struct When {
     /// Minute, hour, day of month, month, day of week, such as "30 2 * * 1-5"; or @hourly, @daily, @weekly
-    #[arg(long, required_unless_present_any = ["on_change", "after"])]
+    #[arg(long)]
     pub cron: Option<String>,
     /// The time zone whose clock counts
     #[arg(long, default_value = "UTC", value_name = "ZONE", conflicts_with_all = ["on_change", "after"])]

@@ -150,8 +150,17 @@ async fn open(settings: &Settings, access: Access) -> Result<Opened> {
         expected: jobs::expected_datasets()?,
         ..EngineOptions::default()
     })
-    .await?;
+    .await
+    .map_err(|error| naming(error, settings.data()))?;
     Ok(Opened { engine, notices: None })
+}
+
+/// An error of a folder that can not be opened, with its name: whoever types a command has named it.
+fn naming(error: Error, data: &str) -> Error {
+    match data.contains("://") || data.starts_with("memory:") || error.code() == Code::Conflict {
+        true => error,
+        false => error.while_doing(format_args!("data {data}")),
+    }
 }
 
 /// Closes the engine after a command, whose own error is the one to show.

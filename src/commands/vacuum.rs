@@ -19,6 +19,11 @@ pub async fn vacuum(arguments: Vacuum, settings: &Settings, output: &Output) -> 
         let says = "vacuum: expected the names of datasets, or --all";
         return Err(Error::user(Code::BadInput, says));
     }
+    if arguments.keep_days == 0 && !arguments.dry_run {
+        output.note(
+            "--keep-days 0: no earlier version can be read afterwards, by a query with a version or time nor by `rerun --as-it-was`",
+        );
+    }
     let engine = open_to_write(settings, "colonnade vacuum").await?;
     let done = vacuum_all(&engine, &arguments, named, settings, output).await;
     close(&engine, done).await

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use datasets::toml_problem;
 use engine::{Code, Error, GrantSet, Result};
 
 use super::auth::Auth;
@@ -50,7 +51,7 @@ fn parse(name: String, text: &str) -> Result<File> {
     let bad =
         |problem: String| Error::user(Code::BadInput, format!("settings file {name}: {problem}"));
     let table: toml::Table =
-        text.parse().map_err(|e: toml::de::Error| bad(e.to_string().trim_end().to_owned()))?;
+        text.parse().map_err(|e: toml::de::Error| bad(toml_problem(text, &e)))?;
     let mut file = File {
         name: name.clone(),
         values: BTreeMap::new(),

@@ -60,7 +60,10 @@ impl Settings {
 /// A text as a value of the kind of `like`, or what was expected.
 fn value(text: &str, like: LimitValue) -> Result<LimitValue, &'static str> {
     let (value, expected) = match like {
-        LimitValue::Count(_) => (text.parse().ok().map(LimitValue::Count), "a number"),
+        LimitValue::Count(_) => {
+            let count = text.parse().ok().filter(|count| *count > 0);
+            (count.map(LimitValue::Count), "a whole number from 1 to 18446744073709551615")
+        }
         LimitValue::Bytes(_) => {
             (size::parse(text).map(LimitValue::Bytes), "bytes, or a size such as 64MiB")
         }

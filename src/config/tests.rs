@@ -324,6 +324,31 @@ fn the_server_is_set_by_a_table_and_what_is_wrong_in_it_is_named() {
 }
 
 #[test]
+fn a_broken_file_is_refused_in_one_line_with_place_and_reason() {
+    for (file, says) in [
+        ("data = \"x\"\nlisten = \n", "line 2"),
+        ("data = \"x\"\n[limits\n", "line 2"),
+        ("data = \"a\"\ndata = \"b\"\n", "duplicate key"),
+    ] {
+        let error = settings(Global::default(), &[], file).err().unwrap().to_string();
+        assert!(error.starts_with("settings file colonnade.toml: "), "{error}");
+        // The command line shows the first line of an error.
+        assert!(!error.contains('\n') && error.contains(says), "{error}");
+    }
+}
+
+#[test]
+fn a_limit_out_of_range_is_refused_with_the_range() {
+    for value in ["-5", "0", "1.5", "\"many\""] {
+        let file = format!("[limits]\npage_rows_max = {value}\n");
+        let error = settings(Global::default(), &[], &file).unwrap().limits().unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("page_rows_max"), "{error}");
+        assert!(error.contains("a whole number from 1 to 18446744073709551615"), "{error}");
+    }
+}
+
+#[test]
 fn the_password_of_the_environment_reaches_the_control_database() {
     let of = |url: &str| {
         let variables = [("COLONNADE_CONTROL", url)];
