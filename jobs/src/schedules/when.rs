@@ -101,6 +101,18 @@ pub enum WhenError {
         /// The part that is wrong, cut.
         found: String,
     },
+    /// A range ends before it begins.
+    #[error(
+        "cron line: {field}: expected a range that begins with its smaller end, found {found:?}; write {meant}"
+    )]
+    Reversed {
+        /// The field's name.
+        field: &'static str,
+        /// The part that is wrong, cut.
+        found: String,
+        /// The same values as ranges that are understood.
+        meant: String,
+    },
     /// No day of the calendar matches.
     #[error("cron line: {line:?} never ticks: no date has that day, month and weekday")]
     Never {

@@ -35,6 +35,8 @@ pub(super) const NICKNAMES_SHOWN: &str = "@hourly, @daily, @weekly, @monthly, @y
 struct Field {
     name: &'static str,
     expected: &'static str,
+    /// Its smallest value.
+    first: u32,
     /// How many values it has, the longest step that makes sense.
     span: u32,
     names: &'static [&'static str],
@@ -47,24 +49,28 @@ const FIELDS: [Field; 5] = [
     Field {
         name: "minute",
         expected: "0 to 59 as *, */n, a, a-b, a-b/n or a list of such, n at most 60",
+        first: 0,
         span: 60,
         names: &[],
     },
     Field {
         name: "hour",
         expected: "0 to 23 as *, */n, a, a-b, a-b/n or a list of such, n at most 24",
+        first: 0,
         span: 24,
         names: &[],
     },
     Field {
         name: "day of month",
         expected: "1 to 31 as *, */n, a, a-b, a-b/n, aW, L, LW or a list of such, n at most 31",
+        first: 1,
         span: 31,
         names: &[],
     },
     Field {
         name: "month",
         expected: "1 to 12 or JAN to DEC as *, */n, a, a-b, a-b/n or a list of such, n at most 12",
+        first: 1,
         span: 12,
         names: &[
             "JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC",
@@ -75,6 +81,7 @@ const FIELDS: [Field; 5] = [
         expected: "0 to 7 or SUN to SAT (0 and 7 are Sunday) as *, */n, a, a-b, a-b/n, a#1 to a#5, \
                    aL or a list of such, n at most 7, with + before it to ask for the day of month, \
                    too",
+        first: 0,
         span: 7,
         names: &["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"],
     },
@@ -140,6 +147,9 @@ fn check(index: usize, text: &str) -> Result<(), WhenError> {
         if let Some(place) = alone.get_mut(index) {
             *place = part;
         }
+        if let Some(meant) = reversed(field, part) {
+            return Err(WhenError::Reversed { field: field.name, found: cut(part), meant });
+        }
         let bare_star = part == "*" && list != "*";
         if bare_star || !is_plain(index, field, part) || parse(&alone.join(" ")).is_none() {
             return Err(wrong(part));
@@ -150,6 +160,41 @@ fn check(index: usize, text: &str) -> Result<(), WhenError> {
         return Err(wrong(list));
     }
     Ok(())
+}
+
+/// What a range that ends before it begins may mean: it runs over the end of the field.
+fn reversed(field: &Field, part: &str) -> Option<String> {
+    let (range, step) = match part.split_once('/') {
+        Some((range, step)) => (range, Some(step)),
+        None => (part, None),
+    };
+    let (from, to) = range.split_once('-')?;
+    let place = |text: &str| match field.names.iter().position(|name| *name == text) {
+        Some(at) => u32::try_from(at).ok().map(|at| at + field.first),
+        None => text.parse().ok(),
+    };
+    let last = field.first + field.span - 1;
+    let (begin, end) = (place(from)?, place(to)?);
+    // Sunday is 7, too: FRI-SUN ends with it.
+    if begin <= end || begin > last || (field.names.len() == 7 && to == "SUN") {
+        return None;
+    }
+    let named = |number: u32| {
+        let at = usize::try_from(number - field.first).ok();
+        let is_named = field.names.contains(&from) || field.names.contains(&to);
+        let name = at.and_then(|at| field.names.get(at)).filter(|_| is_named);
+        name.map_or_else(|| number.to_string(), |name| (*name).to_owned())
+    };
+    let range = |from: u32, to: u32| match from == to {
+        true => named(from),
+        false => format!("{}-{}", named(from), named(to)),
+    };
+    Some(match step {
+        None => format!("{},{}", range(begin, last), range(field.first, end)),
+        Some(_) => {
+            format!("two ranges, such as {},{}", range(begin, last), range(field.first, end))
+        }
+    })
 }
 
 /// Whether the pieces of a part are numbers and words of this field.

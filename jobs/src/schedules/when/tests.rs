@@ -409,3 +409,27 @@ fn a_time_that_a_clock_skips_is_shown_as_the_clock_has_it() {
     let at: DateTime<Utc> = "2027-03-14T07:00:00Z".parse().unwrap();
     assert_eq!(new_york.on_its_clock(at), "2027-03-14T03:00:00-04:00");
 }
+
+#[test]
+fn a_range_that_ends_before_it_begins_is_refused_with_the_ranges_that_it_may_mean() {
+    for (line, field, meant) in [
+        ("30-10 * * * *", "minute", "write 30-59,0-10"),
+        ("0 22-5 * * *", "hour", "write 22-23,0-5"),
+        ("0 0 25-5 * *", "day of month", "write 25-31,1-5"),
+        ("0 0 1 NOV-FEB *", "month", "write NOV-DEC,JAN-FEB"),
+        ("0 0 * * FRI-MON", "day of week", "write FRI-SAT,SUN-MON"),
+        ("0 0 * * 6-2", "day of week", "write 6,0-2"),
+        ("50-10/5 * * * *", "minute", "write two ranges, such as 50-59,0-10"),
+    ] {
+        let says = refused(line);
+        assert!(says.contains(field) && says.contains(meant), "{line}: {says}");
+        assert!(says.contains("begins with its smaller end"), "{line}: {says}");
+        if !line.contains('/') {
+            let fixed = meant.trim_start_matches("write ");
+            let found = line.split(' ').find(|part| part.contains('-')).unwrap();
+            cron(&line.replace(found, fixed), "UTC");
+        }
+    }
+    cron("0 0 * * FRI-SUN", "UTC");
+    cron("0 0 * * 5-7", "UTC");
+}
