@@ -439,7 +439,7 @@ impl Runner {
         Err(Error::user(
             Code::LimitExceeded,
             format!(
-                "{}: {open} runs{whose} are queued or running; expected fewer than {most}, try again later",
+                "{}: {open} runs{whose} are queued or running, and no more than {most} may be; try again later",
                 run.job
             ),
         ))

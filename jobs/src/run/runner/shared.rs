@@ -99,7 +99,7 @@ impl Shared {
     /// How many runs may be open.
     pub(super) fn room(&self) -> Room {
         let options = &self.options;
-        let open_max = options.concurrent_runs.max(1) + options.queue_runs_max;
+        let open_max = options.concurrent_runs + options.queue_runs_max;
         let of_tenant_max = match options.has_tenants {
             true => self.share() + options.queue_runs_max / 2,
             false => open_max,
