@@ -15,6 +15,7 @@ mod acts;
 mod admission;
 #[cfg(test)]
 mod admission_tests;
+mod clocks;
 mod execution;
 mod exports;
 #[cfg(test)]

@@ -15,6 +15,7 @@ use engine::{Code, CommitEvent, Error, Result, RunId, TenantId};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
+use super::clocks::Clocks;
 use super::{Runner, Shared, join};
 use crate::control::{Lease, Worker};
 use crate::run::document::Document;
@@ -40,13 +41,16 @@ const KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// Beats until the runner has ended what it was at. `seen` is the number of the last change of which somebody heard.
 pub(super) async fn beat(shared: Arc<Shared>, mut seen: i64) {
-    let (mut others, mut strays) = (HashMap::new(), Vec::new());
+    let (mut others, mut strays, mut clocks) = (HashMap::new(), Vec::new(), Clocks::default());
     let mut is_failing = false;
     for count in 0_u64.. {
         if shared.closing.is_cancelled() && shared.at_work.lock().is_empty() {
             return;
         }
         let done = pulse(&shared, count, &mut seen, &mut others, &mut strays).await;
+        if done.is_ok() && count.is_multiple_of(NOTE_EVERY) {
+            compare_clocks(&shared, &mut clocks).await;
+        }
         if done.is_err() {
             // While it could not look, others may have beaten; and they could not either.
             others.clear();
@@ -271,6 +275,18 @@ async fn end_what_is_overdue(shared: &Shared) -> Result<()> {
 async fn somebody_works(shared: &Shared) -> Result<bool> {
     let workers = shared.records.store().workers().await?;
     Ok(workers.iter().any(|worker| worker.runs_max.is_some_and(|most| most > 0)))
+}
+
+/// Warns of processes whose clocks differ from that of this one.
+async fn compare_clocks(shared: &Shared, clocks: &mut Clocks) {
+    let Ok(workers) = shared.records.store().workers().await else { return };
+    for (worker, ahead) in clocks.differing(&workers, shared.now().timestamp_micros()) {
+        tracing::warn!(
+            worker = worker.label,
+            ahead_seconds = ahead.num_seconds(),
+            "the clock of another process differs: schedules are due by the clock of the process that looks first"
+        );
+    }
 }
 
 /// Takes the runs of workers that are gone.
