@@ -254,6 +254,10 @@ test-clients: build ## clients as they are installed: graphql-http's audits, gra
 	tests/peers/run-clients.sh
 	tests/peers/run-login.sh
 
+.PHONY: test-restarts
+test-restarts: build ## a server restarted 50 times under graphql-sse, graphql-ws and gql: nothing missed, nothing twice, no client ends (minutes); COUNT=N
+	tests/peers/run-restarts.sh
+
 .PHONY: test-ws
 test-ws: build ## subscriptions with the npm client graphql-ws
 	tests/peers/run-ws.sh

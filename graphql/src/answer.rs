@@ -8,11 +8,11 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use async_graphql::{Response, ServerError, Value};
-use engine::Code;
+use engine::{Code, Version};
 use futures::stream::BoxStream;
 use serde::Serialize;
 
-use crate::error::INTERNAL_MESSAGE;
+use crate::error::{INTERNAL_MESSAGE, RETRY_AFTER};
 use crate::service::Room;
 use crate::subscribe::shared::Weigh;
 
@@ -33,6 +33,8 @@ pub struct Answer {
     pub errors: Vec<ServerError>,
     /// Whether it was given before, to the same request.
     pub is_again: bool,
+    /// The version that a message of a subscription is about: a client that reconnects continues after it.
+    pub(crate) version: Option<Version>,
     /// Where its bytes are counted, until the client has taken them.
     pub(crate) room: Option<Room>,
 }
@@ -95,7 +97,32 @@ pub enum Answers {
     /// Of a query or mutation, or of a subscription that was refused.
     One(Box<Answer>),
     /// Of a subscription.
-    Many(BoxStream<'static, Answer>),
+    Many(BoxStream<'static, Event>),
+}
+
+/// An item of a subscription's stream. The subscription is complete where the stream ends without [`Event::Interrupted`].
+pub enum Event {
+    /// A message.
+    Answer(Answer),
+    /// The version after which the first message follows. A client that reconnects before that message continues after it.
+    Position(Version),
+    /// The stream ends and the subscription does not: the client has to subscribe again.
+    Interrupted,
+}
+
+/// Whether one of these errors may pass, so that the same request may succeed later.
+pub(crate) fn is_retryable(errors: &[ServerError]) -> bool {
+    errors.iter().filter_map(code_of).any(Code::is_retryable)
+}
+
+/// The code of an error. LIMIT_EXCEEDED with a time to retry after is [`Code::TooMany`].
+pub(crate) fn code_of(error: &ServerError) -> Option<Code> {
+    let extensions = error.extensions.as_ref()?;
+    let Some(Value::String(name)) = extensions.get("code") else { return None };
+    match Code::ALL.into_iter().find(|code| code.as_str() == name) {
+        Some(Code::LimitExceeded) if extensions.get(RETRY_AFTER).is_some() => Some(Code::TooMany),
+        code => code,
+    }
 }
 
 impl Answer {
@@ -129,6 +156,7 @@ impl Answer {
             has_extensions: !response.extensions.is_empty(),
             is_again: false,
             errors: response.errors,
+            version: None,
             room: None,
         }
     }
@@ -142,6 +170,7 @@ impl Answer {
             has_extensions: message.has_extensions,
             is_again: false,
             errors: Vec::new(),
+            version: None,
             room: None,
         }
     }
@@ -155,6 +184,7 @@ impl Answer {
             has_extensions: false,
             is_again: true,
             errors,
+            version: None,
             room: None,
         }
     }

@@ -43,7 +43,7 @@ mod shape;
 mod subscribe;
 mod trusted;
 
-pub use answer::{Answer, Answers, Stage};
+pub use answer::{Answer, Answers, Event, Stage};
 pub use engine::{Error, Result};
 pub use limits::{LimitSetting, LimitValue, Limits};
 pub use server::{

@@ -1,8 +1,8 @@
 //! One request on its way through the resolvers: who asks, its session, how long its answer is, and what it must be warned of.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use async_graphql::{Context, Name, QueryPathNode, ServerError, Value};
 use datasets::DatasetName;
@@ -60,7 +60,9 @@ pub(crate) struct RequestState {
     /// The place of a subscription.
     subscriber: Mutex<Subscriber>,
     /// The version that a subscription goes on behind, whatever its `since` says, and the last that it looked at.
-    resumes: Option<(Version, Version)>,
+    resumes: OnceLock<(Version, Version)>,
+    /// The version that the message which is made now is about.
+    version: Mutex<Option<Version>>,
     /// The message of a subscription that comes next, where others who ask the same can be told the same.
     telling: Mutex<Option<Telling>>,
     /// Where a subscription waits for what it does not know yet.
@@ -140,7 +142,7 @@ impl RequestState {
         behind: (Version, Version),
     ) -> Arc<Self> {
         let state = Self::new_of(service, who, typename_bytes, None, question);
-        Arc::new(Self { subscriber: Mutex::new(subscriber), resumes: Some(behind), ..state })
+        Arc::new(Self { subscriber: Mutex::new(subscriber), resumes: behind.into(), ..state })
     }
 
     fn new_of(
@@ -167,7 +169,8 @@ impl RequestState {
             held: Mutex::default(),
             failed: Mutex::default(),
             subscriber: Mutex::default(),
-            resumes: None,
+            resumes: OnceLock::new(),
+            version: Mutex::default(),
             telling: Mutex::default(),
             idle: Mutex::default(),
             waits: Notify::new(),
@@ -231,7 +234,23 @@ impl RequestState {
 
     /// The version that a subscription goes on behind, whatever its `since` says, and the last that it looked at.
     pub(crate) fn resumes(&self) -> Option<(Version, Version)> {
-        self.resumes
+        self.resumes.get().copied()
+    }
+
+    /// Has a subscription continue after this version, whatever its `since` says.
+    pub(crate) fn resume_after(&self, version: Version) {
+        // One that resumes already keeps its place.
+        let _ = self.resumes.set((version, version));
+    }
+
+    /// Notes that the message which is made now is about this version.
+    pub(crate) fn is_about(&self, version: Version) {
+        *self.version.lock() = Some(version);
+    }
+
+    /// The version that the message is about, if it is about one.
+    pub(crate) fn take_version(&self) -> Option<Version> {
+        self.version.lock().take()
     }
 
     /// Notes that a subscription has told all that there is, and waits. A reading that found nothing to tell holds nothing then.
@@ -279,6 +298,7 @@ impl RequestState {
         if self.is_of_its_time() {
             return;
         }
+        self.is_about(change.to);
         let key = format!("message {} {}", change.message_scope(), self.question);
         let told = self.service.shared.find(&key);
         *self.telling.lock() = Some(Telling { key, of: (change.from, change.to), told });

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use async_graphql::parser::types::OperationType;
 use async_graphql::{Name, Request, Response, ServerError, Value};
-use engine::{Code, Engine, Error, Lanes, Places, Principal, Result, Taken, TenantId};
+use engine::{Code, Engine, Error, Lanes, Places, Principal, Result, Taken, TenantId, Version};
 use jobs::Runner;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
@@ -309,8 +309,20 @@ impl Service {
         request_id: &str,
         accepts: Accepts,
     ) -> Answers {
+    ) -> Answers {
+        self.answer_after(who, request, request_id, accepts, None).await
+    }
+
+    /// The same; a subscription to the versions of a dataset continues after `after` if that is given.
+    pub(crate) async fn answer_after(
+        &self,
+        who: &Principal,
+        request: Request,
+        request_id: &str,
+        accepts: Accepts,
+        after: Option<Version>,
         let span = tracing::info_span!("graphql", operation = request.operation_name.as_deref());
-        let answers = Box::pin(self.answer_in(who, request, request_id, accepts));
+        let answers = Box::pin(self.answer_in(who, request, request_id, (accepts, after)));
         let answers = answers.instrument(span).await;
         let unanswered =
             |(stage, error): (_, Box<_>)| Answer::unanswered(stage, *error, request_id);
@@ -322,7 +334,7 @@ impl Service {
         who: &Principal,
         request: Request,
         request_id: &str,
-        accepts: Accepts,
+        (accepts, after): (Accepts, Option<Version>),
     ) -> Result<Answers, (Stage, Box<ServerError>)> {
         let time_max = self.0.limits.operation_time_max;
         let until = Instant::now() + time_max;
@@ -331,7 +343,7 @@ impl Service {
             Box::pin(self.prepared(who, request, request_id, waiting_max, Given::Values)).await?;
         accepts.require(prepared.kind).map_err(|error| (Stage::Misplaced, refused(&error)))?;
         if prepared.kind == OperationType::Subscription {
-            return Ok(Answers::Many(self.stream(prepared, request_id.to_owned())));
+            return Ok(Answers::Many(self.stream(prepared, request_id.to_owned(), after)));
         }
         let answer = Box::pin(self.execute(prepared, held, until, request_id)).await;
         Ok(Answers::One(Box::new(answer)))

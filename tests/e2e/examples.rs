@@ -539,8 +539,14 @@ impl Reader {
 
 #[test]
 fn the_page_on_clients_shows_what_is_compiled_and_run() {
-    let folders = ["", "/typescript", "/typescript/src", "/rust/src"];
-    let files = folders.map(|folder| std::fs::read_dir(format!("../examples{folder}")).unwrap());
+    let folders = [
+        "examples",
+        "examples/typescript",
+        "examples/typescript/src",
+        "examples/rust/src",
+        "tests/peers/restarts",
+    ];
+    let files = folders.map(|folder| std::fs::read_dir(format!("../{folder}")).unwrap());
     let text = |file: std::io::Result<std::fs::DirEntry>| {
         std::fs::read_to_string(file.unwrap().path()).ok()
     };

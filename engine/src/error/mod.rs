@@ -108,6 +108,26 @@ impl Code {
         }
     }
 
+    /// Whether the same request may succeed later although nobody changes it: room is freed, a store answers again, or another
+    /// server takes over. Clients and idempotency keys retry by this.
+    pub fn is_retryable(self) -> bool {
+        match self {
+            Self::TooMany
+            | Self::ResourcesExhausted
+            | Self::DeviceUnavailable
+            | Self::StorageUnavailable
+            | Self::Cancelled
+            | Self::Timeout
+            | Self::Internal => true,
+            Self::BadInput
+            | Self::NotFound
+            | Self::Conflict
+            | Self::Unauthenticated
+            | Self::Forbidden
+            | Self::LimitExceeded => false,
+        }
+    }
+
     /// The exit code of a command that fails with this code: 130, as shells have it, for one that was told to stop. Wrong usage
     /// of the command line is 2, and is told before there is an error of this type.
     pub fn exit_code(self) -> u8 {
@@ -257,6 +277,14 @@ mod tests {
             let json = serde_json::to_value(code).unwrap_or_default();
             assert_eq!(json, code.as_str());
             assert!((400..600).contains(&code.http_status()));
+        }
+    }
+
+    #[test]
+    fn a_code_with_a_status_of_the_server_is_retryable() {
+        for code in Code::ALL.into_iter().chain([Code::TooMany]) {
+            let by_status = matches!(code.http_status(), 429 | 499..600);
+            assert_eq!(code.is_retryable(), by_status, "{code:?}");
         }
     }
 

@@ -257,6 +257,8 @@ async fn open(
     if since.is_some() {
         // Nothing is told yet, and what was warned of is nothing to those who share what comes.
         drop((state.let_go(), state.warnings.take()));
+    } else {
+        state.is_about(begin);
     }
     let now = (since.is_none()).then(|| Live {
         version: begin,

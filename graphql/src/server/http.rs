@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use async_graphql::{Request as GraphqlRequest, Value, Variables};
-use engine::{Code, Error, Principal, Result};
+use engine::{Code, Error, Principal, Result, Version};
 use poem::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use poem::{Request, Response};
 use serde::Deserialize;
@@ -15,8 +15,8 @@ use super::negotiate::{Media, TAKEN, negotiate};
 use super::trace::RequestIds;
 use super::wire::{self, graphql_failure};
 use super::{App, Pass, Purpose, body, etag, rows, sse, websocket};
-use crate::answer::{Answer, Answers, Stage};
-use crate::error::{RETRY_AFTER, bad_input};
+use crate::answer::{Answer, Answers, Stage, code_of, is_retryable};
+use crate::error::bad_input;
 use crate::guard::without_query;
 use crate::idempotency::IDEMPOTENCY_KEY;
 use crate::service::Accepts;
@@ -60,6 +60,14 @@ pub(super) async fn graphql(app: &App, request: Request, ids: &RequestIds) -> Re
         return graphql_failure(wire::status(error.code()), &error, ids);
     }
     let key = request.headers().get(IDEMPOTENCY_HEADER).cloned();
+    let after = match media {
+        Media::EventStream => sse::last_event(request.headers()),
+        _ => Ok(None),
+    };
+    let after = match after {
+        Ok(after) => after,
+        Err(error) => return graphql_failure(StatusCode::BAD_REQUEST, &error, ids),
+    };
     let headers = match method {
         Method::GET => request.headers().clone(),
         _ => HeaderMap::new(),
@@ -89,7 +97,7 @@ pub(super) async fn graphql(app: &App, request: Request, ids: &RequestIds) -> Re
         }
         Err(Unreadable { status, error }) => return graphql_failure(status, &error, ids),
     };
-    answer(app, pass, parsed, Asked { method, media, headers }, ids).await
+    answer(app, pass, parsed, Asked { method, media, headers, after }, ids).await
 }
 
 /// How an answer is asked for.
@@ -98,6 +106,8 @@ struct Asked {
     media: Media,
     /// Those of a GET.
     headers: HeaderMap,
+    /// The version after which a subscription continues, if its client names one.
+    after: Option<Version>,
 }
 
 async fn answer(
@@ -107,7 +117,7 @@ async fn answer(
     asked: Asked,
     ids: &RequestIds,
 ) -> Response {
-    let Asked { method, media, headers } = asked;
+    let Asked { method, media, headers, after } = asked;
     if let Media::Rows(media) = media {
         return rows::respond(app, pass, request, &method, media, ids).await;
     }
@@ -117,7 +127,8 @@ async fn answer(
         (false, Media::EventStream) => Accepts::Streams,
         (false, _) => Accepts::Single,
     };
-    let answers = app.0.service.answer(&pass.who, request, &ids.request, accepts).await;
+    let service = &app.0.service;
+    let answers = service.answer_after(&pass.who, request, &ids.request, accepts, after).await;
     match (answers, media) {
         (Answers::One(answer), _) if answer.stage == Stage::Misplaced && method == Method::GET => {
             let mut response = respond(*answer, Media::Json);
@@ -125,6 +136,12 @@ async fn answer(
             let allow = HeaderValue::from_static("POST");
             response.headers_mut().insert(header::ALLOW, allow);
             response
+        }
+        // Its status makes a client ask again, where an event would end the subscription.
+        (Answers::One(answer), Media::EventStream)
+            if answer.stage == Stage::Refused && is_retryable(&answer.errors) =>
+        {
+            respond(*answer, Media::Json)
         }
         (answers, Media::EventStream) => sse::respond(app, answers, pass, ids),
         (Answers::One(answer), media) if method == Method::GET => {
@@ -169,16 +186,7 @@ fn respond(answer: Answer, media: Media) -> Response {
 
 /// The code of its first error.
 pub(super) fn refusal(answer: &Answer) -> Option<Code> {
-    let extensions = answer.errors.first().and_then(|error| error.extensions.as_ref());
-    let said = |name| extensions.and_then(|extensions| extensions.get(name));
-    let code = match said("code") {
-        Some(Value::String(code)) => code.as_str(),
-        _ => "",
-    };
-    match Code::ALL.into_iter().find(|known| known.as_str() == code) {
-        Some(Code::LimitExceeded) if said(RETRY_AFTER).is_some() => Some(Code::TooMany),
-        code => code,
-    }
+    answer.errors.first().and_then(code_of)
 }
 
 fn unauthenticated(error: &Error, ids: &RequestIds) -> Response {

@@ -256,6 +256,11 @@ impl Server {
         self.listener.address
     }
 
+    #[cfg(test)]
+    pub(crate) fn service(&self) -> &Service {
+        &self.app.0.service
+    }
+
     /// Where it is asked, as a URL.
     pub fn url(&self) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };

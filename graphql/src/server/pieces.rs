@@ -37,7 +37,7 @@ pub(super) fn of<S: Sent>(
         };
         let piece = tokio::select! {
             piece = sent.next() => piece,
-            why = over => Err(why),
+            over = over => Err(over.why()),
         };
         match piece {
             Ok(piece) => Some((Ok(piece?), Some((sent, pass)))),

@@ -1,41 +1,74 @@
 //! GraphQL over Server-Sent Events, in the mode of distinct connections.
 //!
-//! Source: the `graphql-sse` protocol (github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md): each
-//! answer is an event `next`, the end is an event `complete`. The next answer is made when the
-//! connection can take it, so a client that reads slowly holds nothing up but itself.
+//! Source: the `graphql-sse` protocol (github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md): each answer is an event `next`, and the
+//! event `complete` says that the operation is over. The next answer is made when the connection can take it, so a client that reads
+//! slowly delays only itself.
+//!
+//! | the stream ends because | last events |
+//! |---|---|
+//! | the subscription is over | `complete` |
+//! | it failed by an error that a retry meets again | `next` with the error, `complete` |
+//! | it failed by an error that may pass | `next` with the error |
+//! | the server shuts down | none |
+//! | the key was revoked, or the session ended | `next` with UNAUTHENTICATED, `complete` |
+//! | a token, session or certificate has to be renewed | none |
+//! | the client does not read | none: the connection is closed |
+//!
+//! A stream that ends without `complete` makes published clients reconnect. A message about a version carries it as `id`, which
+//! `EventSource` sends back as `Last-Event-ID` (html.spec.whatwg.org, section 9.2).
 
 use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use engine::Error;
+use engine::{Result, Version};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, once};
-use poem::http::{StatusCode, header};
+use poem::http::{HeaderMap, StatusCode, header};
 use poem::{Body, Response};
+use tokio::time::{Instant, sleep_until};
 
+use super::auth::Over;
 use super::negotiate::Media;
 use super::trace::RequestIds;
 use super::{App, Pass};
-use crate::answer::{Answer, Answers, Stage};
-use crate::error::refused;
+use crate::answer::{Answer, Answers, Event, Stage};
+use crate::error::{bad_input, refused};
 use crate::service::Room;
 
-/// The event behind the last.
+/// The event after the last answer.
 const COMPLETE: &str = "event: complete\ndata:\n\n";
+/// The header by which a client names the last event that it has.
+const LAST_EVENT_ID: &str = "last-event-id";
+/// Least time between the last answer and the end of an interrupted stream. graphql-sse 2.6 waits for ever if it reads both at once.
+const REST: Duration = Duration::from_millis(100);
 
-/// Answers as events, as long as who asked may have them.
+/// The version after which a client continues, by its `Last-Event-ID`. Clients send an empty one before the first event.
+pub(super) fn last_event(headers: &HeaderMap) -> Result<Option<Version>> {
+    let Some(id) = headers.get(LAST_EVENT_ID).filter(|id| !id.is_empty()) else { return Ok(None) };
+    let version = id.to_str().ok().and_then(|id| id.parse().ok());
+    match version {
+        Some(version) => Ok(Some(Version(version))),
+        None => Err(bad_input(format!(
+            "Last-Event-ID: expected the id of an event of this subscription, which is a version such as 17; found {:?}",
+            String::from_utf8_lossy(id.as_bytes())
+        ))),
+    }
+}
+
+/// Answers as events, as long as the client may have them.
 pub(super) fn respond(app: &App, answers: Answers, pass: Pass, ids: &RequestIds) -> Response {
-    let answers = match answers {
-        Answers::One(answer) => once(async move { *answer }).boxed(),
-        Answers::Many(answers) => answers,
+    let events = match answers {
+        Answers::One(answer) => once(async move { Event::Answer(*answer) }).boxed(),
+        Answers::Many(events) => events,
     };
     let events = Events {
-        answers: Some(answers),
+        events: Some(events),
         over: Box::pin(async move { pass.over().await }),
         request_id: ids.request.clone(),
         room: None,
+        answered: None,
         heartbeat: app.0.patience.heartbeat,
     };
     let events = stream::unfold(events, |mut events| async move {
@@ -51,46 +84,74 @@ pub(super) fn respond(app: &App, answers: Answers, pass: Pass, ids: &RequestIds)
 }
 
 struct Events {
-    answers: Option<BoxStream<'static, Answer>>,
-    /// Ready when who asked is no longer let in.
-    over: BoxFuture<'static, Error>,
+    events: Option<BoxStream<'static, Event>>,
+    /// Ready when the client is no longer let in.
+    over: BoxFuture<'static, Over>,
     request_id: String,
-    /// Of the answer before, which is taken when a next one is asked for.
+    /// The room of the answer before, which the client has when the next one is asked for.
     room: Option<Room>,
+    /// When the last answer was handed over.
+    answered: Option<Instant>,
     heartbeat: Duration,
 }
 
 impl Events {
     async fn next(&mut self) -> Option<Bytes> {
         self.room = None;
-        let answers = self.answers.as_mut()?;
-        let answer = tokio::select! {
-            answer = tokio::time::timeout(self.heartbeat, answers.next()) => answer,
-            why = &mut self.over => {
-                self.answers = None;
-                let error = refused(&why);
-                let last = Answer::unanswered(Stage::Refused, *error, &self.request_id).json;
-                let last = in_one_line(&last);
-                return Some(Bytes::from(format!("event: next\ndata: {last}\n\n{COMPLETE}")));
-            }
+        let events = self.events.as_mut()?;
+        let event = tokio::select! {
+            event = tokio::time::timeout(self.heartbeat, events.next()) => event,
+            over = &mut self.over => return self.over(over).await,
         };
-        match answer {
-            Ok(Some(answer)) => {
+        match event {
+            Ok(Some(Event::Answer(answer))) => {
+                let version = answer.version;
                 let (json, room) = answer.into_parts();
                 self.room = room;
-                Some(Bytes::from(format!("event: next\ndata: {}\n\n", in_one_line(&json))))
+                self.answered = Some(Instant::now());
+                Some(next_event(version, &json))
             }
+            // An id without data moves the client's position and is no event for it.
+            Ok(Some(Event::Position(version))) => Some(Bytes::from(format!("id: {version}\n\n"))),
+            Ok(Some(Event::Interrupted)) => self.interrupted().await,
             Ok(None) => {
-                self.answers = None;
+                self.events = None;
                 Some(Bytes::from_static(COMPLETE.as_bytes()))
             }
             // A comment keeps proxies from closing an idle connection.
             Err(_) => Some(Bytes::from_static(b":\n\n")),
         }
     }
+
+    /// Ends the stream when the client is no longer let in.
+    async fn over(&mut self, over: Over) -> Option<Bytes> {
+        match over {
+            Over::Ended(why) => {
+                self.events = None;
+                let last = Answer::unanswered(Stage::Refused, *refused(&why), &self.request_id);
+                let mut last = next_event(None, &last.json).to_vec();
+                last.extend_from_slice(COMPLETE.as_bytes());
+                Some(Bytes::from(last))
+            }
+            Over::Expired(_) => self.interrupted().await,
+        }
+    }
+
+    async fn interrupted(&mut self) -> Option<Bytes> {
+        self.events = None;
+        if let Some(answered) = self.answered {
+            sleep_until(answered + REST).await;
+        }
+        None
+    }
 }
 
-/// JSON in one line, since a line ends what is said: in a text no line breaks, and elsewhere a space is as good.
+fn next_event(version: Option<Version>, json: &str) -> Bytes {
+    let id = version.map(|version| format!("id: {version}\n")).unwrap_or_default();
+    Bytes::from(format!("{id}event: next\ndata: {}\n\n", in_one_line(json)))
+}
+
+/// JSON in one line, since a line break ends the data. JSON texts have none, and elsewhere a space is as good.
 fn in_one_line(json: &str) -> Cow<'_, str> {
     match json.contains(['\n', '\r']) {
         true => json.replace(['\n', '\r'], " ").into(),
@@ -100,11 +161,28 @@ fn in_one_line(json: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::expect_used)]
     use super::*;
 
     #[test]
     fn an_answer_is_one_line() {
         assert_eq!(in_one_line("{\"a\":\r\n1}"), "{\"a\":  1}");
         assert_eq!(in_one_line(r#"{"a":"\n"}"#), r#"{"a":"\n"}"#);
+    }
+
+    #[test]
+    fn a_last_event_id_is_a_version() {
+        let of = |id: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(LAST_EVENT_ID, header::HeaderValue::from_static(id));
+            last_event(&headers).map_err(|error| error.to_string())
+        };
+        assert_eq!(last_event(&HeaderMap::new()).ok(), Some(None));
+        assert_eq!(of(""), Ok(None));
+        assert_eq!(of("17"), Ok(Some(Version(17))));
+        for id in ["-1", "x", "1.5", "99999999999999999999"] {
+            let error = of(id).expect_err(id);
+            assert!(error.contains("Last-Event-ID") && error.contains(id), "{error}");
+        }
     }
 }

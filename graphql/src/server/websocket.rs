@@ -1,7 +1,18 @@
 //! GraphQL over WebSocket, by the protocol `graphql-transport-ws`.
 //!
-//! Source: github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md. Its close codes are kept to the
-//! letter, because its client decides by them whether to come again.
+//! Source: github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md. Clients decide by the close code whether they reconnect. graphql-ws
+//! reconnects after 1001, 1005, 1006, 1012, 1013, 4403 and 4408; 1002, 1007, 1009, 4400, 4401, 4406, 4409 and 4429 are fatal to it.
+//!
+//! | the connection ends because | code |
+//! |---|---|
+//! | the server shuts down | 1012: operations under way are answered first, and subscriptions get no `complete` |
+//! | the client shows no sign of life | 1001 |
+//! | the client does not read | none: the connection is closed |
+//! | the server needs the place, or has no room for one more | 1013 |
+//! | the key does not let in, was revoked or has expired | 4403 |
+//! | the client breaks the protocol | as the protocol says |
+//!
+//! A subscription that fails gets `error`, which says by `extensions.code` whether a retry helps; the others of its connection continue.
 //!
 //! ```text
 //!   client ──▶ reader ──▶ operation tasks ──▶ queue of few messages ──▶ writer ──▶ client
@@ -15,7 +26,7 @@ use std::sync::Arc;
 
 use async_graphql::Request as GraphqlRequest;
 use engine::{Code, Error, Principal, Taken};
-use futures::{SinkExt, Stream, StreamExt, stream};
+use futures::{FutureExt as _, SinkExt, Stream, StreamExt};
 use parking_lot::Mutex;
 use poem::http::{StatusCode, header};
 use poem::web::websocket::{Message, WebSocket, WebSocketConfig, WebSocketStream};
@@ -32,7 +43,7 @@ use super::listen::{Busy, OfConnection};
 use super::trace::RequestIds;
 use super::wire::{self, graphql_failure};
 use super::{App, Pass, Patience, Purpose};
-use crate::answer::{Answer, Answers, Stage};
+use crate::answer::{Answer, Answers, Event, Stage};
 use crate::error::{RETRY_AFTER, bad_input, over_limit, to_graphql};
 use crate::service::{Accepts, Room};
 
@@ -244,8 +255,13 @@ impl Connection {
             };
             let message = tokio::select! {
                 message = source.next() => message,
-                why = over => return Some(Close::new(4403, format!("Forbidden: {why}"))),
-                () = ending.cancelled() => return Some(Close::new(1001, "The server is ending")),
+                over = over => {
+                    return Some(Close::new(4403, format!("Forbidden: {}", over.why())));
+                }
+                () = ending.cancelled() => {
+                    self.drain().await;
+                    return Some(Close::new(1012, "The server shuts down: reconnect"));
+                }
                 () = evicted.as_mut(), if self.pass.is_none() => {
                     return Some(Close::new(1013, "The server needs the place"));
                 }
@@ -319,7 +335,10 @@ impl Connection {
             (Some(pass), Some(_)) if !pass.is_of_browser() => pass,
             (_, authorization) => {
                 let entered = self.app.0.door.enter_with(authorization.unwrap_or_default()).await;
-                entered.map_err(|error| Close::new(4403, format!("Forbidden: {error}")))?
+                entered.map_err(|error| match error.code().is_retryable() {
+                    true => Close::new(1013, format!("Try again later: {error}")),
+                    false => Close::new(4403, format!("Forbidden: {error}")),
+                })?
             }
         };
         let Some(place) = self.app.0.clients.try_take(&pass.who.tenant) else {
@@ -384,6 +403,13 @@ impl Connection {
         }
     }
 
+    /// Waits for operations that have one answer. Subscriptions are interrupted by the service.
+    async fn drain(&mut self) {
+        // A client that does not read must not keep the server.
+        let most = self.app.0.patience.shutdown_max / 2;
+        let _ = timeout(most, async { while self.tasks.join_next().await.is_some() {} }).await;
+    }
+
     async fn close(mut self, close: Option<Close>) {
         self.tasks.shutdown().await;
         if let Some(Close(code, reason)) = close {
@@ -419,13 +445,20 @@ impl Operation {
         let begun =
             Box::pin(async move { service.answer(&who, request, &id, Accepts::Streams).await });
         async move {
-            let mut answers = match begun.await {
-                Answers::One(answer) => stream::once(async move { *answer }).boxed(),
-                Answers::Many(answers) => answers,
+            let mut events = match begun.await {
+                Answers::One(answer) => async move { Event::Answer(*answer) }.into_stream().boxed(),
+                Answers::Many(events) => events,
             };
-            while let Some(answer) = answers.next().await {
-                if Box::pin(self.answer(answer)).await == Next::Ended {
-                    return;
+            while let Some(event) = events.next().await {
+                match event {
+                    Event::Answer(answer) => {
+                        if Box::pin(self.answer(answer)).await == Next::Ended {
+                            return;
+                        }
+                    }
+                    // The protocol has no message for it: the client names a version by `since`.
+                    Event::Position(_) => {}
+                    Event::Interrupted => return Box::pin(self.interrupted()).await,
                 }
             }
             Box::pin(self.complete()).await;
@@ -448,6 +481,18 @@ impl Operation {
             true => Next::Complete,
             false => Next::Ended,
         }
+    }
+
+    /// Ends a subscription that is not over. When the server shuts down, the close code says so.
+    async fn interrupted(&self) {
+        if self.app.0.service.0.ending.is_cancelled() {
+            return;
+        }
+        let says = "the subscription is interrupted: subscribe again after the last version";
+        let error = to_graphql(&Error::user(Code::Cancelled, says));
+        let error = json!({"message": error.message, "extensions": {"code": Code::Cancelled.as_str(), "requestId": self.request_id}});
+        let message = json!({"type": "error", "id": self.id, "payload": [error]});
+        self.send_last(message.to_string(), None).await;
     }
 
     async fn complete(&self) {

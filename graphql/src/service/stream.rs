@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use async_graphql::parser::parse_query;
 use async_graphql::{Request, Response, Variables};
-use engine::{Error, Principal, Result, Version};
+use engine::{Code, Error, Principal, Result, Version};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 
 use super::{Prepared, Service, ServiceInner, with_warnings};
-use crate::answer::{Answer, Message};
+use crate::answer::{Answer, Event, Message, is_retryable};
 use crate::error::refused;
 use crate::guard::flatten_subscription;
 use crate::request::{Idle, RequestState, Subscriber, Telling};
@@ -35,6 +35,26 @@ pub(crate) struct Own {
     pub(crate) hub: Option<Arc<Hub>>,
     /// The last answer, where others can be told the same.
     told: Option<Told>,
+    /// Whether its client knows a version after which it can continue.
+    is_placed: bool,
+    /// What follows the last answer.
+    end: End,
+}
+
+/// How the stream of a subscription ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// There is nothing more to send.
+    Complete,
+    /// There is more, which the client gets when it subscribes again.
+    Interrupted,
+}
+
+impl End {
+    /// The end after an error of this code.
+    fn after(code: Code) -> Self {
+        if code.is_retryable() { Self::Interrupted } else { Self::Complete }
+    }
 }
 
 /// What it takes to execute a subscription again.
@@ -52,8 +72,10 @@ pub(crate) enum Step {
     Answered(Answer, Box<Own>),
     /// There is nothing to be told now.
     Idle(Idle, Box<Own>),
+    /// It stopped without an answer.
+    Failed(Error),
     /// It is over.
-    Ended,
+    Ended(End),
 }
 
 /// What an answer is to others who ask the same.
@@ -68,49 +90,91 @@ pub(crate) struct Told {
 
 enum Mode {
     Own(Box<Own>),
+    /// It waits with others after its client knows its position.
+    Placed(Idle, Box<Own>),
     Member(Box<Member>),
+    /// Its last answer is sent.
+    Over(End),
 }
 
 impl Service {
+    /// The messages of a subscription, after `after` if its client names a version. It is interrupted when the server shuts down.
     pub(super) fn stream(
         &self,
         prepared: Prepared,
         request_id: String,
-    ) -> BoxStream<'static, Answer> {
+        after: Option<Version>,
+    ) -> BoxStream<'static, Event> {
         let service = self.0.clone();
-        let ending = service.ending.clone();
+        if let Some(after) = after {
+            prepared.state.resume_after(after);
+        }
         let own = Box::new(Own::begin(prepared, request_id));
-        let answers =
-            stream::unfold(Mode::Own(own), move |mode| Box::pin(next(service.clone(), mode)));
-        answers.take_until(ending.cancelled_owned()).boxed()
+        let events = stream::unfold(Some(Mode::Own(own)), move |mode| {
+            let service = service.clone();
+            Box::pin(async move {
+                let (mode, ending) = (mode?, service.ending.clone());
+                tokio::select! {
+                    biased;
+                    () = ending.cancelled() => Some((Event::Interrupted, None)),
+                    event = next(service, mode) => event,
+                }
+            })
+        });
+        events.boxed()
     }
 }
 
-async fn next(service: Arc<ServiceInner>, mut mode: Mode) -> Option<(Answer, Mode)> {
+/// The next event, and how the stream continues after it.
+async fn next(service: Arc<ServiceInner>, mut mode: Mode) -> Option<(Event, Option<Mode>)> {
     loop {
         mode = match mode {
-            Mode::Own(own) => match own.step(&service).await {
-                Step::Answered(answer, mut own) => {
-                    // What others can be told is kept for those who pass it on.
-                    drop(own.take_told());
-                    service.meter.messages_pushed.add(1);
-                    return Some((answer, Mode::Own(own)));
+            Mode::Own(own) => {
+                let request_id = own.request_id.clone();
+                match own.step(&service).await {
+                    Step::Answered(answer, mut own) => {
+                        // What others can be told is kept for those who pass it on.
+                        drop(own.take_told());
+                        own.is_placed |= answer.version.is_some();
+                        service.meter.messages_pushed.add(1);
+                        return Some((Event::Answer(answer), Some(Mode::Own(own))));
+                    }
+                    Step::Idle(idle, own) if own.is_placed => service.waits(idle, own),
+                    Step::Idle(idle, mut own) => {
+                        own.is_placed = true;
+                        let position = Event::Position(idle.told);
+                        return Some((position, Some(Mode::Placed(idle, own))));
+                    }
+                    Step::Failed(error) => {
+                        let failed = Response::from_errors(vec![*refused(&error)]);
+                        let answer = Event::Answer(Answer::of(failed, &request_id));
+                        return Some((answer, Some(Mode::Over(End::after(error.code())))));
+                    }
+                    Step::Ended(end) => Mode::Over(end),
                 }
-                Step::Idle(idle, own) => match service.hubs.join(&service, own, idle) {
-                    Joined::Alone(own) => Mode::Own(own),
-                    Joined::Member(member) => Mode::Member(member),
-                },
-                Step::Ended => return None,
-            },
+            }
+            Mode::Placed(idle, own) => service.waits(idle, own),
             Mode::Member(mut member) => match member.next().await {
                 Some(answer) => {
                     service.meter.messages_pushed.add(1);
                     service.meter.messages_shared.add(1);
-                    return Some((answer, Mode::Member(member)));
+                    return Some((Event::Answer(answer), Some(Mode::Member(member))));
                 }
                 None => Mode::Own(member.leave()),
             },
+            Mode::Over(End::Interrupted) => return Some((Event::Interrupted, None)),
+            Mode::Over(End::Complete) => return None,
         };
+    }
+}
+
+impl ServiceInner {
+    /// Lets a subscription wait, with others that ask the same if there are any.
+    fn waits(self: &Arc<Self>, idle: Idle, own: Box<Own>) -> Mode {
+        match self.hubs.join(self, own, idle) {
+            Joined::Alone(own) => Mode::Own(own),
+            Joined::Member(member) => Mode::Member(member),
+        }
     }
 }
 
@@ -134,6 +198,8 @@ impl Own {
             template: Arc::new(template),
             hub: None,
             told: None,
+            is_placed: false,
+            end: End::Complete,
         }
     }
 
@@ -168,7 +234,17 @@ impl Own {
             }
         });
         let answers = Some(answers.flatten().boxed());
-        Self { answers, cost: None, state, request_id, template, hub: None, told: None }
+        Self {
+            answers,
+            cost: None,
+            state,
+            request_id,
+            template,
+            hub: None,
+            told: None,
+            is_placed: true,
+            end: End::Complete,
+        }
     }
 
     /// What is to be told of its cost, once.
@@ -191,11 +267,11 @@ impl Own {
         let tenant = self.state.tenant().clone();
         // Wherever it is handed on to, it stays where it is.
         let waiting = Box::pin(self.next());
-        service.lanes.run(&tenant, waiting).await.unwrap_or(Step::Ended)
+        service.lanes.run(&tenant, waiting).await.unwrap_or_else(Step::Failed)
     }
 
     async fn next(mut self: Box<Self>) -> Step {
-        let Some(answers) = self.answers.as_mut() else { return Step::Ended };
+        let Some(answers) = self.answers.as_mut() else { return Step::Ended(self.end) };
         self.state.begin_answer();
         let answered = tokio::select! {
             biased;
@@ -204,9 +280,10 @@ impl Own {
         };
         let response = match answered {
             Ok(Some(response)) => response,
-            Ok(None) => return Step::Ended,
+            Ok(None) => return Step::Ended(self.end),
             Err(error) => {
                 self.answers = None;
+                self.end = End::after(error.code());
                 Response::from_errors(vec![*refused(&error)])
             }
         };
@@ -224,6 +301,7 @@ impl Own {
         if let Some(cost) = self.cost.take() {
             answer.says_cost(cost);
         }
+        answer.version = self.state.take_version();
         answer.room = self.state.let_go().map(|held| held.room);
         Step::Answered(answer, self)
     }
@@ -233,6 +311,7 @@ impl Own {
         if !failed.are_parts {
             // What comes after this version would look as if nothing were missing.
             self.answers = None;
+            self.state.take_version();
         }
         for error in failed.errors {
             if response.errors.iter().all(|told| told.message != error.message) {
@@ -240,6 +319,10 @@ impl Own {
             }
         }
         let mut answer = Answer::of(with_warnings(response, &self.state), &self.request_id);
+        // The source of a subscription that could not begin, or whose change could not be read, has nothing more.
+        if (!failed.are_parts || !answer.has_data) && is_retryable(&answer.errors) {
+            self.end = End::Interrupted;
+        }
         self.told = telling.and_then(|Telling { key, of, .. }| {
             let message = self.state.service().shared.keep(&key, answer.message()?);
             Some(Told { from: of.0, to: of.1, message })

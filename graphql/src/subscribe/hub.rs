@@ -215,7 +215,7 @@ async fn tell(hub: Weak<Hub>, service: Arc<ServiceInner>, wanted: Arc<Wanted>, m
                 _ => break,
             },
             Step::Idle(_, own) => own,
-            Step::Ended => break,
+            Step::Failed(_) | Step::Ended(_) => break,
         };
     }
     if let Some(hub) = hub.upgrade() {
@@ -246,6 +246,7 @@ impl Member {
         let room = in_time(service.limits.operation_time_max, room).await.ok()?;
         (self.told, self.read) = (told.to, told.to);
         let mut answer = Answer::told(&message);
+        answer.version = Some(told.to);
         if let Some(cost) = self.cost.take() {
             answer.says_cost(cost);
         }

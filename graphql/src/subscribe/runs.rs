@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engine::{Principal, Result, RunId};
+use engine::{Code, Error, Principal, Result, RunId};
 use futures::Stream;
 use futures::stream;
 use jobs::RunRecord;
@@ -44,22 +44,25 @@ impl Watch {
         }
         let update = match self.next.take() {
             Some(run) => Ok(run),
-            None => self.update().await?,
+            None => self.update().await,
         };
         self.ended = update.as_ref().map_or(true, |run| run.state.is_final());
         Some(update)
     }
 
-    async fn update(&mut self) -> Option<Result<RunRecord>> {
+    async fn update(&mut self) -> Result<RunRecord> {
         loop {
             match self.updates.recv().await {
-                Ok(run) if run.id == self.id => return Some(Ok(run.as_ref().clone())),
+                Ok(run) if run.id == self.id => return Ok(run.as_ref().clone()),
                 Ok(_) => {}
                 // The newest state stands for what was missed.
                 Err(RecvError::Lagged(_)) => {
-                    return Some(self.service.runner.get(&self.who, self.id).await);
+                    return self.service.runner.get(&self.who, self.id).await;
                 }
-                Err(RecvError::Closed) => return None,
+                Err(RecvError::Closed) => {
+                    let says = format!("run {}: the server shuts down; subscribe again", self.id);
+                    return Err(Error::user(Code::Cancelled, says));
+                }
             }
         }
     }

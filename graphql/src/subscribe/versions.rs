@@ -62,7 +62,7 @@ pub(crate) async fn follow(
         return Err(Error::user(
             Code::BadInput,
             format!(
-                "since: {} has no version {told} yet; expected 0 to {there}",
+                "since (or Last-Event-ID): {} has no version {told} yet; expected 0 to {there}",
                 following.shape.name
             ),
         ));

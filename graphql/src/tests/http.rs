@@ -411,7 +411,7 @@ async fn events_are_streamed_until_the_server_ends() {
     while let Some(chunk) = stream.chunk().await.unwrap() {
         rest += &String::from_utf8_lossy(&chunk);
     }
-    assert!(rest.ends_with("event: complete\ndata:\n\n"), "{rest}");
+    assert!(!rest.contains("complete") && !rest.contains("errors"), "{rest}");
     running.await.unwrap();
 }
 

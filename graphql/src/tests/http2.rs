@@ -344,7 +344,7 @@ async fn what_is_under_way_is_finished_when_the_server_ends() {
     assert!(String::from_utf8_lossy(&second).contains("\"version\":2"));
     stop.send(()).unwrap();
     let rest = timeout(SOON, whole(body)).await.unwrap().unwrap();
-    assert!(rest.ends_with("event: complete\ndata:\n\n"), "{rest}");
+    assert!(!rest.contains("complete"), "{rest}");
     timeout(SOON, running).await.expect("the server goes on").unwrap();
     timeout(SOON, ended).await.expect("the connection goes on").unwrap();
 }

@@ -9,7 +9,7 @@ use futures::stream::BoxStream;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{Rig, calls, calls_spec, next, who};
+use super::{Rig, calls, calls_spec, messages_of, next, who};
 use crate::answer::Answers;
 use crate::limits::Limits;
 use crate::service::Accepts;
@@ -281,7 +281,8 @@ async fn what_a_member_is_told_takes_room_until_its_client_has_it() {
     let mut all = Vec::new();
     for _ in 0..3 {
         let answers = rig.service.answer(&who, Request::new(asked(0)), "id", Accepts::Streams);
-        let Answers::Many(mut answers) = answers.await else { panic!("one answer") };
+        let Answers::Many(events) = answers.await else { panic!("one answer") };
+        let mut answers = messages_of(events);
         let quiet = timeout(Duration::from_millis(50), answers.next()).await;
         assert!(quiet.is_err());
         all.push(answers);

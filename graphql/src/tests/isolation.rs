@@ -16,7 +16,7 @@ use rand_chacha::ChaCha8Rng;
 use regex::Regex;
 use serde_json::json;
 
-use super::{Rig, document, name, who};
+use super::{Rig, document, messages_of, name, who};
 use crate::answer::Answers;
 use crate::service::Accepts;
 
@@ -464,7 +464,8 @@ async fn answer(
     let answers = world.rig.service.answer(who, Request::new(query), "id", Accepts::Streams).await;
     let text = match answers {
         Answers::One(answer) => document(&answer).to_string(),
-        Answers::Many(mut answers) => {
+        Answers::Many(events) => {
+            let mut answers = messages_of(events);
             let mut messages = Vec::new();
             // As many as there are: behind the last one nothing comes for so long.
             while let Ok(Some(answer)) = tokio::time::timeout(quiet, answers.next()).await {

@@ -10,6 +10,7 @@ mod cors;
 mod declared;
 mod distinct;
 mod documents;
+mod endings;
 mod expected;
 mod explain;
 mod exports;
@@ -64,7 +65,7 @@ use futures::stream::BoxStream;
 use jobs::{Runner, RunnerOptions};
 use serde_json::{Value, json};
 
-use crate::answer::{Answer, Answers};
+use crate::answer::{Answer, Answers, Event};
 use crate::limits::Limits;
 use crate::server::{Patience, Server, ServerOptions};
 use crate::service::{Accepts, Service};
@@ -197,7 +198,7 @@ impl Rig {
         let query = request.query.clone();
         match self.service.answer(who, request, "id", Accepts::Streams).await {
             Answers::One(answer) => panic!("one answer for {query}: {}", document(&answer)),
-            Answers::Many(answers) => answers.map(|answer| document(&answer)).boxed(),
+            Answers::Many(events) => messages_of(events).map(|answer| document(&answer)).boxed(),
         }
     }
 
@@ -237,6 +238,17 @@ impl Rig {
         });
         (address, stop, running)
     }
+}
+
+/// The messages of a subscription's stream.
+pub(super) fn messages_of(events: BoxStream<'static, Event>) -> BoxStream<'static, Answer> {
+    let message = |event| {
+        std::future::ready(match event {
+            Event::Answer(answer) => Some(answer),
+            Event::Position(_) | Event::Interrupted => None,
+        })
+    };
+    events.filter_map(message).boxed()
 }
 
 pub(super) fn document(answer: &Answer) -> Value {

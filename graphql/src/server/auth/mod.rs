@@ -130,8 +130,9 @@ impl Pass {
         Self { who, ended, expires_at }
     }
 
-    /// Waits until who has it is no longer let in, and says why.
-    pub(crate) async fn over(&self) -> Error {
+    /// Waits until the access of its holder ends.
+    pub(crate) async fn over(&self) -> Over {
+        use engine::Credential::{Certificate, Local, Session, Token};
         let ended = async {
             match &self.ended {
                 Some(ended) => ended.cancelled().await,
@@ -146,18 +147,40 @@ impl Pass {
             }
         };
         tokio::select! {
-            () = ended => unauthenticated(match &self.who.credential {
-                engine::Credential::Local => "this server needs a key now: come again with one",
-                engine::Credential::Session { .. } => "the session was ended",
+            () = ended => Over::Ended(unauthenticated(match &self.who.credential {
+                Local => "this server needs a key now: come again with one",
+                Session { .. } => "the session was ended",
                 _ if self.expires_at.is_some_and(|at| at <= Utc::now()) => "the key has expired",
                 _ => "the key was revoked",
-            }),
-            () = expired => unauthenticated(match &self.who.credential {
-                engine::Credential::Token { .. } => "the token has expired",
-                engine::Credential::Session { .. } => "the session has to be renewed: come again",
-                engine::Credential::Certificate { .. } => "the certificate has expired",
-                _ => "the key has expired",
-            }),
+            })),
+            () = expired => match &self.who.credential {
+                Token { .. } => Over::Expired(unauthenticated("the token has expired")),
+                Session { .. } => {
+                    Over::Expired(unauthenticated("the session has to be renewed: come again"))
+                }
+                Certificate { .. } => {
+                    Over::Expired(unauthenticated("the certificate has expired"))
+                }
+                _ => Over::Ended(unauthenticated("the key has expired")),
+            },
+        }
+    }
+}
+
+/// Why the access of a client has ended.
+#[derive(Clone, Debug)]
+pub(crate) enum Over {
+    /// The credential has to be renewed. The same client is let in with the new one.
+    Expired(Error),
+    /// The credential is no longer accepted.
+    Ended(Error),
+}
+
+impl Over {
+    /// The reason, for the client.
+    pub(crate) fn why(self) -> Error {
+        match self {
+            Self::Expired(why) | Self::Ended(why) => why,
         }
     }
 }

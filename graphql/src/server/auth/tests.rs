@@ -171,5 +171,5 @@ async fn what_is_no_key_is_refused_whatever_its_length() {
 
 /// Why a pass is over, within the time that a test may take.
 async fn over(pass: &Pass) -> Error {
-    tokio::time::timeout(Duration::from_secs(10), pass.over()).await.unwrap()
+    tokio::time::timeout(Duration::from_secs(10), pass.over()).await.unwrap().why()
 }

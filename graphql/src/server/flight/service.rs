@@ -275,7 +275,7 @@ impl FlightSqlService for Flight {
         let sent = request.into_inner();
         let values = tokio::select! {
             values = sent_values(sent.into_peekable()) => values?,
-            why = pass.over() => return Err(status(&why)),
+            over = pass.over() => return Err(status(&over.why())),
         };
         let work = async move { statement.with_values(values)?.handle() };
         let handle = self.service.in_turn(&pass.who, work).await;

@@ -1,5 +1,5 @@
 //! Tokens as they are made, and as somebody would like them to be.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 
 use super::jwks::keys_of;
 use super::*;
-use crate::server::auth::{Door, JwtRole, JwtTenant, Purpose};
+use crate::server::auth::{Door, JwtRole, JwtTenant, Over, Purpose};
 
 /// Keys and tokens of another library.
 fn foreign() -> Value {
@@ -518,6 +518,7 @@ async fn a_token_opens_the_door_until_it_ends() {
     let pass = door.enter(&headers, Purpose::Change).await.unwrap();
     assert_eq!(door.enter_with(&bearer).await.unwrap().who, pass.who);
     let over = tokio::time::timeout(Duration::from_secs(10), pass.over()).await.unwrap();
-    assert!(over.to_string().contains("token has expired"), "{over}");
+    let Over::Expired(why) = over else { panic!("a new token lets in: {over:?}") };
+    assert!(why.to_string().contains("token has expired"), "{why}");
     assert!(door.enter(&headers, Purpose::Change).await.unwrap_err().to_string().contains("exp"));
 }
