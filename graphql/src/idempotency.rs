@@ -1,5 +1,7 @@
 //! Mutations that their clients give a key: each is done once, and who sends it again is told what came of it.
 //!
+//! A request of which nothing was done is done when it is sent again, where its error may pass.
+//!
 //! The key comes as the header `Idempotency-Key` (IETF draft-ietf-httpapi-idempotency-key-header), or among the request's extensions,
 //! which WebSockets have, too. What it was used for is kept by control state, with what came of it.
 
@@ -10,7 +12,7 @@ use engine::{Code, Error, Principal, Result};
 use jobs::{KeyedRequest, Runner};
 use serde::Deserialize;
 
-use crate::answer::{Answer, Stage};
+use crate::answer::{Answer, Stage, code_of};
 use crate::error::bad_input;
 use crate::guard::RootField;
 
@@ -28,8 +30,6 @@ pub(crate) struct Keyed {
     /// The digest of what is asked.
     question: String,
     has_secret: bool,
-    /// Whether it has one field, so that what it did can be told from its errors.
-    is_single: bool,
 }
 
 impl Keyed {
@@ -41,8 +41,7 @@ impl Keyed {
     ) -> Result<Option<Self>> {
         let is_secret = |root: &RootField| WITH_SECRETS.contains(&root.name.as_str());
         let has_secret = roots.iter().any(is_secret);
-        let is_single = roots.len() == 1;
-        Ok(key_of(request)?.map(|key| Self { key, question, has_secret, is_single }))
+        Ok(key_of(request)?.map(|key| Self { key, question, has_secret }))
     }
 }
 
@@ -56,28 +55,29 @@ fn key_of(request: &Request) -> Result<Option<String>> {
 }
 
 /// Does `work` of `who`, unless a request of this key and question was done before: then its answer is that. `failed` is the answer where
-/// work fails.
+/// work fails, and `has_done` whether a field of the mutation is done.
 pub(crate) async fn once(
     runner: Runner,
     who: Principal,
     keyed: Option<Keyed>,
     failed: impl Fn(&Error) -> Answer,
+    has_done: impl Fn() -> bool,
     work: impl Future<Output = Result<Answer>>,
 ) -> Result<Answer> {
-    let Some(Keyed { key, question, has_secret, is_single }) = keyed else { return work.await };
+    let Some(Keyed { key, question, has_secret }) = keyed else { return work.await };
     // Who sees or may do something else asks something else.
     let question = format!("{question} {} {:?}", who.sees().digest(), who.roles);
     let open = match runner.begin_request(&who, &key, &question).await? {
         KeyedRequest::New(open) => open,
         KeyedRequest::Answered(text) => return Ok(again(text)),
     };
-    let answer = work.await.unwrap_or_else(|error| failed(&error));
-    match is_undone(&answer, is_single) {
-        true => open.undone().await,
-        false if has_secret && (answer.errors.is_empty() || !is_single) => {
+    let answer = open.doing(work).await.unwrap_or_else(|error| failed(&error));
+    match has_done() {
+        false if answer.stage == Stage::Refused || may_pass(&answer.errors) => open.undone().await,
+        true if has_secret => {
             open.end(&failed(&Error::user(Code::Conflict, SECRET_TOLD)).json).await
         }
-        false => open.end(&answer.json).await,
+        _ => open.end(&answer.json).await,
     }
     Ok(answer)
 }
@@ -97,13 +97,28 @@ struct Told {
     errors: Vec<ServerError>,
 }
 
-/// Whether nothing was done, as far as its errors say: nobody would want that told again.
-fn is_undone(answer: &Answer, is_single: bool) -> bool {
-    let is_refused = |error: &ServerError| {
-        let code = error.extensions.as_ref().and_then(|extensions| extensions.get("code"));
-        let Some(Value::String(code)) = code else { return false };
-        [Code::ResourcesExhausted, Code::Forbidden].iter().any(|refused| refused.as_str() == code)
+/// Whether one of these errors may not be there when the same is asked later: a retry may help, a limit may leave room, or somebody may be
+/// granted more.
+fn may_pass(errors: &[ServerError]) -> bool {
+    let passes = |code: Code| {
+        code.is_retryable()
+            || matches!(code, Code::LimitExceeded | Code::Forbidden | Code::Unauthenticated)
     };
-    answer.stage == Stage::Refused
-        || is_single && !answer.errors.is_empty() && answer.errors.iter().all(is_refused)
+    errors.iter().filter_map(code_of).any(passes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::refused;
+
+    #[test]
+    fn an_answer_is_stored_only_if_its_error_is_the_same_later() {
+        let stored = [Code::BadInput, Code::NotFound, Code::Conflict];
+        for code in Code::ALL.into_iter().chain([Code::TooMany]) {
+            let errors = [*refused(&Error::user(code, "as it is"))];
+            assert_eq!(may_pass(&errors), !stored.contains(&code), "{code:?}");
+        }
+        assert!(!may_pass(&[]));
+    }
 }

@@ -50,6 +50,8 @@ pub(crate) struct RequestState {
     ready: Mutex<HashMap<Vec<String>, String>>,
     /// What is recorded of what it does, where it is one that does something.
     acts: Option<Acts>,
+    /// Whether a field of a mutation is done.
+    has_done: AtomicBool,
     pace: Pace,
     /// What the answer that is made now holds.
     held: Mutex<Option<Held>>,
@@ -164,6 +166,7 @@ impl RequestState {
             counted: AtomicUsize::default(),
             typename_bytes,
             acts,
+            has_done: AtomicBool::new(false),
             question,
             pace: Pace::default(),
             held: Mutex::default(),
@@ -295,10 +298,10 @@ impl RequestState {
 
     /// Begins a message about `change`.
     pub(crate) fn tells(&self, change: &Change) {
+        self.is_about(change.to);
         if self.is_of_its_time() {
             return;
         }
-        self.is_about(change.to);
         let key = format!("message {} {}", change.message_scope(), self.question);
         let told = self.service.shared.find(&key);
         *self.telling.lock() = Some(Telling { key, of: (change.from, change.to), told });
@@ -346,9 +349,17 @@ impl RequestState {
         let new = acts.of(field.clone(), arguments);
         let open = self.service.runner.begin_act(&self.who, new).await?;
         let done = work.await;
+        if done.is_ok() {
+            self.has_done.store(true, Ordering::Release);
+        }
         let target = acts.target.lock().remove(&field);
         open.end(Outcome::of(&done), target.as_deref()).await;
         done
+    }
+
+    /// Whether a field of a mutation is done.
+    pub(crate) fn has_done(&self) -> bool {
+        self.has_done.load(Ordering::Acquire)
     }
 
     /// Says what the field `field` of a mutation was done to, where none of its arguments does.

@@ -463,6 +463,10 @@ impl Service {
         }
         let (tenant, who) = (state.tenant().clone(), state.principal().clone());
         state.hold(held);
+        let has_done = {
+            let state = state.clone();
+            move || state.has_done()
+        };
         let id = request_id.to_owned();
         // Wherever it is handed on to, it stays where it is: a stack would have it several times.
         let work = Box::pin(async move {
@@ -499,7 +503,7 @@ impl Service {
                 _ => error,
             })
         };
-        let work = once(self.0.runner.clone(), who, keyed, failed.clone(), work);
+        let work = once(self.0.runner.clone(), who, keyed, failed.clone(), has_done, work);
         let result = match kind {
             // A mutation is not cut off in the middle, whoever waits for it: it would be done and look undone.
             OperationType::Mutation => {

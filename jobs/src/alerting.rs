@@ -448,7 +448,7 @@ impl Runner {
             match self.submit(who, RunRequest { job, params, ..RunRequest::default() }).await {
                 Ok(run) => runs.push(run),
                 // It is done, and the schedule looks at it in its turn.
-                Err(error) if error.code() == Code::LimitExceeded => {
+                Err(error) if matches!(error.code(), Code::LimitExceeded | Code::TooMany) => {
                     tracing::info!(%dataset, %error, "alerts are looked at later");
                     break;
                 }

@@ -2,11 +2,14 @@
 
 use async_graphql::Request;
 use engine::{Principal, Role, TenantId};
+use jobs::{Runner, RunnerOptions};
 use serde_json::{Value, json};
 
 use super::http::{JSON, client};
 use super::{Rig, who};
+use crate::limits::Limits;
 use crate::server::ServerOptions;
+use crate::service::Service;
 
 fn keyed(query: &str, key: &str) -> Request {
     serde_json::from_value(json!({"query": query, "extensions": {"idempotencyKey": key}})).unwrap()
@@ -123,4 +126,55 @@ fn what_was_asked_before_an_upgrade_is_still_the_same() {
     // As it lies in control states: SHA-256 of each text behind its length in eight bytes.
     let digest = "72907f6c8811a6d99ac0260aa0019520e27c4d1e48670fac8dc5dd6125f99c49";
     assert_eq!(crate::service::question_of(&request, None), digest);
+}
+
+#[tokio::test]
+async fn an_error_that_may_pass_is_not_stored() {
+    let options = RunnerOptions { concurrent_runs: 0, queue_runs_max: 2, ..Default::default() };
+    let rig = Rig::with_calls().await;
+    let runner = Runner::start(rig.engine.clone(), options).await.unwrap();
+    let service = Service::new(rig.engine.clone(), runner.clone(), Limits::default()).unwrap();
+    let rig = Rig { runner, service, ..rig };
+    let run = "mutation { runJob(job: \"maintain\") { id } }";
+    let id = |answer: &Value| answer["data"]["runJob"]["id"].as_str().map(str::to_owned);
+    let mut queued = Vec::new();
+    let full = loop {
+        let key = format!("run-{}", queued.len());
+        let answer = rig.ask_as(&who(), keyed(run, &key)).await;
+        match id(&answer) {
+            Some(id) => queued.push(id),
+            None => break answer,
+        }
+        assert!(queued.len() < 10, "the queue is never full");
+    };
+    let extensions = &full["errors"][0]["extensions"];
+    assert_eq!(
+        (&extensions["code"], &extensions["retryAfter"]),
+        (&json!("LIMIT_EXCEEDED"), &json!(1))
+    );
+    let key = format!("run-{}", queued.len());
+    assert_eq!(rig.ask_as(&who(), keyed(run, &key)).await, full);
+    let cancel = format!("mutation {{ cancelRun(id: \"{}\") {{ state }} }}", queued[0]);
+    rig.data(&cancel).await;
+    let done = rig.ask_as(&who(), keyed(run, &key)).await;
+    let last = id(&done).unwrap_or_else(|| panic!("{done}"));
+    assert!(!queued.contains(&last));
+    // Those that were queued are answered as they were.
+    assert_eq!(rig.ask_as(&who(), keyed(run, &key)).await, done);
+    let first = rig.ask_as(&who(), keyed(run, "run-0")).await;
+    assert_eq!(id(&first).as_ref(), Some(&queued[0]));
+}
+
+#[tokio::test]
+async fn a_mutation_that_did_a_part_keeps_its_answer() {
+    let rig = Rig::with_calls().await;
+    let reader = Principal::new(TenantId::default(), "one", &[Role::Reader, Role::Writer]);
+    let both = "mutation {
+        callsDelete(where: {id: {eq: \"c1\"}}) { rows }
+        runJob(job: \"maintain\") { id }
+    }";
+    let first = rig.ask_as(&reader, keyed(both, "part")).await;
+    assert_eq!(rows(&first), "1", "{first}");
+    assert_eq!(first["errors"][0]["extensions"]["code"], "FORBIDDEN", "{first}");
+    assert_eq!(rig.ask_as(&reader, keyed(both, "part")).await, first);
 }

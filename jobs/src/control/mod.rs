@@ -32,7 +32,7 @@ pub use acts::{ActHead, ActRow, ActStore, BegunAct};
 pub use admission::{Cost, DeviceNeed, DeviceRoom, Need};
 pub use error::ControlError;
 pub use keys::{KeyAdded, KeyEntry, KeyRoom, KeyStore};
-pub use requests::{RequestKey, RequestState, RequestStore};
+pub use requests::{RequestBegin, RequestKey, RequestState, RequestStore};
 pub use secrets::SecretStore;
 pub use sql::SqlStore;
 pub use ticks::{Fired, LastTick, TickCount, TickOf, TickState};

@@ -15,6 +15,21 @@ pub struct RequestKey {
     pub key: String,
 }
 
+/// How a request begins.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestBegin<'a> {
+    /// The digest of what is asked.
+    pub question: &'a str,
+    /// The process that does it.
+    pub worker: &'a str,
+    /// When it begins.
+    pub at_us: i64,
+    /// Requests that began before this time are forgotten.
+    pub forget_us: i64,
+    /// Requests of a tenant that are known at a time.
+    pub most: i64,
+}
+
 /// What is known of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestState {
@@ -34,16 +49,20 @@ pub enum RequestState {
 
 /// Where requests are kept.
 pub trait RequestStore {
-    /// Begins a request, in the process of `worker`, unless it is known or its tenant has `most` already. `times` are that of now, and the one before which requests began
-    /// that are not known any more.
+    /// Begins a request, unless it is known or its tenant has too many already.
     fn begin_request<'a>(
         &'a self,
         of: &'a RequestKey,
-        question: &'a str,
-        worker: &'a str,
-        times: (i64, i64),
-        most: i64,
+        begin: &'a RequestBegin<'a>,
     ) -> BoxFuture<'a, Result<RequestState>>;
+
+    /// Begins a request again that has this answer. Whether it did: another process may have been first.
+    fn begin_request_again<'a>(
+        &'a self,
+        of: &'a RequestKey,
+        begin: &'a RequestBegin<'a>,
+        answer: &'a str,
+    ) -> BoxFuture<'a, Result<bool>>;
 
     /// Says what came of one that is being done.
     fn answer_request<'a>(
@@ -52,6 +71,7 @@ pub trait RequestStore {
         answer: &'a str,
     ) -> BoxFuture<'a, Result<()>>;
 
-    /// Lets go of one that is being done, of which nothing was done.
-    fn forget_request<'a>(&'a self, of: &'a RequestKey) -> BoxFuture<'a, Result<()>>;
+    /// Forgets one that is being done since this time, of which nothing was done.
+    fn forget_request<'a>(&'a self, of: &'a RequestKey, begun_us: i64)
+    -> BoxFuture<'a, Result<()>>;
 }

@@ -452,10 +452,11 @@ async fn run_job(context: &ResolverContext<'_>) -> Result<RunRecord> {
         deadline_at: deadline(text_argument(context, "deadline"))?,
     };
     let handle = service.runner.submit(who, request).await?;
-    let id = handle.id();
-    match waited_for(context, handle).await? {
-        Some(ended) => Ok(ended),
-        None => service.runner.get(who, id).await,
+    let (id, queued) = (handle.id(), handle.record());
+    // It is queued: whatever happens to the wait and to the database, the answer names it.
+    match waited_for(context, handle).await {
+        Ok(Some(ended)) => Ok(ended),
+        _ => Ok(service.runner.get(who, id).await.unwrap_or(queued)),
     }
 }
 

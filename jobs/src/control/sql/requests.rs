@@ -4,20 +4,14 @@ use futures::future::BoxFuture;
 use sqlx::query;
 
 use super::SqlStore;
-use crate::control::{RequestKey, RequestState, RequestStore, Result};
+use crate::control::{RequestBegin, RequestKey, RequestState, RequestStore, Result};
 
 /// Requests that are forgotten at a time.
 const FORGET_MAX: i64 = 100;
 
 impl SqlStore {
-    async fn begin_one(
-        &self,
-        of: &RequestKey,
-        question: &str,
-        worker: &str,
-        (now_us, forget_us): (i64, i64),
-        most: i64,
-    ) -> Result<RequestState> {
+    async fn begin_one(&self, of: &RequestKey, begin: &RequestBegin<'_>) -> Result<RequestState> {
+        let RequestBegin { question, worker, at_us, forget_us, most } = *begin;
         let old = query(
             "DELETE FROM requests WHERE (tenant, subject, key) IN \
              (SELECT tenant, subject, key FROM requests WHERE begun_at < $1 ORDER BY begun_at LIMIT $2)",
@@ -30,7 +24,7 @@ impl SqlStore {
              ON CONFLICT DO NOTHING",
         );
         let begun = begun.bind(of.tenant.clone()).bind(of.subject.clone()).bind(of.key.clone());
-        let begun = begun.bind(question.to_owned()).bind(worker.to_owned()).bind(now_us).bind(most);
+        let begun = begun.bind(question.to_owned()).bind(worker.to_owned()).bind(at_us).bind(most);
         let begun = begun.execute(&self.pool).await.map_err(|e| self.failed(e))?;
         if begun.rows_affected() == 1 {
             return Ok(RequestState::Begun);
@@ -60,12 +54,27 @@ impl RequestStore for SqlStore {
     fn begin_request<'a>(
         &'a self,
         of: &'a RequestKey,
-        question: &'a str,
-        worker: &'a str,
-        times: (i64, i64),
-        most: i64,
+        begin: &'a RequestBegin<'a>,
     ) -> BoxFuture<'a, Result<RequestState>> {
-        self.in_time(self.begin_one(of, question, worker, times, most))
+        self.in_time(self.begin_one(of, begin))
+    }
+
+    fn begin_request_again<'a>(
+        &'a self,
+        of: &'a RequestKey,
+        begin: &'a RequestBegin<'a>,
+        answer: &'a str,
+    ) -> BoxFuture<'a, Result<bool>> {
+        self.in_time(async move {
+            let begun = query(
+                "UPDATE requests SET answer = NULL, worker = $4, begun_at = $5 \
+                 WHERE tenant = $1 AND subject = $2 AND key = $3 AND answer = $6",
+            );
+            let begun = begun.bind(of.tenant.clone()).bind(of.subject.clone()).bind(of.key.clone());
+            let begun = begun.bind(begin.worker.to_owned()).bind(begin.at_us);
+            let begun = begun.bind(answer.to_owned()).execute(&self.pool).await;
+            begun.map(|begun| begun.rows_affected() == 1).map_err(|e| self.failed(e))
+        })
     }
 
     fn answer_request<'a>(
@@ -83,12 +92,18 @@ impl RequestStore for SqlStore {
         })
     }
 
-    fn forget_request<'a>(&'a self, of: &'a RequestKey) -> BoxFuture<'a, Result<()>> {
+    fn forget_request<'a>(
+        &'a self,
+        of: &'a RequestKey,
+        begun_us: i64,
+    ) -> BoxFuture<'a, Result<()>> {
         self.in_time(async move {
             let gone = query(
-                "DELETE FROM requests WHERE tenant = $1 AND subject = $2 AND key = $3 AND answer IS NULL",
+                "DELETE FROM requests \
+                 WHERE tenant = $1 AND subject = $2 AND key = $3 AND answer IS NULL AND begun_at = $4",
             );
             let gone = gone.bind(of.tenant.clone()).bind(of.subject.clone()).bind(of.key.clone());
+            let gone = gone.bind(begun_us);
             gone.execute(&self.pool).await.map(drop).map_err(|e| self.failed(e))
         })
     }

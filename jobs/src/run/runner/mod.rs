@@ -266,6 +266,9 @@ impl Runner {
     /// Takes a run on and returns once it is in the queue. Everything that can be known to be
     /// wrong before work starts is an error here: kind, parameters, inputs, pins, device.
     pub async fn submit(&self, who: &Principal, request: RunRequest) -> Result<RunHandle> {
+        if let Some(run) = self.queued_before(who).await? {
+            return Ok(run);
+        }
         let document = self.prepare(who, request).await?;
         self.enqueue(who, document).await
     }
@@ -419,6 +422,7 @@ impl Runner {
             .asked
             .lock()
             .insert(id, Asked { tenant: who.tenant.clone(), is_own: true, record: sender });
+        requests::queues(id);
         let enqueued = shared.records.store().enqueue(&run, room).await;
         let (open, of_tenant) = match enqueued {
             Ok(Enqueued::Queued) => {
@@ -433,12 +437,13 @@ impl Runner {
             }
         };
         shared.asked.lock().remove(&id);
+        requests::has_not_queued(id);
         let (whose, most) = match of_tenant {
             true => (" of the tenant", room.of_tenant_max),
             false => ("", room.open_max),
         };
         Err(Error::user(
-            Code::LimitExceeded,
+            Code::TooMany,
             format!(
                 "{}: {open} runs{whose} are queued or running, and no more than {most} may be; try again later",
                 run.job

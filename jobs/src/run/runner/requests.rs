@@ -2,15 +2,31 @@
 //!
 //! What a key was used for is in control state before anything is done, and what came of it before it is answered; both for a day. A
 //! request whose process ended in between is not done again: it may have been done, and the client is told so.
+//!
+//! A request of which nothing was done is forgotten, so that the client can send it again. The control database may commit a run and
+//! break off before it says so. Then the request keeps the run's id: sent again, it continues with that run and queues no other.
+//!
+//! ```text
+//!             begin                    end
+//!   unknown ────────▶ being done ─────────────▶ answered
+//!      ▲                │   ▲                     (a day)
+//!      │ no run exists  │   │ begin again
+//!      └──── undone ────┤   │
+//!                       └───▶ has queued runs
+//! ```
 
+use std::collections::VecDeque;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use engine::{Code, Error, Principal, Result};
+use engine::{Code, Error, Principal, Result, RunId};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
-use super::{Runner, Shared};
-use crate::control::{RequestKey, RequestState};
+use super::{RunHandle, Runner, Shared};
+use crate::control::{ControlError, RequestBegin, RequestKey, RequestState};
 
 /// How long a key is known.
 const REQUEST_KEY_HOURS: i64 = 24;
@@ -20,8 +36,10 @@ const REQUEST_KEY_BYTES_MAX: usize = 255;
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// Keys of a tenant that are known at a time.
 const KEYS_MAX: i64 = 10_000;
-/// How long it takes until an answer that could not be kept is tried again.
+/// Wait before the end of a request is stored again, and before a run is searched that may be queued.
 const AGAIN: Duration = Duration::from_secs(2);
+/// The answer to a client whose request is being done.
+const UNDER_WAY: &str = "is that of a request which is being done; ask again";
 /// What is told of a request in which something stopped.
 const STOPPED: &str = r#"{"data":null,"errors":[{"message":"the request stopped in the middle; the dataset audit says what was begun","extensions":{"code":"CONFLICT"}}]}"#;
 
@@ -37,7 +55,64 @@ pub enum KeyedRequest {
 pub struct OpenRequest {
     shared: Arc<Shared>,
     /// None, where it is known what came of it.
-    of: Option<RequestKey>,
+    of: Option<Begun>,
+    runs: Runs,
+}
+
+/// A request, and when it was begun: another one may have the same key later.
+#[derive(Clone)]
+struct Begun {
+    key: RequestKey,
+    at_us: i64,
+}
+
+/// The runs of a request.
+#[derive(Clone, Default)]
+struct Runs(Arc<Mutex<RunsInner>>);
+
+#[derive(Default)]
+struct RunsInner {
+    /// Runs that an earlier try queued, and that this try has not reached.
+    before: VecDeque<RunId>,
+    /// Runs that it queued, or may have queued.
+    queued: Vec<RunId>,
+}
+
+/// The stored answer of a request that queued runs and has no other answer.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Queued {
+    queued: Vec<RunId>,
+}
+
+tokio::task_local! {
+    /// The runs of the request that the task does.
+    static RUNS: Runs;
+}
+
+/// Notes that the request which is being done, if one is, queues this run.
+pub(super) fn queues(run: RunId) {
+    let _ = RUNS.try_with(|runs| runs.0.lock().queued.push(run));
+}
+
+/// Notes that there is no such run: the queue was full.
+pub(super) fn has_not_queued(run: RunId) {
+    let _ = RUNS.try_with(|runs| runs.0.lock().queued.retain(|queued| *queued != run));
+}
+
+impl Runner {
+    /// The next run that the request which is being done queued when it was sent before.
+    pub(super) async fn queued_before(&self, who: &Principal) -> Result<Option<RunHandle>> {
+        let next = RUNS.try_with(|runs| {
+            let mut runs = runs.0.lock();
+            let next = runs.before.pop_front();
+            runs.queued.extend(next);
+            next
+        });
+        let Ok(Some(id)) = next else { return Ok(None) };
+        let record = self.shared.records.get(&self.shared.engine, who, id).await?;
+        Ok(Some(RunHandle { id, record: self.shared.watch(&who.tenant, &record) }))
+    }
 }
 
 impl Runner {
@@ -66,14 +141,39 @@ impl Runner {
         };
         let (now, worker) = (shared.now(), shared.worker.lock().id.clone());
         let known_for = TimeDelta::hours(REQUEST_KEY_HOURS);
-        let times = (now.timestamp_micros(), (now - known_for).timestamp_micros());
+        let (at_us, forget_us) = (now.timestamp_micros(), (now - known_for).timestamp_micros());
+        let begin = RequestBegin { question, worker: &worker, at_us, forget_us, most: KEYS_MAX };
+        let begun = Begun { key: of.clone(), at_us };
+        let open = |runs| OpenRequest {
+            shared: Arc::clone(&shared),
+            of: Some(begun.clone()),
+            runs: Runs(Arc::new(Mutex::new(RunsInner { before: runs, queued: Vec::new() }))),
+        };
         let store = shared.records.store();
-        let state = store.begin_request(&of, question, &worker, times, KEYS_MAX).await?;
-        let says = match state {
-            RequestState::Begun => {
-                return Ok(KeyedRequest::New(OpenRequest { shared, of: Some(of) }));
+        let state = match store.begin_request(&of, &begin).await {
+            Ok(state) => state,
+            Err(error) => {
+                // It may have begun all the same, and nobody would end it.
+                finish(Arc::clone(&shared), begun, Ended::Nothing(Vec::new()));
+                return Err(error.into());
             }
-            RequestState::Answered(answer) => return Ok(KeyedRequest::Answered(answer)),
+        };
+        let says = match state {
+            RequestState::Begun => return Ok(KeyedRequest::New(open(VecDeque::new()))),
+            RequestState::Answered(answer) => match serde_json::from_str::<Queued>(&answer) {
+                Ok(Queued { queued }) => {
+                    match store.begin_request_again(&of, &begin, &answer).await {
+                        Ok(true) => return Ok(KeyedRequest::New(open(queued.into()))),
+                        // Another sender was first.
+                        Ok(false) => UNDER_WAY.to_owned(),
+                        Err(error) => {
+                            finish(Arc::clone(&shared), begun, Ended::Nothing(queued));
+                            return Err(error.into());
+                        }
+                    }
+                }
+                Err(_) => return Ok(KeyedRequest::Answered(answer)),
+            },
             RequestState::Full => {
                 return Err(Error::user(
                     Code::LimitExceeded,
@@ -85,9 +185,7 @@ impl Runner {
             RequestState::Other => {
                 "was used for another request; expected a new key for each request".to_owned()
             }
-            RequestState::UnderWay => {
-                "is that of a request which is being done; ask again".to_owned()
-            }
+            RequestState::UnderWay => UNDER_WAY.to_owned(),
             RequestState::Lost => format!(
                 "is that of a request whose process ended before it was seen what came of it; the dataset audit says when, look \
                  whether it is done, and ask under a new key, or under this one in {REQUEST_KEY_HOURS} hours"
@@ -98,47 +196,161 @@ impl Runner {
 }
 
 impl OpenRequest {
-    /// Keeps what came of it, now or as soon as that can be done.
-    pub async fn end(mut self, answer: &str) {
-        let too_long = r#"{"data":null,"errors":[{"message":"the request was done, and its answer is too long to be kept","extensions":{"code":"LIMIT_EXCEEDED"}}]}"#;
-        let answer = if answer.len() > ANSWER_BYTES_MAX { too_long } else { answer };
-        let Some(of) = self.of.take() else { return };
-        if let Err(error) = self.shared.records.store().answer_request(&of, answer).await {
-            tracing::warn!(%error, "what came of a request could not be kept");
-            keep(Arc::clone(&self.shared), of, answer.to_owned());
-        }
+    /// Does the work of the request. A run that it queues is noted, and one that it queued before is not queued again.
+    pub fn doing<T>(&self, work: impl Future<Output = T>) -> impl Future<Output = T> {
+        RUNS.scope(self.runs.clone(), work)
     }
 
-    /// Lets go of it, where nothing was done.
-    pub async fn undone(mut self) {
+    /// Keeps what came of it, now or as soon as that can be done.
+    pub async fn end(self, answer: &str) {
+        let too_long = r#"{"data":null,"errors":[{"message":"the request was done, and its answer is too long to be kept","extensions":{"code":"LIMIT_EXCEEDED"}}]}"#;
+        let answer = if answer.len() > ANSWER_BYTES_MAX { too_long } else { answer };
+        self.ended(Ended::Answer(answer.to_owned())).await;
+    }
+
+    /// Forgets it, so that it can be sent again, where nothing was done. Where it queued runs that exist it keeps their ids.
+    pub async fn undone(self) {
+        let runs = std::mem::take(&mut *self.runs.0.lock());
+        let runs = runs.queued.into_iter().chain(runs.before).collect();
+        self.ended(Ended::Nothing(runs)).await;
+    }
+
+    async fn ended(mut self, ended: Ended) {
         let Some(of) = self.of.take() else { return };
-        if let Err(error) = self.shared.records.store().forget_request(&of).await {
-            tracing::warn!(%error, "a request of which nothing was done is still known");
-            keep(Arc::clone(&self.shared), of, STOPPED.to_owned());
+        // A database whose connection broke may still commit a run, so it is searched later.
+        let is_sure = matches!(&ended, Ended::Answer(_)) || ended.runs().is_empty();
+        if is_sure {
+            match ended.store(&self.shared, &of).await {
+                Ok(()) => return,
+                Err(error) => tracing::warn!(%error, "the end of a request could not be stored"),
+            }
         }
+        finish(Arc::clone(&self.shared), of, ended);
     }
 }
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {
         if let Some(of) = self.of.take() {
-            keep(Arc::clone(&self.shared), of, STOPPED.to_owned());
+            finish(Arc::clone(&self.shared), of, Ended::Answer(STOPPED.to_owned()));
         }
     }
 }
 
-/// Keeps what came of a request as soon as that can be done, while this process lives.
-fn keep(shared: Arc<Shared>, of: RequestKey, answer: String) {
+/// How a request ended.
+enum Ended {
+    /// This answer.
+    Answer(String),
+    /// Nothing, unless one of these runs exists.
+    Nothing(Vec<RunId>),
+}
+
+impl Ended {
+    fn runs(&self) -> &[RunId] {
+        match self {
+            Self::Answer(_) => &[],
+            Self::Nothing(runs) => runs,
+        }
+    }
+
+    async fn store(&self, shared: &Shared, of: &Begun) -> Result<(), ControlError> {
+        let store = shared.records.store();
+        let runs = match self {
+            Self::Answer(answer) => return store.answer_request(&of.key, answer).await,
+            Self::Nothing(runs) => runs,
+        };
+        let mut queued = Vec::new();
+        for run in runs {
+            if store.get(&of.key.tenant, &run.to_string()).await?.is_some() {
+                queued.push(*run);
+            }
+        }
+        match (queued.is_empty(), serde_json::to_string(&Queued { queued })) {
+            (false, Ok(queued)) => store.answer_request(&of.key, &queued).await,
+            _ => store.forget_request(&of.key, of.at_us).await,
+        }
+    }
+}
+
+/// Stores the end of a request as soon as the database answers, while this process lives.
+fn finish(shared: Arc<Shared>, of: Begun, ended: Ended) {
     let threads = Arc::clone(&shared);
-    let keeping = async move {
-        while shared.records.store().answer_request(&of, &answer).await.is_err() {
+    let finishing = async move {
+        loop {
             tokio::select! {
                 () = tokio::time::sleep(AGAIN) => {}
                 () = shared.closing.cancelled() => return,
             }
+            if ended.store(&shared, &of).await.is_ok() {
+                return;
+            }
         }
     };
-    if let Err(error) = threads.threads.spawn(threads.tasks.track_future(keeping)).map(drop) {
-        tracing::warn!(%error, "what came of a request could not be kept");
+    if let Err(error) = threads.threads.spawn(threads.tasks.track_future(finishing)).map(drop) {
+        tracing::warn!(%error, "the end of a request could not be stored");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use serde_json::json;
+
+    use super::*;
+    use crate::RunFilter;
+    use crate::run::runner::tests::{metrics, request, runner};
+    use crate::testing::{append, engine};
+
+    async fn open(runner: &Runner, who: &Principal) -> OpenRequest {
+        for _ in 0..100 {
+            match runner.begin_request(who, "key", "question").await {
+                Ok(KeyedRequest::New(open)) => return open,
+                Ok(KeyedRequest::Answered(answer)) => panic!("it has an answer: {answer}"),
+                // Its end is not stored yet.
+                Err(error) => assert_eq!(error.code(), Code::Conflict, "{error}"),
+            }
+            tokio::time::sleep(AGAIN / 10).await;
+        }
+        panic!("it is being done for ever");
+    }
+
+    #[tokio::test]
+    async fn a_run_that_was_queued_without_an_answer_is_not_queued_again() {
+        let engine = engine().await;
+        append(&engine, "metrics", &metrics()).await;
+        let (runner, who) = (runner(&engine).await, Principal::local());
+        let submit = async |request: OpenRequest| {
+            let run = runner.submit(&who, super::tests::request("anomalies", json!({})));
+            (request.doing(run).await.unwrap().id(), request)
+        };
+        let (first, lost) = submit(open(&runner, &who).await).await;
+        // The database broke off, so that the client heard of an error that may pass.
+        lost.undone().await;
+        let (second, lost) = submit(open(&runner, &who).await).await;
+        lost.undone().await;
+        let (third, answered) = submit(open(&runner, &who).await).await;
+        answered.end("the answer").await;
+        assert_eq!((second, third), (first, first));
+        let runs = runner.list(&who, RunFilter::default()).await.unwrap();
+        assert_eq!(runs.len(), 1, "{runs:?}");
+        let again = runner.begin_request(&who, "key", "question").await.unwrap();
+        assert!(matches!(again, KeyedRequest::Answered(answer) if answer == "the answer"));
+    }
+
+    #[tokio::test]
+    async fn a_request_that_queued_nothing_is_forgotten() {
+        let engine = engine().await;
+        let (runner, who) = (runner(&engine).await, Principal::local());
+        for _ in 0..3 {
+            let request = open(&runner, &who).await;
+            let run = runner.submit(&who, super::tests::request("anomalies", json!({})));
+            assert_eq!(request.doing(run).await.unwrap_err().code(), Code::NotFound);
+            request.undone().await;
+        }
+        // One that broke off before it was inserted exists in no table.
+        let request = open(&runner, &who).await;
+        request.doing(async { queues(RunId::new()) }).await;
+        request.undone().await;
+        open(&runner, &who).await.end("done").await;
     }
 }

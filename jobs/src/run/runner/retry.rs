@@ -2,7 +2,7 @@
 
 use engine::{Code, Error, Principal, Result, RunId};
 
-use super::{RunHandle, RunRequest, Runner};
+use super::{RunHandle, RunRequest, Runner, requests};
 use crate::control::{Fired, NewRun};
 use crate::run::document::Document;
 use crate::run::record::{RunRecord, RunState};
@@ -11,6 +11,9 @@ impl Runner {
     /// Requests the work of a run that failed or was cancelled again, on what its inputs are now. One of a schedule takes
     /// that one's place, so that it counts for its time or partition.
     pub async fn retry(&self, who: &Principal, id: RunId) -> Result<RunHandle> {
+        if let Some(run) = self.queued_before(who).await? {
+            return Ok(run);
+        }
         let before = self.get(who, id).await?;
         require_ended_badly(&before)?;
         if let Some(first) = before.as_it_was {
@@ -26,7 +29,13 @@ impl Runner {
         self.schedule_as(&mut document, schedule, time)?;
         let run = self.new_run(who, &document)?;
         let (tenant, failed) = (who.tenant.as_str(), id.to_string());
-        match self.store().fire_again(tenant, &failed, &run, self.shared.room()).await? {
+        let again = document.record.id;
+        requests::queues(again);
+        let fired = self.store().fire_again(tenant, &failed, &run, self.shared.room()).await?;
+        if fired != Fired::Now {
+            requests::has_not_queued(again);
+        }
+        match fired {
             Fired::Now => {}
             // It is of no schedule any more, or another took its place: then it is a run by itself.
             Fired::Before => {
@@ -83,7 +92,7 @@ fn waits(id: RunId) -> Error {
 
 fn too_many(id: RunId) -> Error {
     let says = format!("retry run {id}: too many runs are queued; try again later");
-    Error::user(Code::LimitExceeded, says)
+    Error::user(Code::TooMany, says)
 }
 
 /// `CONFLICT` for a run that has not failed.

@@ -286,7 +286,7 @@ async fn too_many_waiting_runs_are_refused() {
     let mut taken = vec![hold(&runner, &who).await];
     taken.push(runner.submit(&who, request("anomalies", json!({}))).await.unwrap());
     let refused = submit_error(&runner, request("anomalies", json!({"threshold": 9.0}))).await;
-    assert_eq!(refused.code(), Code::LimitExceeded);
+    assert_eq!(refused.code(), Code::TooMany);
     assert!(refused.to_string().contains("2 runs are queued or running"), "{refused}");
     places.add_permits(1);
     for handle in taken {
@@ -305,7 +305,7 @@ async fn one_of_several_tenants_has_half_of_what_works_and_of_what_waits() {
     let mut taken = vec![hold(&runner, &who).await];
     taken.push(runner.submit(&who, request("held", json!({"second": true}))).await.unwrap());
     let refused = submit_error(&runner, request("anomalies", json!({"threshold": 9.0}))).await;
-    assert_eq!(refused.code(), Code::LimitExceeded);
+    assert_eq!(refused.code(), Code::TooMany);
     assert!(refused.to_string().contains("2 runs of the tenant are queued"), "{refused}");
     // Another tenant has no such dataset: that is all that keeps its run from being taken.
     let other = Principal { tenant: "other".parse().unwrap(), ..Principal::local() };
