@@ -8,7 +8,7 @@ use std::ops::Range as Bytes;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::Utc;
-use engine::{Code, Error, ExportedFile, Principal, Result, Role};
+use engine::{Code, Error, ExportedFile, Principal, Result, Role, RunId};
 use futures::TryStreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -46,12 +46,7 @@ async fn found(
     request: &Request,
     ids: &RequestIds,
 ) -> Result<(Option<Pass>, ExportedFile)> {
-    let Some(of) = Download::at(path) else {
-        return Err(Error::user(
-            Code::NotFound,
-            "there is no such file; expected /v1/exports/EXPORT/FILE",
-        ));
-    };
+    let of = Download::at(path).ok_or_else(no_such_file)?;
     let parameters: Vec<(String, String)> =
         request.params().map_err(|error| bad_input(format!("the URL's parameters: {error}")))?;
     let service = &app.0.service.0;
@@ -67,10 +62,17 @@ async fn found(
     };
     app.0.let_in(&who, request, ids)?;
     if pass.is_some() {
+        // By the same rule as `exports` lists them.
+        let run: RunId = of.export.parse().map_err(|_| no_such_file())?;
+        service.runner.export_run(&who, run).await?;
         service.engine.exported(&who, &of.export).await?;
     }
     let file = service.engine.exported_file(&who.tenant, &of.export, &of.file).await?;
     Ok((pass, file))
+}
+
+fn no_such_file() -> Error {
+    Error::user(Code::NotFound, "there is no such file; expected /v1/exports/EXPORT/FILE")
 }
 
 async fn answer(

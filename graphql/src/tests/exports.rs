@@ -4,7 +4,7 @@ use engine::{Claim, Grant, GrantSet, Grants, Mask, Principal, Role};
 use serde_json::{Value, json};
 
 use super::{Rig, who};
-use crate::server::ServerOptions;
+use crate::server::{ApiKey, ServerOptions};
 
 const ABOUT: &str = "{ id state rows bytes expiresAt requestedBy manifest \
     files { name rows bytes sha256 path url } run { error { message } } }";
@@ -26,7 +26,11 @@ struct Http {
 
 impl Http {
     async fn of(rig: &Rig) -> Self {
-        let (address, stop, _) = rig.serve(ServerOptions::default()).await;
+        Self::with(rig, ServerOptions::default()).await
+    }
+
+    async fn with(rig: &Rig, options: ServerOptions) -> Self {
+        let (address, stop, _) = rig.serve(options).await;
         Self { address, client: reqwest::Client::new(), _stop: stop }
     }
 
@@ -213,6 +217,48 @@ async fn who_sees_a_part_exports_and_takes_that_part() {
     assert_eq!(answer["errors"][0]["extensions"]["code"], "FORBIDDEN", "{answer:#}");
     let mine = format!("mutation {{ deleteExport(id: \"{}\") {{ id }} }}", text(&own["id"]));
     assert_eq!(rig.ask_as(&few, mine.as_str()).await["data"]["deleteExport"]["id"], own["id"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_downloaded_by_those_who_see_its_export_in_the_list() {
+    let rig = Rig::with_calls().await;
+    let grant = Grant { rows: Some("id = 'c0'".to_owned()), masks: [].into() };
+    let set = GrantSet { salt: None, datasets: [("calls".to_owned(), grant)].into() };
+    let part = Grants::limited(set, [].into()).unwrap();
+    let key = |subject: &str, grants: &Grants| ApiKey {
+        grants: grants.clone(),
+        ..ApiKey::new(subject, who().tenant, subject, vec![Role::Reader])
+    };
+    let principal = |subject: &str| Principal {
+        grants: part.clone(),
+        ..Principal::new(who().tenant, subject, &[Role::Reader])
+    };
+    let keys = vec![key("one", &part), key("two", &part), key("whole", &Grants::all())];
+    let http = Http::with(&rig, ServerOptions { keys, ..ServerOptions::default() }).await;
+    let of_one = made(&rig, &principal("one"), "dataset: \"calls\", format: CSV").await;
+    let whole = made(&rig, &who(), "dataset: \"calls\", format: CSV").await;
+    for (subject, is_seen) in [("one", [true, false]), ("two", [false, false])] {
+        let listed = rig.ask_as(&principal(subject), "{ exports { id } }").await;
+        for (export, is_seen) in [&of_one, &whole].into_iter().zip(is_seen) {
+            let ids = listed["data"]["exports"].as_array().unwrap();
+            assert_eq!(ids.contains(&json!({"id": export["id"]})), is_seen, "{listed}");
+            for file in [text(&export["files"][0]["path"]), &manifest(export)] {
+                let status = http.status(file, &[("x-api-key", subject)]).await;
+                assert_eq!(status, if is_seen { 200 } else { 404 }, "{subject} {file}");
+            }
+            // A link needs no key.
+            assert_eq!(http.status(text(&export["files"][0]["url"]), &[]).await, 200);
+        }
+    }
+    for export in [&of_one, &whole] {
+        let path = text(&export["files"][0]["path"]);
+        assert_eq!(http.status(path, &[("x-api-key", "whole")]).await, 200);
+        assert_eq!(http.status(path, &[]).await, 401);
+    }
+}
+
+fn manifest(export: &Value) -> String {
+    format!("/v1/exports/{}/_manifest.json", text(&export["id"]))
 }
 
 #[tokio::test(flavor = "multi_thread")]
