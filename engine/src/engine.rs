@@ -181,7 +181,7 @@ impl Engine {
 
     /// Whether the store can be reached now.
     pub fn ready(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move { self.0.lake.root().probe_reachable().await })
+        Box::pin(async move { self.0.lake.ready().await })
     }
 
     /// Datasets of all tenants that were found unreadable, as last known.

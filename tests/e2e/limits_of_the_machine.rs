@@ -46,8 +46,12 @@ async fn a_full_disk_is_told_and_nothing_acknowledged_is_lost() {
         .any(|why| message.contains(why));
     assert!(is_told, "{message}");
     assert!(!message.contains(folder.path().to_str().unwrap()), "a path of the server: {message}");
-    // It lives, and what it said it has it has.
+    // It lives, and what it said it has it has. While it takes no rows it is not ready.
     server.is_alive().await;
+    let ready = reqwest::get(server.url("/readyz")).await.unwrap();
+    assert_eq!(ready.status(), 503);
+    let why = ready.text().await.unwrap();
+    assert!(why.contains("root"), "{why}");
     let data = server.data("{ noise(first: 1) { totalCount } }").await;
     assert_eq!(data["noise"]["totalCount"].to_string().trim_matches('"'), accepted.to_string());
     assert!(!server.log().contains("panicked"), "{}", server.log());

@@ -157,7 +157,8 @@ impl Ingest {
         let queue = self.queue(&table, dataset, who)?;
         queue.send(member).await.map_err(|_| closed())?;
         // A task that ends answers everyone first, unless it panicked.
-        answered.await.map_err(|e| Error::bug("the group commit stopped without an answer", e))?
+        let stopped = |e| Error::bug("the group commit stopped without an answer", e);
+        self.lake.noting(answered.await.map_err(stopped)?)
     }
 
     /// Waits until rows of the tenant may be read.

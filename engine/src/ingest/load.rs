@@ -155,7 +155,7 @@ impl Ingest {
             let _turn = turn;
             ingest.load(&who, &session, &dataset, source, format, options).await
         })?;
-        loading.await.map_err(|e| Error::bug("a load stopped", e))?
+        self.lake.noting(loading.await.map_err(|e| Error::bug("a load stopped", e))?)
     }
 
     /// Reads a file, and writes what is accepted and what is rejected; where some rows of it are to be left out, nothing but

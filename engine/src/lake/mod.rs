@@ -27,6 +27,7 @@ mod log;
 mod look;
 mod others;
 mod publication;
+mod readiness;
 mod removal;
 mod schema;
 mod shelf;
@@ -87,6 +88,7 @@ pub(crate) struct Lake {
     shelves: Mutex<HashMap<TenantId, Arc<Shelf>>>,
     bus: CommitBus,
     metrics: EngineMetrics,
+    writes: readiness::Writes,
     /// What each tenant is expected to have.
     expected: Expected,
     /// The runtime that opened it.
@@ -191,6 +193,7 @@ impl Lake {
             shelves: Mutex::default(),
             bus: CommitBus::new(),
             metrics: EngineMetrics::default(),
+            writes: readiness::Writes::default(),
             beside: tokio::runtime::Handle::current(),
         }
     }

@@ -49,8 +49,11 @@ impl Lake {
                 return Ok(duplicate(dataset, &head));
             }
         }
-        let prepared = self.prepare(who, dataset, mode, batches, label).await?;
-        self.commit_prepared(who, prepared).await
+        let written = async {
+            let prepared = self.prepare(who, dataset, mode, batches, label).await?;
+            self.commit_prepared(who, prepared).await
+        };
+        self.noting(written.await)
     }
 
     /// Writes `batches` to files that are not part of the table yet.

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::durable::DurableFiles;
 use super::lock::WriterLock;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Result, exhausted};
 use crate::options::Access;
 
 /// The one location that tables are known by to the libraries: `colonnade://root/TENANT/DATASET/`.
@@ -45,6 +45,9 @@ enum RootKind {
     Memory,
     Objects,
 }
+
+/// Bytes of the file by which it is found out whether there is room.
+const PROBE_ROOM_BYTES: usize = 1 << 20;
 
 impl Root {
     /// Opens the root that `text` names.
@@ -279,6 +282,30 @@ impl Root {
                  not be safe on it",
             )),
         }
+    }
+
+    /// Makes sure that the root has room for a small file.
+    pub(crate) async fn probe_room(&self) -> Result<()> {
+        in_time("writing", async {
+            let probe = Path::from(format!("_colonnade_probe_{}", Uuid::now_v7().simple()));
+            // Ids hardly compress: they take room also on a file system that compresses.
+            let ids = (0..PROBE_ROOM_BYTES / 16).map(|_| Uuid::now_v7());
+            let bytes: Vec<u8> = ids.flat_map(Uuid::into_bytes).collect();
+            let put = self.store.put_opts(&probe, bytes.into(), PutMode::Create.into()).await;
+            let put = put.map(drop).map_err(|e| match exhausted(&e) {
+                Some(code) => Error::environment(
+                    code,
+                    "the root takes no writes: its disk or quota is full",
+                    e,
+                ),
+                None => unreachable("writing an object to the root", e),
+            });
+            // A part of it may be there.
+            let deleted = self.store.delete(&probe).await;
+            put?;
+            deleted.map_err(|e| unreachable("deleting an object of the root", e))
+        })
+        .await
     }
 
     /// Makes sure that the root can be listed.
