@@ -12,6 +12,7 @@ pub(crate) mod functions;
 pub(crate) mod grouping;
 pub(crate) mod groups;
 pub(crate) mod holding;
+pub(crate) mod items;
 pub(crate) mod literals;
 pub(crate) mod measures;
 pub(crate) mod order;

@@ -17,11 +17,12 @@ use engine::{Error, JsonAs, Result, json_at, json_has, list_part};
 use regex::{Regex, RegexBuilder};
 
 use super::functions::matches_regex;
+use super::items::{self, Quantifier};
 use super::literals::literal;
 use crate::error::{bad_input, over_limit};
 use crate::limits::Limits;
 use crate::names::{WHERE_WORDS, camel_beside};
-use crate::schema::nested::{STRUCT_WORDS, fields_asked};
+use crate::schema::nested::{fields_asked, words_beside};
 use crate::shape::{Column, Shape};
 
 /// The predicate of a `where` argument; `None` when it asks for nothing.
@@ -168,6 +169,10 @@ impl<'a> Reading<'a> {
         self.count(usize::from(conditions.is_empty()))?;
         for (word, asked) in conditions {
             let place = format!("{place}.{word}");
+            if let (Some(quantifier), Some(kind)) = (Quantifier::of(word), on.items()) {
+                self.items(on, (quantifier, kind), asked, &place, all)?;
+                continue;
+            }
             if let Some(part) = on.part(word) {
                 match asked {
                     Value::Null => self.count(1)?,
@@ -187,6 +192,29 @@ impl<'a> Reading<'a> {
                 (operator, _) => all.push(self.operator(on, operator, asked, &place)?),
             }
         }
+        Ok(())
+    }
+
+    /// Conditions on the items of a list.
+    fn items(
+        &mut self,
+        list: &On<'_>,
+        (quantifier, kind): (Quantifier, &ColumnType),
+        asked: &Value,
+        place: &str,
+        all: &mut Vec<Expr>,
+    ) -> Result<()> {
+        self.count(1)?;
+        let conditions = match asked {
+            Value::Null => return Ok(()),
+            Value::Object(conditions) => conditions,
+            other => return Err(not_an_object(other, place)),
+        };
+        let mut of_item = Vec::new();
+        let on = On { value: items::item(), kind, in_list: false };
+        self.conditions(&on, conditions, place, &mut of_item)?;
+        let condition = joined(of_item, Expr::and).unwrap_or_else(|| lit(true));
+        all.push(items::items(list.value.clone(), quantifier, kind.arrow_type(), condition)?);
         Ok(())
     }
 
@@ -380,10 +408,20 @@ struct On<'a> {
 }
 
 impl On<'_> {
+    /// The type of the items that conditions can be on, of a list.
+    fn items(&self) -> Option<&ColumnType> {
+        match (self.kind, self.in_list) {
+            (ColumnType::List(item), false) => Some(item.as_ref()),
+            (kind, true) if kind.is_scalar() => Some(kind),
+            _ => None,
+        }
+    }
+
     /// The part that a word of the conditions names, where it has such.
     fn part(&self, word: &str) -> Option<On<'_>> {
         let (fields, in_list) = fields_asked(self.kind, self.in_list)?;
-        let field = fields.iter().find(|field| camel_beside(&field.name, &STRUCT_WORDS) == word)?;
+        let words = words_beside(self.kind, self.in_list);
+        let field = fields.iter().find(|field| camel_beside(&field.name, words) == word)?;
         let value = match in_list {
             true => list_part(self.value.clone(), &field.name),
             false => get_field(self.value.clone(), field.name.as_str()),

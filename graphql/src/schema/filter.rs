@@ -3,6 +3,7 @@
 use super::nested::{self, filter_of};
 use super::scalars;
 use crate::names::{WHERE_WORDS, camel_beside};
+use crate::plan::items::Quantifier;
 use crate::shape::Shape;
 use async_graphql::dynamic::{InputObject, InputValue, TypeRef};
 
@@ -91,14 +92,13 @@ pub(crate) fn filter_types() -> Vec<InputObject> {
                     TypeRef::named_nn(format!("{}Filter", filter.scalar)),
                 )),
         );
-        types.push(
-            with_is_null(InputObject::new(format!("{}ListFilter", filter.scalar)))
-                .description("Conditions on a list.")
-                .field(
-                    InputValue::new("has", TypeRef::named(filter.scalar))
-                        .description("The list has this value."),
-                ),
-        );
+        let list = with_is_null(InputObject::new(format!("{}ListFilter", filter.scalar)))
+            .description("Conditions on a list.")
+            .field(
+                InputValue::new("has", TypeRef::named(filter.scalar))
+                    .description("The list has this value."),
+            );
+        types.push(with_quantifiers(list, &format!("{}Filter", filter.scalar)));
     }
     types.push(
         with_is_null(InputObject::new("JSONFilter"))
@@ -142,6 +142,18 @@ pub(crate) fn filter_types() -> Vec<InputObject> {
 
 pub(super) fn with_is_null(input: InputObject) -> InputObject {
     input.field(InputValue::new("isNull", TypeRef::named(TypeRef::BOOLEAN)))
+}
+
+/// Adds conditions on the items of a list, each of which is of the type `of`.
+pub(super) fn with_quantifiers(input: InputObject, of: &str) -> InputObject {
+    let about = |word: &str| match Quantifier::of(word) {
+        Some(Quantifier::Some) => "At least one item meets all of these.",
+        Some(Quantifier::Every) => "Each item meets all of these; an empty list has no other.",
+        _ => "No item meets all of these.",
+    };
+    Quantifier::WORDS.into_iter().fold(input, |input, word| {
+        input.field(InputValue::new(word, TypeRef::named(of)).description(about(word)))
+    })
 }
 
 /// `ModelCallsWhere`.

@@ -3,7 +3,8 @@
 //! ```text
 //!  column                              in a row                        in where
 //!  address: struct(city: text)         Orders_Address {city}           OrdersWhere__Address {city: StringFilter}
-//!  items: list(struct(sku: text))      [Orders_Items]                  OrdersWhere__Items {sku: StringListFilter}
+//!  items: list(struct(sku: text))      [Orders_Items]                  OrdersWhere__Items {sku: StringListFilter
+//!                                                                        some: OrdersWhere__Items__Item {sku: StringFilter}}
 //!  sizes: map(text, int64)             [Orders_Sizes!] {key value}     BigIntMapFilter {hasKey entry}
 //!  grid: list(list(int64))             JSON                            PresenceFilter
 //! ```
@@ -12,7 +13,7 @@ use async_graphql::Value;
 use async_graphql::dynamic::{Field, FieldFuture, InputObject, InputValue, Object, Type, TypeRef};
 use datasets::{ColumnType, StructField};
 
-use super::filter::with_is_null;
+use super::filter::{with_is_null, with_quantifiers};
 use super::scalars::{JSON, scalar_of, type_of};
 use crate::names::{camel, camel_beside, pascal};
 use crate::shape::Shape;
@@ -20,7 +21,17 @@ use crate::shape::Shape;
 /// Conditions on what can only be there or not.
 pub(crate) const PRESENCE_FILTER: &str = "PresenceFilter";
 /// Words of conditions on a structure beside its fields.
-pub(crate) const STRUCT_WORDS: [&str; 1] = ["isNull"];
+const STRUCT_WORDS: [&str; 1] = ["isNull"];
+/// The same for a list of structures.
+const LIST_WORDS: [&str; 4] = ["isNull", "some", "every", "none"];
+
+/// The words of conditions on a structure, or on a list of them, that are no fields.
+pub(crate) fn words_beside(kind: &ColumnType, in_list: bool) -> &'static [&'static str] {
+    match kind {
+        ColumnType::List(_) if !in_list => &LIST_WORDS,
+        _ => &STRUCT_WORDS,
+    }
+}
 
 /// The name of the objects that a column holds, and what those of its parts begin with.
 pub(crate) fn object_name(shape: &Shape, column: &str) -> String {
@@ -159,18 +170,26 @@ fn filter_within(name: &str, kind: &ColumnType, in_list: bool) -> String {
 }
 
 fn take_conditions(name: &str, kind: &ColumnType, in_list: bool, inputs: &mut Vec<InputObject>) {
+    let words = words_beside(kind, in_list);
     let Some((fields, in_list)) = fields_asked(kind, in_list) else { return };
     let about = match in_list {
-        true => "Conditions on the items of a list; all must hold, each for some item.",
+        true => {
+            "Conditions on the items of a list; all must hold, each for some item. `some` has them hold for one and the same."
+        }
         false => "Conditions on parts of a value; all must hold.",
     };
     let mut input = with_is_null(InputObject::new(name)).description(about);
     for StructField { name: field, data_type, .. } in fields {
         let of = part_name(name, field);
         let filter = filter_within(&of, data_type, in_list);
-        input = input
-            .field(InputValue::new(camel_beside(field, &STRUCT_WORDS), TypeRef::named(filter)));
+        input = input.field(InputValue::new(camel_beside(field, words), TypeRef::named(filter)));
         take_conditions(&of, data_type, in_list, inputs);
+    }
+    if let ColumnType::List(item) = kind {
+        // No field's name begins with `_`.
+        let of_item = format!("{name}__Item");
+        input = with_quantifiers(input, &of_item);
+        take_conditions(&of_item, item, false, inputs);
     }
     inputs.push(input);
 }

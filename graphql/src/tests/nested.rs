@@ -204,3 +204,26 @@ async fn parts_are_changed_and_told() {
         assert!(message.contains(says), "{message}");
     }
 }
+
+#[tokio::test]
+async fn conditions_on_items_hold_for_some_for_each_or_for_none() {
+    let rig = rig().await;
+    for (condition, expected) in [
+        // Each of these two holds for an item of its own.
+        (r#"{items: {sku: {has: "y"}, count: {has: 2}}}"#, vec![1]),
+        (r#"{items: {some: {sku: {eq: "y"}, count: {eq: 2}}}}"#, vec![]),
+        (r#"{items: {some: {sku: {eq: "x"}, count: {gte: 3}}}}"#, vec![3]),
+        ("{items: {every: {count: {gt: 0}}}}", vec![2, 3]),
+        (r#"{items: {none: {sku: {eq: "y"}}}}"#, vec![2, 3]),
+        (r#"{items: {some: {made: {at: {gte: "2026-01-01"}}}}}"#, vec![1]),
+        (r#"{items: {sku: {every: {eq: "x"}}}}"#, vec![2, 3]),
+        ("{items: {some: {}}}", vec![1, 3]),
+        ("{items: {some: null}}", vec![1, 2, 3, 4]),
+        (r#"{address: {tags: {some: {startsWith: "a"}}}}"#, vec![1]),
+        ("{address: {tags: {some: {isNull: true}}}}", vec![1]),
+        ("{address: {tags: {every: {isNull: false}}}}", vec![]),
+        (r#"{not: {items: {some: {sku: {eq: "y"}}}}}"#, vec![2, 3]),
+    ] {
+        assert_eq!(ids(&rig, condition).await, expected, "{condition}");
+    }
+}
