@@ -19,6 +19,7 @@
 //! ```
 //! Deliberately absent: access to storage, to Delta and to anything without a [`engine::Principal`].
 
+mod accepted;
 mod answer;
 mod counting;
 mod downloads;

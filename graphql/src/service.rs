@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use crate::accepted::complete;
 use crate::answer::{Answer, Answers, Stage};
 use crate::error::{bad_input, busy, over_limit, refused};
 use crate::guard::cost::Given;
@@ -309,7 +310,6 @@ impl Service {
         request_id: &str,
         accepts: Accepts,
     ) -> Answers {
-    ) -> Answers {
         self.answer_after(who, request, request_id, accepts, None).await
     }
 
@@ -321,6 +321,7 @@ impl Service {
         request_id: &str,
         accepts: Accepts,
         after: Option<Version>,
+    ) -> Answers {
         let span = tracing::info_span!("graphql", operation = request.operation_name.as_deref());
         let answers = Box::pin(self.answer_in(who, request, request_id, (accepts, after)));
         let answers = answers.instrument(span).await;
@@ -462,15 +463,16 @@ impl Service {
             return Answer { room: Some(held.room), ..Answer::told(&kept) };
         }
         let (tenant, who) = (state.tenant().clone(), state.principal().clone());
-        state.hold(held);
         let has_done = {
             let state = state.clone();
             move || state.has_done()
         };
+        state.hold(held);
         let id = request_id.to_owned();
         // Wherever it is handed on to, it stays where it is: a stack would have it several times.
         let work = Box::pin(async move {
-            let response = state.answered(schema.schema.execute(request)).await?;
+            let mut response = state.answered(schema.schema.execute(request)).await?;
+            complete(&schema.schema, &state.service().limits, &mut response.errors).await;
             let mut response = with_warnings(response.extension("cost", Value::from(cost)), &state);
             if let Value::Object(fields) = &mut response.data {
                 // Root fields run side by side and come in the order of their ends.

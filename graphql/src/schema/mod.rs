@@ -220,7 +220,7 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
         true => builder,
         false => builder.disable_introspection(),
     };
-    let builder = match limits.suggestions {
+    let builder = match limits.names_are_shown() {
         true => builder,
         false => builder.disable_suggestions(),
     };

@@ -16,6 +16,7 @@ use engine::{Error, ExportOptions, Principal, Result};
 
 use super::streamed::{Begun, InPieces as _, Streamed, bytes_of};
 use super::{Accepts, Prepared, Service, before};
+use crate::accepted::complete;
 use crate::answer::{Answer, Stage};
 use crate::error::{bad_input, refused};
 use crate::guard::cost::{Given, RowsOf};
@@ -59,7 +60,8 @@ impl Service {
         state.hold(held);
         let (id, bytes_max) = (request_id.to_owned(), limits.stream_bytes_max);
         let work = Box::pin(async move {
-            let response = state.answered(schema.schema.execute(request)).await?;
+            let mut response = state.answered(schema.schema.execute(request)).await?;
+            complete(&schema.schema, &state.service().limits, &mut response.errors).await;
             let Some(given) = state.rows.take() else {
                 return Ok(Err(Box::new(Answer::of(response, &id))));
             };

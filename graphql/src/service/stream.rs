@@ -15,6 +15,7 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 
 use super::{Prepared, Service, ServiceInner, with_warnings};
+use crate::accepted::complete;
 use crate::answer::{Answer, Event, Message, is_retryable};
 use crate::error::refused;
 use crate::guard::flatten_subscription;
@@ -278,7 +279,7 @@ impl Own {
             answered = self.state.answered(answers.next()) => answered,
             idle = self.state.idle() => return Step::Idle(idle, self),
         };
-        let response = match answered {
+        let mut response = match answered {
             Ok(Some(response)) => response,
             Ok(None) => return Step::Ended(self.end),
             Err(error) => {
@@ -287,6 +288,8 @@ impl Own {
                 Response::from_errors(vec![*refused(&error)])
             }
         };
+        let limits = &self.state.service().limits;
+        complete(&self.template.schema.schema, limits, &mut response.errors).await;
         let telling = self.state.take_telling();
         let mut answer = match telling {
             Some(Telling { told: Some(message), of, .. }) => {

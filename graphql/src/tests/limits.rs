@@ -52,6 +52,41 @@ async fn the_schema_and_names_that_are_spelt_alike_can_be_kept_back() {
 }
 
 #[tokio::test]
+async fn an_error_of_validation_names_what_is_accepted() {
+    let wrong = [
+        ("{ calls(orderBy: {latencyMs: desc}) { nodes { id } } }", "expected one of ASC, DESC,"),
+        ("{ calls(orderBy: {latencyMs: desc}) { nodes { id } } }", "did you mean DESC?"),
+        ("{ calls(orderBy: [{latencyMs: 1}]) { nodes { id } } }", "expected one of ASC, DESC,"),
+        ("{ calls(where: {modl: {eq: \"a\"}}) { version } }", "expected fields among and, or, not"),
+        ("{ calls(where: {modl: {eq: \"a\"}}) { version } }", "did you mean model?"),
+        ("{ calls(where: {model: {equals: \"a\"}}) { version } }", "isNull, eq, ne,"),
+        ("{ runs(state: DONE) { id } }", "expected one of QUEUED, RUNNING, SUCCEEDED"),
+        ("subscription { callsChanged(where: {modl: {}}) { version } }", "did you mean model?"),
+    ];
+    let rig = Rig::with_calls().await;
+    let hidden = Limits { introspection: false, ..Limits::default() };
+    let hidden = Rig::with_limits(hidden).await;
+    hidden.create(calls_spec()).await;
+    for (query, says) in wrong {
+        for (rig, is_named) in [(&rig, true), (&hidden, false)] {
+            let answer = match query.starts_with("subscription") {
+                true => next(&mut rig.subscribe(query).await).await,
+                false => rig.ask(query).await,
+            };
+            let message = answer["errors"][0]["message"].as_str().unwrap_or_default();
+            assert_eq!(message.contains(says), is_named, "{query}: {answer:#}");
+            assert_eq!(answer["errors"][0]["extensions"]["code"], "BAD_INPUT", "{answer:#}");
+        }
+    }
+    // The library suggests arguments even if suggestions are disabled.
+    let misspelt = "{ calls(whera: {}) { version } }";
+    assert!(rig.ask(misspelt).await.to_string().contains("Did you mean"));
+    let answer = hidden.ask(misspelt).await;
+    let message = answer["errors"][0]["message"].as_str().unwrap();
+    assert!(message.contains("whera") && !message.contains("where"), "{message}");
+}
+
+#[tokio::test]
 async fn an_operation_that_takes_too_long_is_ended() {
     let limits = Limits { operation_time_max: Duration::ZERO, ..Limits::default() };
     assert_eq!(code(limits, "{ calls { nodes { id } } }").await, "TIMEOUT");
