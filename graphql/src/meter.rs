@@ -279,6 +279,8 @@ impl Page {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -311,5 +313,57 @@ mod tests {
         families.sort_unstable();
         families.dedup();
         assert_eq!(families.len(), count);
+    }
+
+    /// Families of a page: name and type, and the labels of their samples.
+    fn families(page: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
+        let mut families: BTreeMap<String, (String, BTreeSet<String>)> = BTreeMap::new();
+        let mut last = String::new();
+        for line in page.lines() {
+            if let Some(family) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = family.split_once(' ').unwrap_or_default();
+                last = name.to_owned();
+                families.insert(last.clone(), (kind.to_owned(), BTreeSet::new()));
+            } else if let (Some((_, labels)), Some((_, known))) =
+                (line.split_once('{'), families.get_mut(&last))
+            {
+                let labels = labels.split(',').filter_map(|label| label.split_once('='));
+                let names = labels.map(|(name, _)| name.to_owned());
+                // The bounds of buckets are part of the type.
+                known.extend(names.filter(|name| name != "le"));
+            }
+        }
+        families
+    }
+
+    #[test]
+    fn every_metric_is_documented() {
+        let meter = Meter::default();
+        meter.request("/graphql", 200, Duration::from_millis(3));
+        let gauges = Gauges {
+            subscriptions_open: 0,
+            unreadable_datasets: 0,
+            results_computed: 0,
+            runs: BTreeMap::from([("running".to_owned(), 1)]),
+            runs_failed: Some(0),
+        };
+        let found = families(&meter.page(&EngineMetrics::default(), &gauges));
+        assert!(found.len() > 20, "{found:?}");
+        let mut documented = BTreeMap::new();
+        for line in include_str!("../../docs/operations.md").lines() {
+            let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+            let [name, kind @ ("counter" | "gauge" | "histogram"), labels, meaning] = cells[..]
+            else {
+                continue;
+            };
+            assert!(!meaning.is_empty(), "{name} has no meaning");
+            let plain = |text: &str| text.trim().trim_matches('`').to_owned();
+            let labels = labels.split(',').map(plain).filter(|label| !label.is_empty());
+            documented.insert(plain(name), (kind.to_owned(), labels.collect::<BTreeSet<_>>()));
+        }
+        if cfg!(not(target_os = "linux")) {
+            documented.remove("process_resident_memory_bytes");
+        }
+        assert_eq!(found, documented, "docs/operations.md has a row for each metric");
     }
 }
