@@ -6,6 +6,7 @@
 mod carry;
 mod cast;
 mod nested;
+mod partition_values;
 pub(crate) mod units;
 
 use std::sync::Arc;
@@ -38,6 +39,7 @@ pub struct Conformer {
     columns: Vec<Column>,
     partitions: Vec<(usize, PartitionTransform)>,
     checks: Checks,
+    spec: DatasetSpec,
     source_name: String,
 }
 
@@ -111,6 +113,7 @@ impl Conformer {
             columns,
             partitions,
             checks: Checks::new(spec)?,
+            spec: spec.clone(),
             source_name: source_name.into(),
         })
     }
@@ -181,6 +184,7 @@ impl Conformer {
             RecordBatch::try_new_with_options(Arc::new(Schema::new(relaxed)), arrays, &count)
                 .map_err(|e| Error::Internal(format!("columns of {}: {e}", self.source_name)))?;
         self.checks.run(&batch, &mut failures)?;
+        partition_values::note_unwritable(&self.spec, &batch, &mut failures);
         let mut rejected = chunk.rejected.clone();
         if failures.count() > 0 {
             let keep: BooleanArray =

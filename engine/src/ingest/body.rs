@@ -11,7 +11,7 @@ use super::IngestRows;
 use super::sequence::digest;
 use crate::error::{Code, Error, Result};
 use crate::identity::Principal;
-use crate::lake::{Lake, Table, refuse_unwritable_partitions};
+use crate::lake::{Lake, Table};
 
 /// Memory that the rows of one request may take, those included that do not fit.
 const BYTES_MAX: usize = 512 << 20;
@@ -84,11 +84,10 @@ fn look(spec: &DatasetSpec, rows: &IngestRows, is_numbered: bool) -> Result<Look
             let mut reader = datasets::read::open(source, *format, Some(spec), &options)?;
             let schema = reader.schema();
             let (conformer, grown) = Conformer::growing(spec, &schema, name)?;
-            let whole = grown.as_ref().unwrap_or(spec);
             let mut out = Rows { digest: is_numbered.then(|| digest(bytes)), ..Rows::default() };
             let mut held = Held::default();
             while let Some(chunk) = reader.next_chunk()? {
-                out.take(&conformer, &chunk, whole)?;
+                out.take(&conformer, &chunk)?;
                 held.add(&out)?;
             }
             match grown {
@@ -113,7 +112,7 @@ fn look(spec: &DatasetSpec, rows: &IngestRows, is_numbered: bool) -> Result<Look
                     lines: None,
                     rejected: Vec::new(),
                 };
-                out.take(&conformer, &chunk, spec)?;
+                out.take(&conformer, &chunk)?;
                 first_row += batch.num_rows() as u64;
             }
             Ok(Looked::Rows(out))
@@ -180,9 +179,8 @@ impl Rows {
         Ok(Looked::Rows(self))
     }
 
-    fn take(&mut self, conformer: &Conformer, chunk: &Chunk, spec: &DatasetSpec) -> Result<()> {
+    fn take(&mut self, conformer: &Conformer, chunk: &Chunk) -> Result<()> {
         let conformed = conformer.conform(chunk)?;
-        refuse_unwritable_partitions(&conformed.accepted, spec)?;
         if conformed.accepted.num_rows() > 0 {
             self.accepted.push(conformed.accepted);
         }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::conflict::Repeated;
 use super::{LoadOptions, LoadProgress};
 use crate::error::{Error, Result};
-use crate::lake::{Table, grown, refuse_unwritable_partitions};
+use crate::lake::{Table, grown};
 
 /// What the reading thread hands over.
 pub(super) struct Checked {
@@ -69,7 +69,6 @@ impl Reading {
         let mut progress = LoadProgress::default();
         while let Some(chunk) = reader.next_chunk()? {
             let conformed = conformer.conform(&chunk)?;
-            refuse_unwritable_partitions(&conformed.accepted, &spec)?;
             progress.accepted += conformed.accepted.num_rows() as u64;
             progress.quarantined += conformed.rejected.len() as u64;
             let (accepted, rejected) = match &mut repeated {

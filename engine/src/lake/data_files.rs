@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, new_null_array};
+use arrow::array::{ArrayRef, RecordBatch, new_null_array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::dataframe::DataFrame;
@@ -257,27 +257,6 @@ async fn encode<T: Send + 'static>(work: impl Future<Output = T> + Send + 'stati
     tokio::task::spawn_blocking(move || runtime.block_on(work))
         .await
         .map_err(|e| Error::bug("writing a data file stopped", e))
-}
-
-/// Refuses texts that a partition can't be called: Delta reads the empty one as null, and the folder of
-/// null has a name that the library's writer takes for it.
-pub(crate) fn refuse_unwritable_partitions(batch: &RecordBatch, spec: &DatasetSpec) -> Result<()> {
-    const NULL_FOLDER: &str = "__HIVE_DEFAULT_PARTITION__";
-    for partition in &spec.partition_by {
-        let column = batch.column_by_name(&partition.column);
-        let Some(texts) = column.and_then(|c| c.as_string_opt::<i32>()) else { continue };
-        if let Some(text) = texts.iter().flatten().find(|t| t.is_empty() || *t == NULL_FOLDER) {
-            return Err(Error::user(
-                Code::BadInput,
-                format!(
-                    "column {:?} splits the dataset into partitions, and {text:?} can't be one; \
-                     use another value, or null",
-                    partition.column
-                ),
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// `batch` with exactly the columns of `schema`: by name, absent ones null, text and binary of any

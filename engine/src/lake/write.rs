@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::head::Size;
 use super::{
     Author, Batches, Commit, CommitLabel, DataFiles, FileWriter, Head, Lake, Prepared, Proposal,
-    Publication, Table, WriteMode, refuse_unwritable_partitions,
+    Publication, Table, WriteMode,
 };
 use crate::bus::CommitKind;
 use crate::error::{Code, Error, Result};
@@ -238,7 +238,6 @@ impl Checked {
                 ),
             ));
         }
-        refuse_unwritable_partitions(&conformed.accepted, &self.spec)?;
         Ok(conformed.accepted)
     }
 }
