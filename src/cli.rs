@@ -12,11 +12,11 @@ mod models;
 mod pipelines;
 mod report;
 mod runs;
+mod written;
 
 use std::path::PathBuf;
 
 use ::datasets::ColumnType;
-use ::datasets::read::TextEncoding;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use engine::RejectsMax;
 
@@ -35,6 +35,7 @@ pub use runs::{
     Backfill, BackfillCommand, Rerun, Run, RunLogs, RunNamed, Runs, RunsCommand, Schedule,
     ScheduleCommand, ScheduleNamed, Schedules, Usage, When, Worker, time,
 };
+pub use written::Written;
 
 /// Columnar batch analytics on the GPU, answered in GraphQL.
 #[derive(Debug, Parser)]
@@ -234,11 +235,13 @@ pub struct Ingest {
     /// Say what would become of the rows, and what the dataset would be, and load none
     #[arg(long)]
     pub dry_run: bool,
-    /// What becomes of a row whose key is in the dataset already, or twice in the file. Where it is not said and the dataset has
-    /// a key, a file with keys that are there is not loaded, and rows of one key in a file are, and told; where it has none, a file
-    /// that was loaded before is not
-    #[arg(long, value_enum, value_name = "WHAT")]
+    /// What happens to a row whose key is in the dataset already [default: the dataset's on_conflict, or refuse]. A dataset
+    /// without a key refuses a file that was loaded before
+    #[arg(long, value_enum, value_name = "POLICY")]
     pub on_conflict: Option<Conflict>,
+    /// Add columns of the file that the dataset does not have, also where its columns are fixed
+    #[arg(long)]
+    pub add_columns: bool,
     /// Rows of a file that may go to quarantine, as a number or a share such as 1%; with more, nothing of the file is loaded
     #[arg(long, value_name = "N", value_parser = rejects_max)]
     pub max_quarantined: Option<RejectsMax>,
@@ -268,49 +271,18 @@ pub struct Creation {
     pub write_spec: Option<PathBuf>,
 }
 
-/// How files of separated values are written.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "How CSV files are written")]
-pub struct Written {
-    /// Encoding of the text, such as windows-1252 or utf-16le [default: found]
-    #[arg(long, value_name = "NAME", value_parser = encoding)]
-    pub encoding: Option<TextEncoding>,
-    /// What separates fields: one character, or `tab` [default: found]
-    #[arg(long, value_name = "CHARACTER", value_parser = delimiter)]
-    pub delimiter: Option<u8>,
-    /// The first row is values, not names of columns, which are column_1, column_2 and so on
-    #[arg(long)]
-    pub no_header: bool,
-    /// Numbers have a comma before their fraction: 1.234,56
-    #[arg(long)]
-    pub decimal_comma: bool,
-    /// A text that stands for no value, such as "n/a"
-    #[arg(long = "null", value_name = "TEXT")]
-    pub nulls: Vec<String>,
-    /// The order of dates that do not begin with their year
-    #[arg(long, value_enum, value_name = "ORDER")]
-    pub date_order: Option<Dates>,
-}
-
-/// The order of a date's parts.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Dates {
-    /// 31.12.2026
-    Dmy,
-    /// 12/31/2026
-    Mdy,
-}
-
-/// What becomes of a row whose key is there already.
+/// What happens to a row whose key is in the dataset already.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Conflict {
-    /// It takes the other one's place; of two in the file the later stands
+    /// The file is refused; rows that repeat a key within it are all loaded
+    Refuse,
+    /// It replaces the other row; of two in the file the later one is loaded
     Replace,
-    /// It is left out; of two in the file the first stands
+    /// It is skipped; of two in the file the first one is loaded
     Skip,
-    /// Nothing of the file is loaded
+    /// The file is refused, also where a key repeats within it
     Error,
-    /// It is added beside the other
+    /// It is added next to the other row
     Add,
 }
 
@@ -517,19 +489,5 @@ fn share(text: &str) -> Result<f64, String> {
     match number.trim().parse::<f64>() {
         Ok(number) if number > 0.0 && number <= of => Ok(number / of),
         _ => Err("expected a share above 0 up to 1, or up to 100%".to_owned()),
-    }
-}
-
-fn encoding(text: &str) -> Result<TextEncoding, String> {
-    let expected =
-        "expected an encoding of the web, such as utf-8, windows-1252, utf-16le or shift_jis";
-    TextEncoding::named(text.trim()).ok_or_else(|| expected.to_owned())
-}
-
-fn delimiter(text: &str) -> Result<u8, String> {
-    match text.as_bytes() {
-        b"tab" | b"\\t" => Ok(b'\t'),
-        [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r' | 0) => Ok(*byte),
-        _ => Err("expected one character of ASCII, or tab".to_owned()),
     }
 }

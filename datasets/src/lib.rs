@@ -13,6 +13,7 @@ pub mod encode;
 pub mod error;
 pub mod generate;
 pub mod infer;
+mod local_time;
 mod measure;
 pub mod name;
 mod near;
@@ -39,5 +40,6 @@ pub use pattern::PATTERN_MAX_BYTES;
 pub use rejected::{Position, RejectedRow};
 pub use relation::{RELATIONS_MAX, RelationSpec};
 pub use spec::{
-    ColumnSpec, DatasetSpec, Evolution, PartitionSpec, PartitionTransform, Validation, toml_problem,
+    ColumnSpec, DatasetSpec, Evolution, KeyPolicy, LoadSettings, PartitionSpec, PartitionTransform,
+    Validation, toml_problem,
 };

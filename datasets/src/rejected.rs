@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::column_type::ColumnType;
 use crate::error::{Error, Result};
 use crate::name::DatasetName;
-use crate::spec::{ColumnSpec, DatasetSpec, Evolution};
+use crate::spec::{ColumnSpec, DatasetSpec, Evolution, LoadSettings};
 
 /// Where in its source a row stands. Rows and lines count from 1.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +70,7 @@ pub fn quarantine_spec(of: &DatasetName) -> DatasetSpec {
         key: Vec::new(),
         time_column: Some("rejected_at".into()),
         evolution: Evolution::Fixed,
+        load: LoadSettings::default(),
         partition_by: Vec::new(),
         columns: vec![
             column("rejected_at", ColumnType::Timestamp, false, "When the row was rejected."),

@@ -16,6 +16,10 @@ use crate::name::{DatasetName, check_identifier};
 use crate::pattern;
 use crate::relation::{RELATIONS_MAX, RelationSpec};
 
+mod load;
+
+pub use load::{KeyPolicy, LoadSettings};
+
 /// Most columns that one dataset may have.
 pub const COLUMNS_MAX: usize = 1_024;
 /// Most validations: some for each column.
@@ -61,6 +65,9 @@ pub struct DatasetSpec {
     /// What happens to columns that the spec does not name.
     #[serde(default)]
     pub evolution: Evolution,
+    /// How rows are loaded: the policy for existing keys, and how text files are written.
+    #[serde(default, skip_serializing_if = "LoadSettings::is_empty")]
+    pub load: LoadSettings,
     /// Columns that split the files into folders, outermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub partition_by: Vec<PartitionSpec>,
@@ -258,6 +265,7 @@ impl DatasetSpec {
     pub fn check(&self) -> Result<()> {
         self.check_size()?;
         self.check_shape()?;
+        self.check_load()?;
         if let Some(at) = (1..self.key.len()).find(|at| self.key[..*at].contains(&self.key[*at])) {
             let problem = format!("key column {:?} stands twice", self.key[at]);
             return Err(Error::Spec { dataset: self.name.to_string(), problem });
@@ -340,6 +348,20 @@ impl DatasetSpec {
             problem.push_str(&format!("; {} more problems", count - PROBLEMS_TOLD_MAX));
         }
         Err(of(problem))
+    }
+
+    /// Checks how rows are loaded.
+    fn check_load(&self) -> Result<()> {
+        let of = |problem: String| Error::Spec { dataset: self.name.to_string(), problem };
+        self.load.check().map_err(|error| of(format!("load: {error}")))?;
+        let needs_key = |policy: &KeyPolicy| *policy != KeyPolicy::Add;
+        match self.load.on_conflict.filter(needs_key) {
+            Some(policy) if self.key.is_empty() => Err(of(format!(
+                "load: on_conflict {:?} needs a key, and the dataset has none; expected `key`, or \"add\"",
+                policy.name()
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// What can be long is bounded, before anything is done with it.

@@ -53,8 +53,8 @@ pub use functions::{JsonAs, json_at, json_has, list_part, wide_sum};
 pub use grants::{Claim, Grant, GrantSet, Grants, Mask};
 pub use identity::{Credential, Principal, Role, RunId, TENANT_MAX_BYTES, TenantId, Version};
 pub use ingest::{
-    IngestReceipt, IngestRequest, IngestRows, LoadOptions, LoadProgress, OnConflict,
-    PRODUCER_MAX_BYTES, ProducerSequence, ProgressSink, RejectsMax,
+    IngestReceipt, IngestRequest, IngestRows, LoadOptions, LoadProgress, NewColumns, Numbering,
+    OnConflict, PRODUCER_MAX_BYTES, ProducerSequence, ProgressSink, RejectsMax,
 };
 pub use lake::{
     Batches, Commit, CommitLabel, CommitRecord, Examined, Finding, FindingKind, Forgotten, Keep,

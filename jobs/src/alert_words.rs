@@ -50,6 +50,7 @@ pub fn spec() -> DatasetSpec {
         key: ["word", "at", "by"].map(String::from).into(),
         time_column: Some("at".into()),
         evolution: Evolution::AddNullable,
+        load: datasets::LoadSettings::default(),
         partition_by: Vec::new(),
         columns: vec![
             column("at", ColumnType::Timestamp, false, "When it was said"),

@@ -81,6 +81,7 @@ pub fn spec() -> DatasetSpec {
         key: vec!["rule".into()],
         time_column: Some("defined_at".into()),
         evolution: Evolution::AddNullable,
+        load: datasets::LoadSettings::default(),
         partition_by: Vec::new(),
         columns: vec![
             text("rule", "Its name"),

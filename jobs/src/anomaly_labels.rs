@@ -102,6 +102,7 @@ pub fn spec() -> DatasetSpec {
         key: ["source", "series", "kind", "started_at", "at"].map(String::from).into(),
         time_column: Some("at".into()),
         evolution: Evolution::AddNullable,
+        load: datasets::LoadSettings::default(),
         partition_by: Vec::new(),
         columns: vec![
             text("source", "The dataset that was looked at"),

@@ -77,6 +77,7 @@ pub fn spec() -> DatasetSpec {
         key: ["id", "at"].map(String::from).into(),
         time_column: Some("at".into()),
         evolution: Evolution::AddNullable,
+        load: datasets::LoadSettings::default(),
         partition_by: Vec::new(),
         columns: vec![
             text("id", "The insight"),

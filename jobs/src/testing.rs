@@ -281,6 +281,7 @@ pub(crate) async fn write(engine: &Engine, name: &str, mode: WriteMode, columns:
         key: Vec::new(),
         time_column: None,
         evolution: Evolution::Fixed,
+        load: datasets::LoadSettings::default(),
         partition_by: Vec::new(),
         columns: columns.iter().map(|c| column(c.0, c.1.clone(), true, "")).collect(),
         validations: Vec::new(),
@@ -306,6 +307,7 @@ pub(crate) fn spec(name: &str) -> DatasetSpec {
         key: vec!["series".into(), "at".into()],
         time_column: Some("at".into()),
         evolution: Evolution::Fixed,
+        load: datasets::LoadSettings::default(),
         partition_by: Vec::new(),
         columns: vec![
             column("series", ColumnType::Text, false, ""),

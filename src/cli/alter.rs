@@ -40,6 +40,13 @@ pub struct Alter {
     /// Take a measure or dimension away
     #[arg(long, group = "change", value_name = "NAME")]
     pub undeclare: Option<String>,
+    /// Change how rows are loaded: on_conflict, evolution, encoding, delimiter, quote, header, decimal_mark, thousands_mark,
+    /// date_order, zone, null
+    #[arg(long, group = "change", value_name = "NAME=VALUE", value_parser = set)]
+    pub set: Vec<(String, String)>,
+    /// Remove a setting of how rows are loaded
+    #[arg(long, group = "change", value_name = "NAME")]
+    pub unset: Vec<String>,
     /// The unit of the values of what is added or declared: ms, usd, …
     #[arg(long, requires = "described")]
     pub unit: Option<String>,
@@ -65,6 +72,13 @@ fn column_name(text: &str) -> Result<(String, String), String> {
     let (column, name) =
         text.split_once('=').ok_or("expected COLUMN=NAME, such as \"menge=quantity\"")?;
     Ok((column.trim().to_owned(), name.trim().to_owned()))
+}
+
+/// Reads `zone=Europe/Berlin`.
+fn set(text: &str) -> Result<(String, String), String> {
+    let (name, value) =
+        text.split_once('=').ok_or("expected NAME=VALUE, such as zone=Europe/Berlin")?;
+    Ok((name.trim().replace('-', "_"), value.to_owned()))
 }
 
 /// Reads `cost_per_call=sum(cost) / count(*)`.

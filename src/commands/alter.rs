@@ -87,8 +87,12 @@ async fn change(
     if let Some(name) = arguments.undeclare.clone() {
         return Ok(("undeclare", Reshape::Undeclare { name }));
     }
+    if !arguments.set.is_empty() || !arguments.unset.is_empty() {
+        let (set, unset) = (arguments.set.clone(), arguments.unset.clone());
+        return Ok(("settings", Reshape::Settings { set, unset }));
+    }
     let Some((column, to)) = retype.clone() else {
-        let says = "expected one of --add, --rename, --drop, --retype, --key, --measure, --dimension and --undeclare";
+        let says = "expected one of --add, --rename, --drop, --retype, --key, --measure, --dimension, --undeclare, --set and --unset";
         return Err(Error::user(Code::BadInput, says));
     };
     let using = match using {
@@ -117,6 +121,11 @@ fn told(change: &Reshape) -> String {
         Reshape::Measure(of) => format!("{} is {}", of.name, of.expression),
         Reshape::Dimension(of) => format!("{} is {}", of.name, of.expression),
         Reshape::Undeclare { name } => format!("{name} is declared no more"),
+        Reshape::Settings { set, unset } => {
+            let set = set.iter().map(|(name, value)| format!("{name} is {value}"));
+            let unset = unset.iter().map(|name| format!("{name} is removed"));
+            set.chain(unset).collect::<Vec<_>>().join(", ")
+        }
     }
 }
 

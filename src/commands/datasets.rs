@@ -1,6 +1,6 @@
 //! `colonnade datasets`: what there is, and one dataset in full.
 
-use ::datasets::{DatasetName, DatasetSpec};
+use ::datasets::{DatasetName, DatasetSpec, Evolution, KeyPolicy};
 use engine::{Catalog, CommitRecord, DatasetEntry, Engine, Result, Semantics};
 use serde_json::{Value, json};
 
@@ -128,6 +128,7 @@ pub(super) async fn show(
         .collect();
     output
         .line(&columns(&["column", "type", "nullable", "unit", "role", "what it holds"], &rows))?;
+    output.line(&format!("\nhow rows are loaded: {}", loading(spec)))?;
     show_declared(spec, output)?;
     let rows: Vec<Vec<String>> = history
         .iter()
@@ -143,6 +144,21 @@ pub(super) async fn show(
         .collect();
     output.line("")?;
     output.line(&columns(&["version", "at (UTC)", "operation", "rows added", "by"], &rows))
+}
+
+/// How rows are loaded, with the defaults that the spec does not state.
+fn loading(spec: &DatasetSpec) -> String {
+    let mut settings: Vec<(&str, String)> = spec.load.stated();
+    if spec.load.on_conflict.is_none() && !spec.key.is_empty() {
+        settings.insert(0, ("on_conflict", KeyPolicy::Refuse.name().to_owned()));
+    }
+    let evolution = match spec.evolution {
+        Evolution::Fixed => "fixed",
+        Evolution::AddNullable => "add_nullable",
+    };
+    settings.insert(0, ("evolution", evolution.to_owned()));
+    let settings = settings.iter().map(|(name, value)| format!("{name}={value}"));
+    settings.collect::<Vec<_>>().join(", ")
 }
 
 /// What it declares beside its columns.

@@ -5,27 +5,18 @@ use std::io::{ErrorKind, Write};
 
 use ::datasets::conform::Conformer;
 use ::datasets::infer::{Guess, GuessOptions, Hint, Note, SpecHints, guess};
-use ::datasets::read::{self, CsvOptions, DateOrder, Format, ReadOptions, Source, TextEncoding};
-use ::datasets::{Cause, Causes, DatasetName, DatasetSpec};
+use ::datasets::read::{self, Format, ReadOptions, Source, TextEncoding};
+use ::datasets::{Cause, Causes, DatasetName, DatasetSpec, KeyPolicy, LoadSettings};
 use engine::{Code, Error, RejectsMax, Result};
 use serde_json::json;
 
-use crate::cli::{Dates, Ingest, Written};
+use crate::cli::Ingest;
 use crate::output::{Output, count};
 
-/// How files are written, as the command line says it.
-pub(super) fn csv_options(written: &Written) -> CsvOptions {
-    CsvOptions {
-        encoding: written.encoding.unwrap_or(TextEncoding::Found),
-        delimiter: written.delimiter,
-        header: written.no_header.then_some(false),
-        decimal_comma: written.decimal_comma,
-        nulls: written.nulls.clone(),
-        date_order: written.date_order.map(|order| match order {
-            Dates::Dmy => DateOrder::DayFirst,
-            Dates::Mdy => DateOrder::MonthFirst,
-        }),
-    }
+/// How files are read by these settings.
+fn read_options(settings: &LoadSettings) -> ReadOptions {
+    let csv = settings.csv_options(TextEncoding::Found);
+    ReadOptions { csv, ..ReadOptions::default() }
 }
 
 /// The spec for a file's rows; what is to be known of it is told, and it is written where that is asked for.
@@ -37,6 +28,7 @@ pub(super) fn guessed(
     output: &Output,
 ) -> Result<DatasetSpec> {
     let asked = &arguments.creation;
+    let stated = arguments.written.settings()?;
     let options = GuessOptions {
         hints: SpecHints {
             key: asked.key.clone(),
@@ -44,12 +36,15 @@ pub(super) fn guessed(
             types: asked.types.clone(),
         },
         mostly: asked.mostly,
-        read: ReadOptions { csv: csv_options(&arguments.written), ..ReadOptions::default() },
+        read: read_options(&stated),
         ..GuessOptions::default()
     };
     let name = source.name();
     let doing = |e| Error::from(e).while_doing(format_args!("make {dataset} from {name}"));
-    let Guess { spec, notes } = guess(dataset, source, format, &options).map_err(doing)?;
+    let Guess { mut spec, notes } = guess(dataset, source, format, &options).map_err(doing)?;
+    spec.load = spec.load.with(&stated, dataset.as_str())?;
+    // The policy is stated, so that every door and every reader of the spec knows it.
+    spec.load.on_conflict = (!spec.key.is_empty()).then_some(KeyPolicy::Refuse);
     for Note { text, hints } in &notes {
         let flags: Vec<&str> = hints.iter().map(|hint| flag(*hint)).collect();
         let flags =
@@ -84,6 +79,7 @@ pub(super) fn guessed(
 fn flag(hint: Hint) -> &'static str {
     match hint {
         Hint::DecimalComma => "--decimal-comma",
+        Hint::ThousandsMark => "--thousands-mark comma",
         Hint::DayFirst => "--date-order dmy",
         Hint::MonthFirst => "--date-order mdy",
         Hint::Mostly => "--mostly 0.99 sends a hundredth to quarantine",
@@ -102,13 +98,8 @@ pub(super) struct Trial {
 
 impl Trial {
     /// Reads and checks all rows.
-    pub(super) fn make(
-        source: &Source,
-        format: Format,
-        spec: &DatasetSpec,
-        written: &Written,
-    ) -> Result<Self> {
-        let options = ReadOptions { csv: csv_options(written), ..ReadOptions::default() };
+    pub(super) fn make(source: &Source, format: Format, spec: &DatasetSpec) -> Result<Self> {
+        let options = read_options(&spec.load);
         let name = source.name().to_owned();
         let mut reader = read::open(source.clone(), format, Some(spec), &options)?;
         let schema = reader.schema();

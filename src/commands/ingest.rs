@@ -5,13 +5,13 @@ use std::io;
 use std::path::Path;
 
 use ::datasets::infer::to_identifier;
-use ::datasets::read::{Format, ReadOptions, Source};
-use ::datasets::{Cause, DatasetName, DatasetSpec, read, specs};
-use engine::{Code, Engine, Error, IngestReceipt, LoadOptions, OnConflict, Result};
+use ::datasets::read::{CsvOptions, Format, ReadOptions, Source, TextEncoding};
+use ::datasets::{Cause, DatasetName, DatasetSpec, Evolution, read, specs};
+use engine::{Code, Engine, Error, IngestReceipt, LoadOptions, NewColumns, OnConflict, Result};
 use serde_json::json;
 use tempfile::NamedTempFile;
 
-use super::guess::{self, Trial, csv_options};
+use super::guess::{self, Trial};
 use super::{close, open_to_read, open_to_write};
 use crate::cli::{Conflict, Ingest};
 use crate::config::Settings;
@@ -94,7 +94,12 @@ async fn load(
         rejects_max: arguments.max_quarantined,
         // One that is there is accepted as it is, grown by the spec's new columns, or refused with what differs.
         create: file.create.clone().or_else(|| spec.clone()),
-        read: ReadOptions { csv: csv_options(&arguments.written), ..ReadOptions::default() },
+        read: ReadOptions {
+            csv: CsvOptions { encoding: TextEncoding::Found, ..CsvOptions::default() },
+            ..ReadOptions::default()
+        },
+        settings: arguments.written.settings()?,
+        new_columns: new_columns(arguments),
         ..LoadOptions::default()
     };
     let receipt = engine.load(&who, dataset, file.source.clone(), file.format, options).await?;
@@ -124,10 +129,16 @@ async fn try_all(
         let known = there.as_ref().or(made.as_ref());
         let file = incoming(arguments, dataset, file, known, &spec, output)?;
         let of = file.create.as_ref().or(spec.as_ref()).or(known);
-        let of = of.ok_or_else(|| Error::internal("a dataset without a spec"))?.clone();
-        let trial = Trial::make(&file.source, file.format, &of, &arguments.written)?;
+        let mut of = of.ok_or_else(|| Error::internal("a dataset without a spec"))?.clone();
+        let (stated, name) = (arguments.written.settings()?, file.source.name());
+        stated.require_used(file.format, name)?;
+        of.load = of.load.with(&stated, dataset.as_str())?;
+        if new_columns(arguments) == NewColumns::Add {
+            of.evolution = Evolution::AddNullable;
+        }
+        let trial = Trial::make(&file.source, file.format, &of)?;
         trials.push(trial.within(arguments.max_quarantined));
-        if !of.key.is_empty() && on_conflict(arguments) != OnConflict::Add {
+        if !of.key.is_empty() && !matches!(on_conflict(arguments), OnConflict::Add) {
             keys = Some(of.key.join(", "));
         }
         if let Some(spec) = file.create {
@@ -204,15 +215,19 @@ fn require_same(dataset: &DatasetName, there: &DatasetSpec, arguments: &Ingest) 
     Err(Error::user(Code::Conflict, says))
 }
 
-/// What becomes of rows whose key is there: unless it is said, a file that has some, or was loaded before, is not loaded, so that one
-/// that is loaded twice doubles nothing.
+fn new_columns(arguments: &Ingest) -> NewColumns {
+    if arguments.add_columns { NewColumns::Add } else { NewColumns::BySpec }
+}
+
+/// The policy for rows whose key exists: the dataset's, unless one is stated.
 fn on_conflict(arguments: &Ingest) -> OnConflict {
     match arguments.on_conflict {
         Some(Conflict::Replace) => OnConflict::Replace,
         Some(Conflict::Skip) => OnConflict::Skip,
         Some(Conflict::Error) => OnConflict::Error,
         Some(Conflict::Add) => OnConflict::Add,
-        None => OnConflict::Again,
+        Some(Conflict::Refuse) => OnConflict::Again,
+        None => OnConflict::Stored,
     }
 }
 
@@ -287,7 +302,7 @@ fn tell(
         let files: Vec<_> = receipts
             .iter()
             .map(|(file, r)| {
-                json!({"file": file, "accepted": r.accepted, "quarantined": r.quarantined, "replaced": r.replaced, "skipped": r.skipped, "repeated": r.repeated, "version": r.version.0, "duplicate": r.duplicate, "causes": r.causes, "added_columns": r.added_columns})
+                json!({"file": file, "accepted": r.accepted, "quarantined": r.quarantined, "replaced": r.replaced, "skipped": r.skipped, "repeated": r.repeated, "version": r.version.0, "duplicate": r.duplicate, "causes": r.causes, "added_columns": r.added_columns, "stored_settings": r.stored_settings})
             })
             .collect();
         output.document(&json!({
@@ -332,6 +347,12 @@ fn tell(
         output.note(&format!(
             "{file}: {columns} {} {are} new in {dataset} (`colonnade alter {dataset} --drop COLUMN` takes one away)",
             receipt.added_columns.join(", ")
+        ));
+    }
+    for (file, receipt) in receipts.iter().filter(|(_, of)| !of.stored_settings.is_empty()) {
+        output.note(&format!(
+            "{file}: {dataset} stores {} for later files (`colonnade alter {dataset} --set NAME=VALUE` changes it)",
+            receipt.stored_settings
         ));
     }
     if quarantined > 0 {

@@ -256,7 +256,7 @@ async fn what_a_file_is_called_on_to_be_is_refused_by_name() {
         (&["--type", "price=money"], 2, "column type \"money\": expected bool, int32"),
         (&["--type", "price"], 2, "expected COLUMN=TYPE"),
         (&["--mostly", "0"], 2, "expected a share above 0 up to 1"),
-        (&["--encoding", "ebcdic"], 2, "expected an encoding of the web"),
+        (&["--encoding", "ebcdic"], 2, "expected a WHATWG encoding"),
         (&["--delimiter", "::"], 2, "expected one character of ASCII, or tab"),
     ] {
         let outcome =

@@ -222,7 +222,7 @@ async fn a_file_that_is_loaded_twice_doubles_nothing() {
     let says = twice.fails_with("CONFLICT");
     let expected = "monday.csv: 3 keys are in stock already, such as ";
     assert!(
-        says.starts_with(expected) && says.contains("on conflict: error; replace, skip and add"),
+        says.starts_with(expected) && says.contains("load with on_conflict replace, skip or add"),
         "{says}"
     );
     assert_eq!(pieces().await, ["Köln/1: 10", "Köln/2: 20", "Roma/1: 30"]);

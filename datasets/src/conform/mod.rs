@@ -21,7 +21,7 @@ use arrow::datatypes::{Schema, SchemaRef, TimestampMicrosecondType};
 use crate::encode::JsonEncoder;
 use crate::error::{Error, Result};
 use crate::infer::{column_of_field, to_identifier};
-use crate::parse::month_start_days;
+use crate::parse::{month_start_days, quoted};
 use crate::read::Chunk;
 use crate::rejected::RejectedRow;
 use crate::spec::{ColumnSpec, DatasetSpec, Evolution, PartitionTransform};
@@ -64,21 +64,10 @@ impl Conformer {
     /// Plans the way from `source_schema` to the columns of `spec`.
     pub fn new(spec: &DatasetSpec, source_schema: &Schema, source_name: &str) -> Result<Self> {
         let matched = Matched::new(spec, source_schema, source_name)?;
-        if let Some(unknown) = matched.unknown.first() {
-            let what = match spec.evolution {
-                Evolution::Fixed => "whose columns are fixed",
-                Evolution::AddNullable => "which must be evolved first",
-            };
-            let field = source_schema.field(*unknown);
+        if !matched.unknown.is_empty() {
             return Err(Error::Mismatch {
                 source_name: source_name.into(),
-                problem: format!(
-                    "column {:?} ({}) is not a column of {}, {what} ({})",
-                    field.name(),
-                    field.data_type(),
-                    spec.name,
-                    listed(spec.columns.iter().map(|c| c.name.as_str()))
-                ),
+                problem: unknown_columns(spec, source_schema, &matched.unknown),
             });
         }
         let mut columns = Vec::with_capacity(spec.columns.len());
@@ -307,6 +296,30 @@ fn plan(column: &ColumnSpec, schema: &Schema, index: usize, source_name: &str) -
     })
 }
 
+/// The problem of columns that a dataset does not have, and how to add them.
+fn unknown_columns(spec: &DatasetSpec, schema: &Schema, unknown: &[usize]) -> String {
+    let name = &spec.name;
+    let (rule, advice) = match spec.evolution {
+        Evolution::Fixed => (
+            "whose columns are fixed",
+            format!(
+                "; if the file is for this dataset, load it with add_columns (`--add-columns`), or add \
+                 a column with `colonnade alter {name} --add COLUMN=TYPE`"
+            ),
+        ),
+        Evolution::AddNullable => ("which must be evolved first", String::new()),
+    };
+    let given = unknown.iter().map(|at| schema.field(*at));
+    let given: Vec<String> =
+        given.map(|field| format!("{} ({})", quoted(field.name()), field.data_type())).collect();
+    let what = match given.as_slice() {
+        [one] => format!("column {one} is not a column"),
+        several => format!("columns {} are not columns", few(several)),
+    };
+    let there = listed(spec.columns.iter().map(|c| c.name.as_str()));
+    format!("{what} of {name}, {rule} ({there}){advice}")
+}
+
 fn missing(spec: &DatasetSpec, column: &ColumnSpec, schema: &Schema, source_name: &str) -> Error {
     Error::Mismatch {
         source_name: source_name.into(),
@@ -322,14 +335,18 @@ fn missing(spec: &DatasetSpec, column: &ColumnSpec, schema: &Schema, source_name
 
 /// Names for a message; a few of them where there are many.
 fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<_> = names.map(quoted).collect();
+    if names.is_empty() { "no columns".into() } else { few(&names) }
+}
+
+/// Some of the words, and the number of the others.
+fn few(words: &[String]) -> String {
     const SHOWN: usize = 24;
-    let names: Vec<_> = names.map(crate::parse::quoted).collect();
-    match names.len() {
-        0 => "no columns".into(),
+    match words.len() {
         count if count > SHOWN => {
-            format!("{} and {} more", names[..SHOWN].join(", "), count - SHOWN)
+            format!("{} and {} more", words[..SHOWN].join(", "), count - SHOWN)
         }
-        _ => names.join(", "),
+        _ => words.join(", "),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::name::DatasetName;
 use crate::parse::quoted;
 use crate::read::{self, Format, ReadOptions, Source};
-use crate::spec::{DatasetSpec, TYPE_METADATA_KEY};
+use crate::spec::{DatasetSpec, Evolution, TYPE_METADATA_KEY};
 
 /// Bytes of a file that types are told from.
 const BYTES_MAX: usize = 64 << 20;
@@ -57,6 +57,8 @@ pub struct Note {
 pub enum Hint {
     /// [`CsvOptions::decimal_comma`](crate::read::CsvOptions::decimal_comma).
     DecimalComma,
+    /// [`CsvOptions::thousands_mark`](crate::read::CsvOptions::thousands_mark).
+    ThousandsMark,
     /// [`DateOrder::DayFirst`](crate::read::DateOrder::DayFirst).
     DayFirst,
     /// [`DateOrder::MonthFirst`](crate::read::DateOrder::MonthFirst).
@@ -70,6 +72,7 @@ impl Hint {
     fn looks(self) -> &'static str {
         match self {
             Self::DecimalComma => "numbers with a decimal comma",
+            Self::ThousandsMark => "numbers with a comma between thousands",
             Self::DayFirst => "dates with their day first",
             Self::MonthFirst => "dates with their month first",
             Self::Mostly => "values of another type",
@@ -90,8 +93,9 @@ pub fn guess(
     format: Format,
     options: &GuessOptions,
 ) -> Result<Guess> {
+    let mut thousands_mark = options.read.csv.thousands_mark;
     let (schema, mut notes) = match format {
-        Format::Csv => csv(source, options)?,
+        Format::Csv => csv(source, options, &mut thousands_mark)?,
         _ => {
             let (discovery_rows, discovery_bytes) = (usize::MAX, options.bytes_max);
             let read = ReadOptions { discovery_rows, discovery_bytes, ..options.read.clone() };
@@ -99,7 +103,14 @@ pub fn guess(
             (reader.schema().as_ref().clone(), Vec::new())
         }
     };
-    let spec = spec_from_schema(name, &schema, &options.hints)?;
+    let mut spec = spec_from_schema(name, &schema, &options.hints)?;
+    // Another table's file is a mistake more often than a wider one.
+    spec.evolution = Evolution::Fixed;
+    if format == Format::Csv {
+        // The next file is read by the same rule, also where this one had no fraction.
+        spec.load.decimal_mark = Some(if options.read.csv.decimal_comma { ',' } else { '.' });
+        spec.load.thousands_mark = thousands_mark;
+    }
     let renamed = schema.fields().iter().map(|field| (field.name(), to_identifier(field.name())));
     // How it is written is no other name.
     let renamed = renamed.filter(|(field, column)| !field.eq_ignore_ascii_case(column));
@@ -111,9 +122,21 @@ pub fn guess(
     Ok(Guess { spec, notes })
 }
 
-fn csv(source: &Source, options: &GuessOptions) -> Result<(Schema, Vec<Note>)> {
-    let looks = read::csv_looks(source, &options.read, options.bytes_max, options.mostly)?;
+fn csv(
+    source: &Source,
+    options: &GuessOptions,
+    thousands_mark: &mut Option<char>,
+) -> Result<(Schema, Vec<Note>)> {
+    let mut looks = read::csv_looks(source, &options.read, options.bytes_max, options.mostly)?;
     let mut notes: Vec<Note> = Vec::new();
+    let is_grouped = looks.columns.iter().any(|(_, finding)| finding.is_grouped);
+    if is_grouped && thousands_mark.is_none() && !options.read.csv.decimal_comma {
+        *thousands_mark = Some(',');
+        let mut read = options.read.clone();
+        read.csv.thousands_mark = *thousands_mark;
+        looks = read::csv_looks(source, &read, options.bytes_max, options.mostly)?;
+        notes.push("numbers have a comma between thousands".to_owned().into());
+    }
     if looks.encoding != UTF_8 {
         notes.push(format!("read as {}", looks.encoding.name()).into());
     }

@@ -13,7 +13,9 @@ use crate::error::{Error, Result};
 use crate::name::{DatasetName, NAME_MAX_BYTES};
 use crate::parse::{self, quoted};
 use crate::read::json::{self, JsonError, Kind, RawValue};
-use crate::spec::{ColumnSpec, DatasetSpec, Evolution, TYPE_METADATA_KEY, UNIT_METADATA_KEY};
+use crate::spec::{
+    ColumnSpec, DatasetSpec, Evolution, LoadSettings, TYPE_METADATA_KEY, UNIT_METADATA_KEY,
+};
 
 pub use guess::{Guess, GuessOptions, Hint, Note, guess};
 pub(crate) use tally::{Finding, Tally};
@@ -85,6 +87,7 @@ pub fn spec_from_schema(
         key: key.iter().map(|at| columns[*at].name.clone()).collect(),
         time_column: time.map(|at| columns[at].name.clone()).or(only_time),
         evolution: Evolution::AddNullable,
+        load: LoadSettings::default(),
         partition_by: Vec::new(),
         columns,
         validations: Vec::new(),

@@ -48,6 +48,9 @@ impl Look {
     ];
 }
 
+/// Where the numbers are in [`Look::FAMILIES`].
+const NUMBERS: usize = 1;
+
 /// The fields of a column.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
@@ -59,14 +62,17 @@ pub(crate) struct Tally {
     fraction: Option<(usize, usize)>,
     /// Those that would be more than text, were they said to be written so.
     otherwise: [u64; OTHERWISE.len()],
+    /// Fields that are numbers with a comma between thousands, and nothing else.
+    grouped: u64,
 }
 
 /// Whether a field is written in some way.
 type IsWritten = fn(&str) -> bool;
 
 /// Ways to write that are not as usual.
-const OTHERWISE: [(Hint, IsWritten); 3] = [
+const OTHERWISE: [(Hint, IsWritten); 4] = [
     (Hint::DecimalComma, has_decimal_comma),
+    (Hint::ThousandsMark, has_thousands_mark),
     (Hint::DayFirst, |field| is_date(field, DateOrder::DayFirst)),
     (Hint::MonthFirst, |field| is_date(field, DateOrder::MonthFirst)),
 ];
@@ -77,6 +83,17 @@ fn has_decimal_comma(field: &str) -> bool {
     let options = CsvOptions { decimal_comma: true, ..CsvOptions::default() };
     fraction.is_some_and(|digits| digits != 3)
         && options.usual_number(field).is_some_and(|text| text.parse::<f64>().is_ok())
+}
+
+fn has_thousands_mark(field: &str) -> bool {
+    let options = CsvOptions { thousands_mark: Some(','), ..CsvOptions::default() };
+    field.contains(',')
+        && options.usual_number(field).is_some_and(|text| text.parse::<f64>().is_ok())
+}
+
+/// Whether a number with commas has no other reading: a decimal comma is neither followed by a point nor repeated.
+fn is_grouped(field: &str) -> bool {
+    has_thousands_mark(field) && (field.contains('.') || field.matches(',').count() > 1)
 }
 
 fn is_date(field: &str, order: DateOrder) -> bool {
@@ -94,6 +111,9 @@ pub(crate) struct Finding {
     pub(crate) because: Option<Because>,
     /// What most fields of a text would be, were they said to be written so.
     pub(crate) otherwise: Vec<Hint>,
+    /// Whether the column is numbers, once commas are read as marks between thousands. Some fields have no
+    /// other reading.
+    pub(crate) is_grouped: bool,
 }
 
 /// Why a column is not of the type that most of its fields are, or of which it is though some are not.
@@ -132,6 +152,7 @@ impl Tally {
             for (count, (_, is)) in self.otherwise.iter_mut().zip(OTHERWISE) {
                 *count += u64::from(is(field));
             }
+            self.grouped += u64::from(is_grouped(field));
         }
         self.counts[look as usize] += 1;
         let first = &mut self.firsts[look as usize];
@@ -210,13 +231,22 @@ impl Tally {
                 .filter(|(count, _)| **count * 2 > of)
                 .map(|(_, (what, _))| what)
                 .collect();
+            let at = OTHERWISE.iter().position(|(hint, _)| *hint == Hint::ThousandsMark);
+            let marked = at.map_or(0, |at| self.otherwise[at]);
+            let numbers = self.count(Look::FAMILIES[NUMBERS]) + marked;
+            finding.is_grouped = self.grouped > 0 && numbers as f64 >= mostly * of as f64;
         }
         finding
     }
 
     fn found(&self, mostly: f64) -> Finding {
         let of: u64 = self.counts.iter().sum();
-        let of_type = |data_type| Finding { data_type, because: None, otherwise: Vec::new() };
+        let of_type = |data_type| Finding {
+            data_type,
+            because: None,
+            otherwise: Vec::new(),
+            is_grouped: false,
+        };
         let family = Look::FAMILIES.iter().max_by_key(|family| self.count(family));
         let Some((family, fitting)) = family.map(|family| (*family, self.count(family))) else {
             return of_type(ColumnType::Text);
@@ -238,6 +268,7 @@ impl Tally {
             // Where only few are of a type, nobody wonders that the column is not.
             because: (is_enough || fitting * 2 >= of).then_some(because),
             otherwise: Vec::new(),
+            is_grouped: false,
         }
     }
 
@@ -351,10 +382,32 @@ mod tests {
         };
         let (comma, day, month) = (Hint::DecimalComma, Hint::DayFirst, Hint::MonthFirst);
         assert_eq!(otherwise(&["3,99", "1.234,50", "free"]), [comma]);
-        assert_eq!(otherwise(&["1,234", "12,500"]), []);
+        assert_eq!(otherwise(&["1,234", "12,500"]), [Hint::ThousandsMark]);
+        assert_eq!(otherwise(&["1,234.50", "1,2"]), []);
         assert_eq!(otherwise(&["31.12.2026", "01.02.2026 09:30"]), [day]);
         assert_eq!(otherwise(&["01/02/2026"]), [day, month]);
         assert_eq!(otherwise(&["12/31/2026", "1/2/2026", "2/2/2026"]), [day, month]);
         assert_eq!(otherwise(&["red", "green"]), []);
+    }
+
+    #[test]
+    fn numbers_with_commas_between_thousands_are_found_where_nothing_else_fits() {
+        let is_grouped = |fields: &[&str], mostly: f64| {
+            let mut tally = Tally::default();
+            for field in fields {
+                tally.add(field, Place { row: 1, line: 1 }, &CsvOptions::default());
+            }
+            tally.decide(mostly).is_grouped
+        };
+        assert!(is_grouped(&["1,234.50", "999.00", "12,500"], 1.0));
+        assert!(is_grouped(&["1,234,567"], 1.0));
+        // Thousands or thousandths: only the user knows.
+        assert!(!is_grouped(&["1,234", "12,500"], 1.0));
+        assert!(!is_grouped(&["1,234.50", "free"], 1.0));
+        assert!(is_grouped(&["1,234.50", "free"], 0.5));
+        assert!(!is_grouped(&["1,23,456.50"], 1.0));
+        let marked = CsvOptions { thousands_mark: Some(','), ..CsvOptions::default() };
+        assert_eq!(found(&["1,234.50", "999.00"], &marked, 1.0).0, "decimal(18,2)");
+        assert_eq!(found(&["1,234", "5"], &marked, 1.0).0, "int64");
     }
 }

@@ -30,7 +30,7 @@ impl Dialect {
     /// The same, as far as `options` do not say it.
     pub(crate) fn of(head: &[u8], options: &CsvOptions) -> Self {
         let head = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head);
-        let quote = sniff_quote(head);
+        let quote = options.quote.unwrap_or_else(|| sniff_quote(head));
         let mut best = (0.0, 0, options.delimiter.unwrap_or(b','));
         for delimiter in DELIMITERS {
             if options.delimiter.is_some() {

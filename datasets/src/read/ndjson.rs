@@ -9,11 +9,11 @@ use std::collections::VecDeque;
 use arrow::datatypes::SchemaRef;
 use simdutf8::compat::from_utf8;
 
-use super::json::{self, JsonError, RawValue};
+use super::json::{self, JsonError, Kind, RawValue};
 use super::json_array::ArrayItems;
 use super::lines::{Line, Lines};
 use super::rows::{Place, RowTable, check_text, original_text};
-use super::{Chunk, ReadOptions, RowReader, Source};
+use super::{Chunk, CsvOptions, ReadOptions, RowReader, Source};
 use crate::column_type::ColumnType;
 use crate::error::{Error, Result};
 use crate::infer::{TypeGuess, to_identifier};
@@ -44,6 +44,8 @@ struct Layout {
     /// Column expected next: producers write members in one order.
     hint: usize,
     on_unknown: OnUnknown,
+    /// How local times are read, where a zone is stated.
+    local: Option<CsvOptions>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -98,7 +100,13 @@ impl NdjsonReader {
             source: source.clone(),
             lines,
             pending,
-            layout: Layout { columns, by_name, hint: 0, on_unknown },
+            layout: Layout {
+                columns,
+                by_name,
+                hint: 0,
+                on_unknown,
+                local: options.csv.zone.map(|_| options.csv.clone()),
+            },
             row: 0,
             done: false,
         })
@@ -288,7 +296,16 @@ impl Layout {
         };
         self.hint = at + 1;
         let column = &self.columns[at];
-        let slot = value.slot(&column.data_type).map_err(|problem| RowError {
+        let slot = value.slot(&column.data_type).and_then(|slot| match (&self.local, value.kind) {
+            (Some(local), Kind::Plain | Kind::Escaped)
+                if column.data_type == ColumnType::Timestamp =>
+            {
+                let text = value.string().unwrap_or_default();
+                local.instant(&text).map(Slot::Int)
+            }
+            _ => Ok(slot),
+        });
+        let slot = slot.map_err(|problem| RowError {
             column: Some(column.name.clone()),
             reason: format!("column {}: {:?}: {problem}", value.at + 1, column.name),
         })?;
@@ -316,7 +333,10 @@ impl Layout {
         let shown = crate::parse::quoted(name);
         let reason = match self.on_unknown {
             OnUnknown::Fixed => {
-                format!("column {at}: unknown column {shown}; the dataset's columns are fixed")
+                format!(
+                    "column {at}: unknown column {shown}; the dataset's columns are fixed; load with \
+                     add_columns to add it"
+                )
             }
             OnUnknown::Discovered(rows) => {
                 format!("column {at}: unknown column {shown}, not in the first {rows} rows")

@@ -1,15 +1,20 @@
 //! How values stand in a file of separated values, where that is not as usual.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::io::{BufRead, BufReader};
+use std::str::FromStr;
 
 use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
+use chrono_tz::Tz;
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use encoding_rs_io::DecodeReaderBytesBuilder;
+use serde::{Deserialize, Serialize};
 
 use super::Source;
 use crate::column_type::ColumnType;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::local_time::instant_in;
 use crate::parse::{self, Slot, quoted};
 
 /// Bytes that the encoding is told from.
@@ -22,14 +27,21 @@ pub struct CsvOptions {
     pub encoding: TextEncoding,
     /// What separates fields; found in the first records when it is not said.
     pub delimiter: Option<u8>,
+    /// The character that encloses fields; found in the first records when it is not stated.
+    pub quote: Option<u8>,
     /// Whether the first record names the columns; found in it when it is not said.
     pub header: Option<bool>,
     /// Whether numbers have a comma before their fraction, and dots, spaces or nothing between thousands.
     pub decimal_comma: bool,
+    /// The mark between groups of three digits. Without one, numbers with a decimal comma may have any usual
+    /// mark there, and numbers with a decimal point none.
+    pub thousands_mark: Option<char>,
     /// Texts that stand for no value, beside the empty one.
     pub nulls: Vec<String>,
     /// The order of day, month and year, where a date does not begin with its year.
     pub date_order: Option<DateOrder>,
+    /// The time zone of timestamps without an offset; UTC when it is not stated.
+    pub zone: Option<Tz>,
 }
 
 /// The encoding of a text.
@@ -52,12 +64,39 @@ impl TextEncoding {
 }
 
 /// The order of the parts of a date.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DateOrder {
     /// Day, month, year: `31.12.2026`.
+    #[serde(rename = "dmy")]
     DayFirst,
     /// Month, day, year: `12/31/2026`.
+    #[serde(rename = "mdy")]
     MonthFirst,
+}
+
+impl fmt::Display for DateOrder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::DayFirst => "dmy",
+            Self::MonthFirst => "mdy",
+        })
+    }
+}
+
+impl FromStr for DateOrder {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "dmy" => Ok(Self::DayFirst),
+            "mdy" => Ok(Self::MonthFirst),
+            _ => Err(Error::Name {
+                what: "date_order",
+                name: text.chars().take(parse::BYTES_SHOWN).collect(),
+                expected: "dmy or mdy".to_owned(),
+            }),
+        }
+    }
 }
 
 impl DateOrder {
@@ -120,6 +159,12 @@ impl CsvOptions {
         let wrong = |expected: &str| format!("expected {expected}, found {}", quoted(field));
         match self.usual(data_type, field) {
             None => Err(wrong(&self.expected(data_type))),
+            Some(text) if *data_type == ColumnType::Timestamp && self.zone.is_some() => {
+                match parse::timestamp_us(text.trim()) {
+                    Some(_) => self.instant(&text).map(Slot::Int),
+                    None => Err(wrong(&self.expected(data_type))),
+                }
+            }
             Some(Cow::Borrowed(text)) => parse::text_slot(data_type, text),
             Some(Cow::Owned(text)) => match parse::text_slot(data_type, &text) {
                 Ok(Slot::Int(value)) => Ok(Slot::Int(value)),
@@ -141,14 +186,35 @@ impl CsvOptions {
             (ColumnType::Timestamp, Some(order)) => {
                 format!("{}, with or without a time such as 09:30:00", order.example())
             }
-            _ => format!("{data_type} with a decimal comma"),
+            (ColumnType::Timestamp, None) => {
+                "a timestamp (RFC 3339, or YYYY-MM-DD hh:mm:ss)".to_owned()
+            }
+            _ => match (self.decimal_comma, self.thousands_mark) {
+                (true, None) => format!("{data_type} with a decimal comma"),
+                (true, Some(mark)) => {
+                    format!("{data_type} with a decimal comma and {mark:?} between thousands")
+                }
+                (false, Some(mark)) => format!("{data_type} with {mark:?} between thousands"),
+                (false, None) => data_type.to_string(),
+            },
         }
+    }
+
+    /// The instant that a text means, in microseconds: local time of the zone where it has no offset.
+    pub(crate) fn instant(&self, text: &str) -> Result<i64, String> {
+        let (text, zone) = (text.trim(), self.zone.unwrap_or(Tz::UTC));
+        instant_in(text, zone)
     }
 
     /// The field as it would usually be written; nothing where it is written wrongly.
     fn usual<'a>(&self, data_type: &ColumnType, field: &'a str) -> Option<Cow<'a, str>> {
         match (data_type, self.date_order) {
-            (kind, _) if kind.is_numeric() && self.decimal_comma => with_point(field),
+            (kind, _)
+                if kind.is_numeric() && (self.decimal_comma || self.thousands_mark.is_some()) =>
+            {
+                let decimal = if self.decimal_comma { ',' } else { '.' };
+                with_point(field, decimal, self.thousands_mark)
+            }
             (ColumnType::Date | ColumnType::Timestamp, Some(order)) => {
                 with_year_first(field, order)
             }
@@ -167,24 +233,33 @@ impl CsvOptions {
     }
 }
 
-/// `1.234,5` → `1234.5`; nothing where dots and spaces are not between thousands.
-fn with_point(field: &str) -> Option<Cow<'_, str>> {
+/// `1.234,5` → `1234.5`; nothing where the marks are not between thousands. A `thousands` mark of a space is
+/// any of the spaces that locales write; without a mark every usual one fits.
+fn with_point(field: &str, decimal: char, thousands: Option<char>) -> Option<Cow<'_, str>> {
+    const SPACES: [char; 3] = [' ', '\u{a0}', '\u{202f}'];
     let field = field.trim();
-    let is_plain = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | 'e' | 'E');
+    let is_plain = |c: char| {
+        c.is_ascii_digit() || matches!(c, '-' | '+' | 'e' | 'E') || (c == '.' && decimal == '.')
+    };
     if field.chars().all(is_plain) {
         return Some(Cow::Borrowed(field));
     }
-    let (whole, fraction) = match field.split_once(',') {
+    let (whole, fraction) = match field.split_once(decimal) {
         Some((whole, fraction)) => (whole, Some(fraction)),
         None => (field, None),
     };
-    let groups: Vec<&str> = whole.split(['.', ' ', '\u{a0}', '\u{202f}', '\'']).collect();
+    let separates = |c: char| match thousands {
+        Some(' ') => SPACES.contains(&c),
+        Some(mark) => c == mark,
+        None => matches!(c, '.' | '\'') || SPACES.contains(&c),
+    };
+    let groups: Vec<&str> = whole.split(separates).collect();
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let (first, later) = groups.split_first()?;
     let first_digits = first.trim_start_matches(['-', '+']);
     let grouped = later.iter().all(|group| digits(group) && group.len() == 3);
     let fits = grouped && (later.is_empty() || (digits(first_digits) && first_digits.len() <= 3));
-    // More than one comma: it is no fraction.
+    // A second mark in the fraction makes it no number.
     if !fits || fraction.is_some_and(|fraction| fraction.contains([',', '.'])) {
         return None;
     }
@@ -262,6 +337,64 @@ mod tests {
             let expected = format!("expected decimal(12,2) with a decimal comma, found {bad:?}");
             assert_eq!(problem, expected);
         }
+    }
+
+    #[test]
+    fn a_stated_thousands_mark_is_the_only_one() {
+        let marked = |decimal_comma, mark| CsvOptions {
+            decimal_comma,
+            thousands_mark: Some(mark),
+            ..CsvOptions::default()
+        };
+        for (options, kind, field, slot) in [
+            (marked(false, ','), "decimal(12,2)", "1,234.50", "Decimal(123450)"),
+            (marked(false, ','), "float64", "-1,234,567.25", "Float(-1234567.25)"),
+            (marked(false, ','), "int64", "12,345", "Int(12345)"),
+            (marked(false, ','), "int64", "12345", "Int(12345)"),
+            (marked(false, ','), "float64", "0.5", "Float(0.5)"),
+            (marked(false, ' '), "int64", "12\u{202f}345", "Int(12345)"),
+            (marked(true, '.'), "decimal(12,2)", "1.234,50", "Decimal(123450)"),
+        ] {
+            assert_eq!(read(&options, kind, field).unwrap(), slot, "{kind} {field}");
+        }
+        for (options, bad) in [
+            (marked(false, ','), "1,23"),
+            (marked(false, ','), "1234,567"),
+            (marked(false, ','), "1 234"),
+            (marked(false, ','), "1,234.5.6"),
+            (marked(true, '.'), "1'234,5"),
+        ] {
+            let problem = read(&options, "decimal(12,2)", bad).unwrap_err();
+            assert!(problem.contains("between thousands, found"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn local_times_are_read_in_their_zone() {
+        let zone = Some(Tz::Europe__Berlin);
+        let options = CsvOptions { zone, ..CsvOptions::default() };
+        let usual = |field: &str| read(&CsvOptions::default(), "timestamp", field).unwrap();
+        for (field, same) in [
+            ("2025-03-30 01:30:00", "2025-03-30T00:30:00Z"),
+            ("2025-03-30 03:30:00", "2025-03-30T01:30:00Z"),
+            ("2025-07-01T12:00:00.5", "2025-07-01T10:00:00.5Z"),
+            ("2025-07-01", "2025-06-30T22:00:00Z"),
+            ("2025-10-26 02:30:00+01:00", "2025-10-26T01:30:00Z"),
+            ("2025-03-30T02:30:00Z", "2025-03-30T02:30:00Z"),
+            ("2025-03-30 02:30:00 UTC", "2025-03-30T02:30:00Z"),
+        ] {
+            assert_eq!(read(&options, "timestamp", field).unwrap(), usual(same), "{field}");
+        }
+        let problem = |field: &str| read(&options, "timestamp", field).unwrap_err();
+        let skipped = problem("2025-03-30 02:30:00");
+        assert!(skipped.contains("does not exist in Europe/Berlin"), "{skipped}");
+        let twice = problem("2025-10-26 02:30:00");
+        assert!(twice.contains("twice in Europe/Berlin") && twice.contains("+02:00"), "{twice}");
+        assert!(problem("soon").starts_with("expected a timestamp"), "{}", problem("soon"));
+        let german = CsvOptions { date_order: Some(DateOrder::DayFirst), ..options.clone() };
+        let read = |field: &str| read(&german, "timestamp", field).unwrap();
+        assert_eq!(read("01.07.2025 12:00"), usual("2025-07-01T10:00:00Z"));
+        assert_eq!(german.slot(&ColumnType::Date, "01.07.2025"), Ok(Slot::Int(20_270)));
     }
 
     #[test]

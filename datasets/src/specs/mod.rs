@@ -36,6 +36,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
     use crate::column_type::ColumnType;
+    use crate::{KeyPolicy, LoadSettings};
 
     #[test]
     fn every_shipped_spec_is_sound_and_survives_json() {
@@ -95,6 +96,16 @@ mod tests {
         checks.sort_unstable();
         known.sort_unstable();
         assert_eq!(checks, known);
+
+        let section = page("How rows are loaded");
+        let example = section.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+        let load = toml::from_str::<toml::Table>(example).unwrap().remove("load").unwrap();
+        load.try_into::<LoadSettings>().unwrap().check().unwrap();
+        let settings = first_cells(section.split("\n### ").next().unwrap());
+        let names = settings.iter().map(|cell| cell.split('`').next().unwrap());
+        assert_eq!(names.collect::<Vec<_>>(), LoadSettings::NAMES);
+        let policies = first_cells(section.split("### Existing keys").nth(1).unwrap());
+        assert_eq!(policies, KeyPolicy::NAMED.map(|(name, _)| name));
 
         let section = page("Built-in datasets");
         for spec in builtin() {

@@ -9,6 +9,7 @@ use datasets::{ColumnSpec, DatasetSpec, RejectedRow};
 
 use super::IngestRows;
 use super::sequence::digest;
+use super::settings::stored_csv;
 use crate::error::{Code, Error, Result};
 use crate::identity::Principal;
 use crate::lake::{Lake, Table};
@@ -80,7 +81,7 @@ fn look(spec: &DatasetSpec, rows: &IngestRows, is_numbered: bool) -> Result<Look
     match rows {
         IngestRows::Body { bytes, format, name } => {
             let source = Source::Body { bytes: bytes.clone(), name: name.clone() };
-            let options = ReadOptions::default();
+            let options = ReadOptions { csv: stored_csv(spec), ..ReadOptions::default() };
             let mut reader = datasets::read::open(source, *format, Some(spec), &options)?;
             let schema = reader.schema();
             let (conformer, grown) = Conformer::growing(spec, &schema, name)?;

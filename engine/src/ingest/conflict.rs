@@ -21,8 +21,8 @@ use crate::bus::CommitKind;
 use crate::error::{Code, Error, Result};
 use crate::identity::{Principal, Version};
 use crate::lake::{
-    Author, Before, Came, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Removal, Table,
-    columns_were_changed, require_same_columns,
+    Author, Before, Came, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Record,
+    Removal, Table, columns_were_changed, require_same_columns,
 };
 use crate::revise::{Keys, replace_by_key};
 use crate::session::{Session, rows_of};
@@ -55,11 +55,14 @@ pub enum OnConflict {
     /// For who sends again what may have been taken, and cannot number it: a row is left out whose key is there, as by `Skip`. Where the
     /// dataset has no key, nothing of a body is loaded that was loaded before, byte for byte, and whose rows are there; it is a duplicate.
     Once,
+    /// By the dataset's own policy, which its spec states.
+    Stored,
 }
 
 impl OnConflict {
     /// All, by the names that users give.
-    pub const NAMED: [(&'static str, Self); 4] = [
+    pub const NAMED: [(&'static str, Self); 5] = [
+        ("refuse", Self::Again),
         ("replace", Self::Replace),
         ("skip", Self::Skip),
         ("error", Self::Error),
@@ -77,6 +80,8 @@ pub(super) struct Settled {
     pub(super) replaced: u64,
     /// Keys of which the file has more than one row, all of which were added.
     pub(super) repeated: u64,
+    /// Whether the request was taken before, so that nothing was done.
+    pub(super) is_duplicate: bool,
 }
 
 /// A file's rows and what they are held against.
@@ -88,6 +93,10 @@ pub(super) struct Conflict<'a> {
     pub(super) on: OnConflict,
     pub(super) name: &'a str,
 }
+
+/// How a client chooses another policy.
+const OTHER_POLICIES: &str = "load with on_conflict replace, skip or add (`--on-conflict`), or change the dataset's policy with \
+     `colonnade alter";
 
 impl Conflict<'_> {
     fn key(&self) -> Vec<String> {
@@ -166,10 +175,10 @@ impl Conflict<'_> {
         Error::user(
             Code::Conflict,
             format!(
-                "{}: {found} {what}, such as {}; nothing was loaded (on conflict: error; replace, skip and add \
-                 are the others)",
+                "{}: {found} {what}, such as {}; nothing was loaded; {OTHER_POLICIES} {} --set on_conflict=replace`",
                 self.name,
-                shown.join(" and ")
+                shown.join(" and "),
+                self.table.name()
             ),
         )
     }
@@ -241,6 +250,7 @@ impl Conflict<'_> {
                 version: revised.version,
                 accepted: revised.added,
                 replaced: revised.removed,
+                is_duplicate: revised.duplicate,
                 ..Settled::default()
             });
         }
@@ -294,13 +304,15 @@ impl Conflict<'_> {
             is_patient,
             at,
             is_stale: false,
+            is_duplicate: false,
         };
         if self.on == OnConflict::Skip {
             let writer = FileWriter::new(self.table, &*self.table.head().await)?;
             author.kept = Some(self.fresh(files, author.rows.clone(), at, writer).await?);
         }
         let landed = self.lake.commit(self.table, &self.who.subject, label, &mut author).await;
-        let (is_stale, accepted) = (author.is_stale, author.coming().size.rows.unwrap_or_default());
+        let (is_stale, is_duplicate) = (author.is_stale, author.is_duplicate);
+        let accepted = author.coming().size.rows.unwrap_or_default();
         if let Some(kept) = author.kept.take()
             && !landed.as_ref().is_ok_and(|landed| landed.committed)
         {
@@ -310,11 +322,15 @@ impl Conflict<'_> {
         if is_stale {
             return Ok(None);
         }
+        if is_duplicate {
+            let version = landed.version;
+            return Ok(Some(Settled { version, is_duplicate, ..Settled::default() }));
+        }
         let repeated = match self.on {
             OnConflict::Again if accepted > 0 => self.repeating(files).await?.count().await? as u64,
             _ => 0,
         };
-        Ok(Some(Settled { version: landed.version, accepted, replaced: 0, repeated }))
+        Ok(Some(Settled { version: landed.version, accepted, repeated, ..Settled::default() }))
     }
 }
 
@@ -332,6 +348,8 @@ struct Fresh<'a> {
     /// The version up to which it is known that the keys are not there.
     at: Version,
     is_stale: bool,
+    /// Whether the request was taken before.
+    is_duplicate: bool,
 }
 
 impl Fresh<'_> {
@@ -417,13 +435,19 @@ impl Author for Fresh<'_> {
         if self.is_stale {
             return Ok(None);
         }
+        let Some(record) = self.first.record(table, head).await? else {
+            self.is_duplicate = true;
+            return Ok(None);
+        };
         require_same_columns(self.coming(), head)?;
         self.first.commit().await?;
-        if self.coming().adds.is_empty() {
+        if self.coming().adds.is_empty() && record.sequences.is_empty() {
             return Ok(None);
         }
         self.at = at;
-        Ok(Some(Proposal { kind: Some(CommitKind::Append), ..Proposal::adding([self.coming()]) }))
+        let Record { sequences, requests } = record;
+        let proposal = Proposal::adding([self.coming()]);
+        Ok(Some(Proposal { kind: Some(CommitKind::Append), sequences, requests, ..proposal }))
     }
 }
 

@@ -13,24 +13,25 @@ use async_trait::async_trait;
 use chrono::Utc;
 use datasets::read::{Format, Source};
 use datasets::rejected::{quarantine_batch, quarantine_spec};
-use datasets::{Cause, Causes, DatasetName, DatasetSpec};
+use datasets::{Cause, Causes, DatasetName, DatasetSpec, LoadSettings};
 use tokio::sync::mpsc;
 
 use super::conflict::{Conflict, Repeated, Settled};
 use super::content::{Content, content_of};
 use super::group_commit::Ingest;
-use super::quarantine::require_same_body;
+use super::numbered::{Numbered, producer_of, standing};
 use super::reading::{Checked, Reading, require_readable};
 use super::rejects::Rejects;
-use super::sequence::{Standing, standing_on};
-use super::{IngestReceipt, LoadOptions, OnConflict, ProducerSequence, RejectsMax, duplicate};
+use super::sequence::Standing;
+use super::settings::{Numbering, complete, created_by, require_usable, store};
+use super::{IngestReceipt, LoadOptions, OnConflict, RejectsMax, duplicate};
 use crate::bus::CommitKind;
 use crate::derived::refuse_derived;
 use crate::error::{Code, Error, Result};
 use crate::identity::Principal;
 use crate::lake::{
-    Author, Before, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, REGAINED, Table,
-    TakenRequest, columns_were_changed, first_of, lost_of, require_same_columns,
+    Author, Before, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Record, Table,
+    columns_were_changed, require_same_columns,
 };
 use crate::session::Session;
 
@@ -49,18 +50,20 @@ impl Ingest {
         dataset: &DatasetName,
         source: Source,
         format: Format,
-        options: LoadOptions,
+        mut options: LoadOptions,
     ) -> Result<IngestReceipt> {
         if let Some(producer) = producer_of(&options) {
             producer.check()?;
         }
+        require_usable(&options, format, source.name())?;
         let mut is_made = false;
-        if let Some(spec) = &options.create {
-            let mut spec = spec.clone();
+        if let Some(mut spec) = options.create.clone() {
             spec.name = dataset.clone();
             refuse_derived(&spec)?;
             self.lake.require_room(who, &spec).await?;
             if self.lake.find(&who.tenant, dataset).await?.is_none() {
+                spec = created_by(spec, &options)?;
+                complete(&mut options, &spec)?;
                 require_readable(&spec, &source, format, &options).await?;
             }
             // Whoever else made it meanwhile keeps it. Columns that it has not come with the rows.
@@ -85,26 +88,35 @@ impl Ingest {
         dataset: &DatasetName,
         source: Source,
         format: Format,
-        options: LoadOptions,
+        mut options: LoadOptions,
     ) -> Result<IngestReceipt> {
         let producer = producer_of(&options);
         let table = self.table(who, dataset).await?;
         let (name, rejects_max) = (source.name().to_owned(), options.rejects_max);
-        let has_key = !table.entry().spec.key.is_empty();
-        let on = match options.on_conflict {
+        let entry = table.entry();
+        let spec = &entry.spec;
+        let settings = complete(&mut options, spec)?;
+        let has_key = !spec.key.is_empty();
+        let numbering = match producer {
+            Some(_) => Numbering::Numbered,
+            None => Numbering::Unnumbered,
+        };
+        let on = match options.on_conflict.resolved(spec, numbering) {
             OnConflict::Once if has_key => OnConflict::Skip,
             on => on,
         };
-        require_key(&table, on, producer.as_ref())?;
+        require_key(&table, on)?;
         let request = match producer {
             None => None,
-            Some(producer) => Some(Numbered { producer, digest: content_of(&source).await? }),
+            Some(producer) => Some(Numbered::new(producer, content_of(&source).await?)),
         };
         if let Some(duplicate) = standing(&self.lake, &table, request.as_ref()).await? {
             return Ok(duplicate);
         }
         let content = match on {
-            OnConflict::Again | OnConflict::Once if !has_key && !is_folder(&source) => {
+            OnConflict::Again | OnConflict::Once
+                if !has_key && !is_folder(&source) && request.is_none() =>
+            {
                 let mut content = Content::of(&source, on).await?;
                 let at = table.head().await.version();
                 if content.is_taken(&table, at).await? {
@@ -123,12 +135,20 @@ impl Ingest {
             written.discard(&table).await;
             return Err(too_many(&name, (rejected, all), most, &causes));
         }
+        let written = Written { settings, ..written };
         let receipt = if on == OnConflict::Add || !has_key {
             self.commit_load(who, &table, written, request, content).await?
         } else {
             let lake = &self.lake;
             let conflict = Conflict { lake, session, who, table: &table, on, name: &name };
-            self.settle(&conflict, file, written).await?
+            let settled = self.settle(&conflict, file, written, request.as_ref()).await;
+            match settled {
+                // A retry that arrived while its first attempt was committed finds its own keys.
+                Err(error) if error.code() == Code::Conflict => {
+                    standing(lake, &table, request.as_ref()).await?.ok_or(error)?
+                }
+                settled => settled?,
+            }
         };
         tracing::info!(
             subject = who.subject, version = %receipt.version, rows = receipt.accepted,
@@ -189,12 +209,13 @@ impl Ingest {
         conflict: &Conflict<'_>,
         file: Reading,
         mut written: Written,
+        request: Option<&Numbered>,
     ) -> Result<IngestReceipt> {
         let table = conflict.table;
         let sent = written.accepted;
         let label = CommitLabel { operation: "load".to_owned(), ..CommitLabel::default() };
-        let rejects = Rejects::new(&self.lake, conflict.who, written.rejects.take(), None);
-        let mut added_columns = Vec::new();
+        let rejects = Rejects::new(&self.lake, conflict.who, written.rejects.take(), request);
+        let (mut added_columns, mut stored_settings) = (Vec::new(), String::new());
         let settled = async {
             if let Some(repeated) = conflict.repeated(&written.files).await? {
                 let who = conflict.who;
@@ -206,6 +227,10 @@ impl Ingest {
             if written.brings_columns(table) && conflict.has_fresh(&written.files).await? {
                 added_columns = self.grow(conflict.who, table, &written).await?;
             }
+            if written.accepted > 0 {
+                let settings = written.settings.as_ref();
+                stored_settings = store(&self.lake, conflict.who, table, settings).await?;
+            }
             conflict.commit(&written.files, known, &rejects, &label).await
         };
         let settled: Result<Settled> = settled.await;
@@ -215,7 +240,10 @@ impl Ingest {
         if settled.is_err() || conflict.on == OnConflict::Skip {
             files.discard(table).await;
         }
-        let Settled { version, accepted, replaced, repeated } = settled?;
+        let Settled { version, accepted, replaced, repeated, is_duplicate } = settled?;
+        if is_duplicate {
+            return Ok(duplicate(&self.lake, version));
+        }
         let metrics = self.lake.metrics();
         metrics.rows_ingested.add(accepted);
         metrics.rows_quarantined.add(quarantined);
@@ -229,6 +257,7 @@ impl Ingest {
             duplicate: false,
             causes: causes.into_sorted(),
             added_columns,
+            stored_settings,
         })
     }
 
@@ -296,7 +325,16 @@ impl Ingest {
         };
         match finished {
             Ok((files, rejects)) => {
-                Ok(Written { files, rejects, spec: columns, accepted, quarantined, causes })
+                let settings = None;
+                Ok(Written {
+                    files,
+                    rejects,
+                    spec: columns,
+                    accepted,
+                    quarantined,
+                    causes,
+                    settings,
+                })
             }
             Err(e) => {
                 if let Some(writer) = files {
@@ -318,8 +356,14 @@ impl Ingest {
         request: Option<Numbered>,
         content: Option<Content>,
     ) -> Result<IngestReceipt> {
-        let added_columns = match self.grow(who, table, &written).await {
-            Ok(added) => added,
+        let grown = async {
+            let added = self.grow(who, table, &written).await?;
+            let settings = written.settings.as_ref().filter(|_| written.accepted > 0);
+            Ok((added, store(&self.lake, who, table, settings).await?))
+        };
+        let grown: Result<(Vec<String>, String)> = grown.await;
+        let (added_columns, stored_settings) = match grown {
+            Ok(grown) => grown,
             Err(e) => {
                 written.discard(table).await;
                 return Err(e);
@@ -345,6 +389,7 @@ impl Ingest {
                     version,
                     causes,
                     added_columns,
+                    stored_settings,
                     ..IngestReceipt::default()
                 })
             }
@@ -358,12 +403,6 @@ impl Ingest {
             }
         }
     }
-}
-
-/// Who numbers the loads, and this one's number.
-fn producer_of(options: &LoadOptions) -> Option<ProducerSequence> {
-    let numbered = options.producer.clone();
-    numbered.map(|(producer, sequence)| ProducerSequence { producer, sequence })
 }
 
 /// The error of a file of which too many rows were rejected.
@@ -393,6 +432,8 @@ struct Written {
     accepted: u64,
     quarantined: u64,
     causes: Causes,
+    /// Settings that the dataset is to store with the rows.
+    settings: Option<LoadSettings>,
 }
 
 impl Written {
@@ -426,60 +467,17 @@ async fn finish(
     Ok((files, rejects))
 }
 
-/// The receipt of a duplicate, when this request is one.
-async fn standing(
-    lake: &Lake,
-    table: &Table,
-    request: Option<&Numbered>,
-) -> Result<Option<IngestReceipt>> {
-    let mut head = table.head().await;
-    head.require_writable()?;
-    let Some(request) = request else { return Ok(None) };
-    Ok(match request.standing_on(lake, &mut head, table).await? {
-        Standing::Next | Standing::Lost => {
-            require_same_body(lake, table, &request.producer, Some(&request.digest)).await?;
-            None
-        }
-        Standing::Past | Standing::Duplicate => Some(duplicate(lake, head.version())),
-    })
-}
-
-/// A file that its producer numbered.
-pub(super) struct Numbered {
-    pub(super) producer: ProducerSequence,
-    /// What it is known by when it comes again.
-    digest: String,
-}
-
-impl Numbered {
-    fn taken(&self) -> TakenRequest {
-        self.producer.taken(Some(&self.digest))
-    }
-
-    async fn standing_on(&self, lake: &Lake, head: &mut Head, table: &Table) -> Result<Standing> {
-        standing_on(lake, head, table, &self.producer, &self.digest).await
-    }
-}
-
 /// Fails where nothing can be said of keys.
-fn require_key(table: &Table, on: OnConflict, producer: Option<&ProducerSequence>) -> Result<()> {
-    let has_key = !table.entry().spec.key.is_empty();
-    let needs_none = match on {
-        OnConflict::Add | OnConflict::Once => true,
-        OnConflict::Again => !has_key,
-        OnConflict::Replace | OnConflict::Skip | OnConflict::Error => false,
-    };
-    if needs_none {
+fn require_key(table: &Table, on: OnConflict) -> Result<()> {
+    let needs_key = matches!(on, OnConflict::Replace | OnConflict::Skip | OnConflict::Error);
+    if !needs_key || !table.entry().spec.key.is_empty() {
         return Ok(());
     }
-    let problem = if !has_key {
-        "its spec names no `key`, by which rows could be told to be the same"
-    } else if producer.is_some() {
-        "a file that its producer numbers is added"
-    } else {
-        return Ok(());
-    };
-    let says = format!("dataset {}: on conflict: {problem}", table.name());
+    let says = format!(
+        "dataset {}: on_conflict replace, skip and error compare keys, and its spec names no `key`; \
+         expected add or refuse",
+        table.name()
+    );
     Err(Error::user(Code::BadInput, says))
 }
 
@@ -508,26 +506,21 @@ impl Author for Files<'_> {
         if let Some(first) = self.first {
             first.look(table, head).await?;
         }
-        let mut sequences = Vec::new();
-        if let Some(request) = self.request {
-            let producer = &request.producer;
-            let last = head.last_sequence(table, &producer.producer).await?;
-            let standing = match self.first.is_some() {
-                true => request.standing_on(self.lake, head, table).await?,
-                false if last.is_some_and(|last| last >= producer.sequence) => Standing::Duplicate,
-                false => Standing::Next,
-            };
-            match standing {
-                Standing::Past | Standing::Duplicate => return Ok(None),
-                Standing::Lost => {
-                    sequences.push((lost_of(&producer.producer, producer.sequence), REGAINED));
+        let record = match (self.request, self.first) {
+            (None, _) => Record::default(),
+            (Some(request), Some(_)) => match request.record(self.lake, table, head).await? {
+                Some(record) => record,
+                None => return Ok(None),
+            },
+            (Some(request), None) => {
+                let producer = &request.producer;
+                let last = head.last_sequence(table, &producer.producer).await?;
+                if last.is_some_and(|last| last >= producer.sequence) {
+                    return Ok(None);
                 }
-                Standing::Next => sequences.push((producer.producer.clone(), producer.sequence)),
+                request.record_of(Standing::Next, last)
             }
-            if last.is_none() {
-                sequences.push((first_of(&producer.producer), producer.sequence));
-            }
-        }
+        };
         if let Some(first) = self.first {
             head.require_writable()?;
             require_same_columns(self.files, head)?;
@@ -544,8 +537,8 @@ impl Author for Files<'_> {
         }
         Ok(Some(Proposal {
             kind: Some(CommitKind::Append),
-            sequences,
-            requests: self.request.map(Numbered::taken).into_iter().collect(),
+            sequences: record.sequences,
+            requests: record.requests,
             content: self.content.as_ref().map(|content| content.digest().to_owned()),
             ..Proposal::adding([self.files])
         }))

@@ -11,10 +11,12 @@ mod content;
 mod group;
 mod group_commit;
 mod load;
+mod numbered;
 mod quarantine;
 mod reading;
 mod rejects;
 mod sequence;
+mod settings;
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,11 +24,12 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use datasets::read::{Format, ReadOptions};
-use datasets::{Cause, DatasetSpec};
+use datasets::{Cause, DatasetSpec, LoadSettings};
 
 pub use conflict::OnConflict;
 pub(crate) use group_commit::Ingest;
 pub use sequence::{PRODUCER_MAX_BYTES, ProducerSequence};
+pub use settings::Numbering;
 
 use crate::lake::Lake;
 
@@ -81,6 +84,9 @@ pub struct IngestReceipt {
     /// Columns that the dataset had not, and has now, as the rows bring them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub added_columns: Vec<String>,
+    /// Settings that the dataset stores since this load, as `name=value`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub stored_settings: String,
 }
 
 /// How many rows of a file may be rejected.
@@ -111,6 +117,16 @@ impl fmt::Display for RejectsMax {
     }
 }
 
+/// What happens to columns of a file that the dataset does not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NewColumns {
+    /// What the dataset's spec says: they are refused or added.
+    #[default]
+    BySpec,
+    /// They are added.
+    Add,
+}
+
 /// How a file is loaded.
 #[derive(Clone, Default)]
 pub struct LoadOptions {
@@ -120,6 +136,10 @@ pub struct LoadOptions {
     pub create: Option<DatasetSpec>,
     /// Bounds of the reader.
     pub read: ReadOptions,
+    /// How the file is written, as far as the caller states it; the dataset stores it for later files.
+    pub settings: LoadSettings,
+    /// What happens to columns that the dataset does not have.
+    pub new_columns: NewColumns,
     /// What becomes of rows whose key is there already.
     pub on_conflict: OnConflict,
     /// Where more rows are rejected than this, nothing is committed; any number may be, unless it is said.

@@ -9,6 +9,7 @@ use datasets::{DatasetSpec, RejectedRow};
 use tokio::sync::mpsc;
 
 use super::conflict::Repeated;
+use super::settings::reading_spec;
 use super::{LoadOptions, LoadProgress};
 use crate::error::{Error, Result};
 use crate::lake::{Table, grown};
@@ -62,6 +63,7 @@ impl Reading {
         let asked = self.options.create.iter().flat_map(|spec| &spec.columns).cloned();
         let asked = grown(&entry.spec, &asked.collect::<Vec<_>>())?;
         let spec = asked.unwrap_or_else(|| entry.spec.clone());
+        let spec = reading_spec(spec, self.options.new_columns);
         let read = &self.options.read;
         let mut reader = datasets::read::open(self.source, self.format, Some(&spec), read)?;
         let (conformer, brought) = Conformer::growing(&spec, &reader.schema(), &name)?;

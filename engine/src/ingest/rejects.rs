@@ -5,11 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use super::load::{Files, Numbered};
+use super::load::Files;
+use super::numbered::Numbered;
 use super::quarantine;
 use crate::error::Result;
 use crate::identity::Principal;
-use crate::lake::{Before, DataFiles, Head, Lake, Table};
+use crate::lake::{Before, DataFiles, Head, Lake, Record, Table};
 
 /// Rejected rows in files of the quarantine, committed once nothing refuses the accepted ones any more, and before these: of a process
 /// that dies in between, they are found.
@@ -63,5 +64,12 @@ impl Before for Rejects<'_> {
             rejected.discard(&to).await;
         }
         landed.map(drop)
+    }
+
+    async fn record(&self, table: &Table, head: &mut Head) -> Result<Option<Record>> {
+        match self.request {
+            None => Ok(Some(Record::default())),
+            Some(request) => request.record(self.lake, table, head).await,
+        }
     }
 }

@@ -89,6 +89,16 @@ pub(crate) trait Before: Send + Sync {
 
     /// Does it, once.
     async fn commit(&self) -> Result<()>;
+
+    /// What the commit records of the request whose rows it has; `None` where that was taken before.
+    async fn record(&self, table: &Table, head: &mut Head) -> Result<Option<Record>>;
+}
+
+/// What a commit records of a numbered request.
+#[derive(Debug, Default)]
+pub(crate) struct Record {
+    pub(crate) sequences: Vec<(String, i64)>,
+    pub(crate) requests: Vec<TakenRequest>,
 }
 
 /// What a commit does to rows that were there, as `commitInfo` has it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datasets::name::{NAME_MAX_BYTES, QUARANTINE_SUFFIX};
-use datasets::{ColumnSpec, DatasetName, DatasetSpec, RelationSpec, specs};
+use datasets::{ColumnSpec, DatasetName, DatasetSpec, LoadSettings, RelationSpec, specs};
 use deltalake_core::kernel::Action;
 use deltalake_core::kernel::transaction::TransactionError;
 use deltalake_core::logstore::CommitOrBytes;
@@ -39,6 +39,14 @@ impl Lake {
         let (table, created) = self.find_or_create(who, spec).await?;
         let entry = table.entry();
         require_for_clients(&entry.spec, spec)?;
+        // A dataset stores more settings with its loads.
+        let there = &entry.spec.load;
+        let merged = there.with(&spec.load, spec.name.as_str());
+        let load = match merged {
+            Ok(merged) if merged == *there => there.clone(),
+            _ => spec.load.clone(),
+        };
+        let spec = &DatasetSpec { load, ..spec.clone() };
         if !created && entry.spec != *spec {
             return Err(Error::user(
                 Code::Conflict,
@@ -395,7 +403,10 @@ fn declared(
     fn or<T: Clone>(wanted: &[T], there: &[T]) -> Vec<T> {
         (if wanted.is_empty() { there } else { wanted }).to_vec()
     }
+    let load = after.load.with(&wanted.load, spec.name.as_str())?;
     let declared = DatasetSpec {
+        // The policy that the dataset states stays.
+        load: LoadSettings { on_conflict: after.load.on_conflict.or(load.on_conflict), ..load },
         relations: or(&relations, &after.relations),
         dimensions: or(&wanted.dimensions, &after.dimensions),
         measures: or(&wanted.measures, &after.measures),

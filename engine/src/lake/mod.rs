@@ -48,8 +48,8 @@ use parking_lot::Mutex;
 
 pub use artifacts::Forgotten;
 pub(crate) use author::{
-    Author, Before, LOST, Proposal, REGAINED, RevisedRows, Taken, TakenRequest, first_of, is_note,
-    loses, lost_of,
+    Author, Before, LOST, Proposal, REGAINED, Record, RevisedRows, Taken, TakenRequest, first_of,
+    is_note, loses, lost_of,
 };
 pub(crate) use changes::FileChanges;
 pub(crate) use check::is_unreadable;

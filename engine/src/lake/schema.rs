@@ -194,6 +194,7 @@ pub(super) fn differences(old: &DatasetSpec, new: &DatasetSpec) -> Vec<String> {
         ("the dimensions", old.dimensions != new.dimensions),
         ("the measures", old.measures != new.measures),
         ("the rule for new columns", old.evolution != new.evolution),
+        ("how rows are loaded", old.load != new.load),
         ("the owner", old.owner != new.owner),
         ("who writes its rows", old.derived != new.derived),
     ] {

@@ -33,8 +33,8 @@ use crate::bus::CommitKind;
 use crate::error::{Code, Error, Result};
 use crate::identity::{Principal, Version};
 use crate::lake::{
-    Author, Before, Checked, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, RevisedRows,
-    Table, require_same_columns,
+    Author, Before, Checked, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Record,
+    RevisedRows, Table, require_same_columns,
 };
 use crate::session::{Session, for_constants_of, rows_of};
 
@@ -498,13 +498,19 @@ impl Author for Changer<'_> {
                 reshaping.require_fit(rows_of(self.sieve.session, &snapshot, None, None)?).await?;
             }
         }
+        let mut record = Record::default();
         if let Some((files, first)) = self.written {
+            let Some(numbers) = first.record(table, head).await? else {
+                self.is_made = true;
+                return Ok(None);
+            };
+            record = numbers;
             require_same_columns(files, head)?;
             first.commit().await?;
         }
         let Sifted { removal, removed, copied, changed, others } = &self.sifted;
         // A commit that is counted is made, so that it is known that nothing is left to do.
-        let is_counted = self.label.idempotency.is_some();
+        let is_counted = self.label.idempotency.is_some() || !record.sequences.is_empty();
         let is_nothing = removal.removes.is_empty() && self.added + changed == 0;
         if is_nothing && !is_counted && self.reshaping.is_none() {
             return Ok(None);
@@ -522,7 +528,8 @@ impl Author for Changer<'_> {
             removes: removal.removes.clone(),
             removed: removal.size,
             revised: Some(revised),
-            sequences: self.label.numbers(),
+            sequences: self.label.numbers().into_iter().chain(record.sequences).collect(),
+            requests: record.requests,
             ..Proposal::adding(self.written.map(|(files, _)| files).into_iter().chain(&self.files))
         };
         Ok(Some(match &self.reshaping {

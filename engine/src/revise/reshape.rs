@@ -17,7 +17,8 @@ use datafusion::logical_expr::{Expr, cast, ident, lit, not};
 use datafusion::scalar::ScalarValue;
 use datasets::spec::PartitionTransform;
 use datasets::{
-    ColumnSpec, ColumnType, DatasetSpec, DimensionSpec, MeasureSpec, Validation, did_you_mean,
+    ColumnSpec, ColumnType, DatasetSpec, DimensionSpec, Evolution, MeasureSpec, Validation,
+    did_you_mean,
 };
 
 use crate::bus::CommitKind;
@@ -69,6 +70,13 @@ pub enum Reshape {
         /// Which.
         name: String,
     },
+    /// How rows are loaded: settings of [`LoadSettings`], and `evolution`.
+    Settings {
+        /// Settings by name and value. Spellings of `null` replace those that are stored.
+        set: Vec<(String, String)>,
+        /// Settings that are removed.
+        unset: Vec<String>,
+    },
 }
 
 /// A change of columns that was made.
@@ -110,7 +118,11 @@ impl Reshape {
             }
             Self::Measure(of) => usize::from(spec.measures.iter().all(|it| it.name != of.name)),
             Self::Dimension(of) => usize::from(spec.dimensions.iter().all(|it| it.name != of.name)),
-            Self::Rename { .. } | Self::Drop { .. } | Self::Key(_) | Self::Undeclare { .. } => 0,
+            Self::Rename { .. }
+            | Self::Drop { .. }
+            | Self::Key(_)
+            | Self::Undeclare { .. }
+            | Self::Settings { .. } => 0,
         }
     }
 
@@ -233,11 +245,34 @@ impl Reshape {
                     return Err(undeclared(spec, name));
                 }
             }
+            Self::Settings { set, unset } => set_settings(&mut after, set, unset)?,
         }
         after.check()?;
         require_kept(spec, &after)?;
         Ok(after)
     }
+}
+
+/// Changes how rows are loaded into a dataset.
+fn set_settings(spec: &mut DatasetSpec, set: &[(String, String)], unset: &[String]) -> Result<()> {
+    for name in unset {
+        spec.load.clear(name)?;
+    }
+    if set.iter().any(|(name, _)| name == "null") {
+        spec.load.clear("null")?;
+    }
+    for (name, value) in set {
+        match (name.as_str(), value.as_str()) {
+            ("evolution", "fixed") => spec.evolution = Evolution::Fixed,
+            ("evolution", "add_nullable") => spec.evolution = Evolution::AddNullable,
+            ("evolution", _) => {
+                let says = format!("evolution {value:?}: expected fixed or add_nullable");
+                return Err(Error::user(Code::BadInput, says));
+            }
+            _ => spec.load.set(name, value)?,
+        }
+    }
+    Ok(())
 }
 
 impl Reshaping {
@@ -263,7 +298,8 @@ impl Reshaping {
             Reshape::Add(_)
             | Reshape::Measure(_)
             | Reshape::Dimension(_)
-            | Reshape::Undeclare { .. } => return Ok(None),
+            | Reshape::Undeclare { .. }
+            | Reshape::Settings { .. } => return Ok(None),
             Reshape::Rename { column, to } => {
                 renamed = Some(Renamed { from: column.clone(), to: to.clone() });
             }

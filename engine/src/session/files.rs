@@ -16,8 +16,8 @@ use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::streaming::PartitionStream;
 use datasets::conform::Conformer;
 use datasets::infer::{GuessOptions, guess};
-use datasets::read::{CsvOptions, Format, ReadOptions, Source, TextEncoding, recognise};
-use datasets::{DatasetName, DatasetSpec, Evolution};
+use datasets::read::{Format, ReadOptions, Source, TextEncoding, recognise};
+use datasets::{DatasetName, DatasetSpec, Evolution, LoadSettings};
 
 use crate::error::{Code, Error, Result};
 
@@ -49,7 +49,8 @@ fn open(pattern: &str) -> Result<Arc<dyn TableProvider>> {
         let spec = match &spec {
             Some(spec) => Arc::clone(spec),
             None => {
-                let options = GuessOptions { read: options(), ..GuessOptions::default() };
+                let read = options(&LoadSettings::default());
+                let options = GuessOptions { read, ..GuessOptions::default() };
                 let found = guess(&name, &source, format, &options)?;
                 let found = DatasetSpec { evolution: Evolution::Fixed, ..found.spec };
                 Arc::clone(spec.insert(Arc::new(found)))
@@ -64,8 +65,8 @@ fn open(pattern: &str) -> Result<Arc<dyn TableProvider>> {
 }
 
 /// As `ingest` reads files where nothing else is said.
-fn options() -> ReadOptions {
-    let csv = CsvOptions { encoding: TextEncoding::Found, ..CsvOptions::default() };
+fn options(load: &LoadSettings) -> ReadOptions {
+    let csv = load.csv_options(TextEncoding::Found);
     ReadOptions { csv, ..ReadOptions::default() }
 }
 
@@ -145,8 +146,8 @@ impl Rows {
             let says = "of several files the first says which columns they have";
             Error::user(Code::BadInput, format!("{}; {says}", Error::from(e)))
         };
-        let reader =
-            datasets::read::open(source, format, Some(spec), &options()).map_err(unlike)?;
+        let reader = datasets::read::open(source, format, Some(spec), &options(&spec.load));
+        let reader = reader.map_err(unlike)?;
         let conformer = Conformer::new(spec, &reader.schema(), &name).map_err(unlike)?;
         Ok(Self { reader, conformer })
     }

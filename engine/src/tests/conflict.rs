@@ -87,8 +87,7 @@ async fn a_file_that_is_loaded_twice_does_not_double_a_row() {
     assert_eq!((one.accepted, one.skipped, one.version), (1, 1, Version(4)));
     let error = load(&engine, OnConflict::Error, &[(2, "d"), (101, "d")]).await.unwrap_err();
     assert_eq!(error.code(), Code::Conflict);
-    let says =
-        "rows.ndjson: 1 key is in calls already, such as 2; nothing was loaded (on conflict: error";
+    let says = "rows.ndjson: 1 key is in calls already, such as 2; nothing was loaded; load with on_conflict";
     assert!(error.to_string().contains(says), "{error}");
     let fine = load(&engine, OnConflict::Error, &[(101, "d")]).await.unwrap();
     assert_eq!((fine.accepted, fine.version), (1, Version(5)));

@@ -30,6 +30,7 @@ mod reshape;
 mod revise;
 mod roots;
 mod semantics;
+mod settings;
 mod several;
 mod sql;
 mod tables;

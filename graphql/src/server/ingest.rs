@@ -4,10 +4,10 @@
 //! packed changes nothing. What the body's rows are is the engine's to say.
 
 use datasets::read::{Format, Source};
-use datasets::{DatasetName, specs};
+use datasets::{DatasetName, LoadSettings, specs};
 use engine::{
-    Code, Error, IngestReceipt, IngestRequest, IngestRows, LoadOptions, OnConflict,
-    ProducerSequence, Result, Role,
+    Code, Engine, Error, IngestReceipt, IngestRequest, IngestRows, LoadOptions, NewColumns,
+    Numbering, OnConflict, Principal, ProducerSequence, Result, Role,
 };
 use poem::http::{HeaderMap, StatusCode, header};
 use poem::{Request, Response};
@@ -62,7 +62,7 @@ async fn take(
     let format = format(headers)?;
     let encoding = encoding(headers)?;
     let producer = producer(headers)?;
-    let on_conflict = on_conflict(&request)?;
+    let asked = Asked::of(&request)?;
     let limits = &app.0.service.0.limits;
     let what = "the ingest body";
     let mut held = app.0.uploads.begin(&who.tenant);
@@ -82,8 +82,12 @@ async fn take(
     let bytes = held.with(bytes);
     let engine = &app.0.service.0.engine;
     const NAME: &str = "body";
-    let ingest = async || match on_conflict {
-        OnConflict::Add => {
+    let numbering = match producer {
+        Some(_) => Numbering::Numbered,
+        None => Numbering::Unnumbered,
+    };
+    let ingest = async || match asked.on_conflict(engine, &who, &dataset, numbering).await? {
+        OnConflict::Add if asked.is_plain() => {
             let rows = IngestRows::Body { bytes: bytes.clone(), format, name: NAME.to_owned() };
             let request = IngestRequest { rows, producer: producer.clone() };
             engine.ingest(&who, &dataset, request).await
@@ -91,7 +95,13 @@ async fn take(
         on_conflict => {
             let source = Source::Body { bytes: bytes.clone(), name: NAME.to_owned() };
             let producer = producer.clone().map(|of| (of.producer, of.sequence));
-            let options = LoadOptions { producer, on_conflict, ..LoadOptions::default() };
+            let options = LoadOptions {
+                producer,
+                on_conflict,
+                settings: asked.settings.clone(),
+                new_columns: asked.new_columns,
+                ..LoadOptions::default()
+            };
             engine.load_in_turn(&who, &dataset, source, format, options).await
         }
     };
@@ -109,26 +119,77 @@ async fn take(
     Ok(receipt)
 }
 
-/// What the URL says of rows whose key is there.
-fn on_conflict(request: &Request) -> Result<OnConflict> {
-    const NAME: &str = "on_conflict";
-    let parameters: Vec<(String, String)> =
-        request.params().map_err(|error| bad_input(format!("the URL's parameters: {error}")))?;
-    let mut asked = OnConflict::default();
-    for (name, value) in parameters {
-        let known = OnConflict::NAMED.iter().find(|(of, _)| *of == value);
-        asked = match known {
-            Some((_, on_conflict)) if name == NAME => *on_conflict,
-            _ => {
-                let shown: String = format!("{name}={value}").chars().take(80).collect();
-                let names = OnConflict::NAMED.map(|(of, _)| of).join(", ");
-                return Err(bad_input(format!(
-                    "the URL's parameters: expected {NAME}= one of {names}, found {shown:?}"
-                )));
-            }
-        };
+/// The parameter that adds columns which the dataset does not have.
+const ADD_COLUMNS: &str = "add_columns";
+
+/// What the URL's parameters ask for: settings by the names of [`LoadSettings`], and `add_columns`.
+#[derive(Default)]
+struct Asked {
+    on_conflict: Option<OnConflict>,
+    settings: LoadSettings,
+    new_columns: NewColumns,
+}
+
+impl Asked {
+    fn of(request: &Request) -> Result<Self> {
+        let parameters: Vec<(String, String)> = request
+            .params()
+            .map_err(|error| bad_input(format!("the URL's parameters: {error}")))?;
+        let mut asked = Self::default();
+        for (name, value) in parameters {
+            asked.take(&name, &value)?;
+        }
+        Ok(asked)
     }
-    Ok(asked)
+
+    fn take(&mut self, name: &str, value: &str) -> Result<()> {
+        let wrong = |expected: String| {
+            let shown: String = format!("{name}={value}").chars().take(80).collect();
+            bad_input(format!("the URL's parameters: expected {expected}, found {shown:?}"))
+        };
+        match (name, value) {
+            ("on_conflict", value) => {
+                let known = OnConflict::NAMED.iter().find(|(of, _)| *of == value);
+                let (_, on_conflict) = known.ok_or_else(|| {
+                    wrong(format!(
+                        "on_conflict= one of {}",
+                        OnConflict::NAMED.map(|it| it.0).join(", ")
+                    ))
+                })?;
+                self.on_conflict = Some(*on_conflict);
+            }
+            (ADD_COLUMNS, "true") => self.new_columns = NewColumns::Add,
+            (ADD_COLUMNS, "false") => self.new_columns = NewColumns::BySpec,
+            (ADD_COLUMNS, _) => return Err(wrong(format!("{ADD_COLUMNS}= true or false"))),
+            (name, value) if LoadSettings::has(name) => {
+                let doing = |e| Error::from(e).while_doing(format_args!("the URL's parameters"));
+                self.settings.set(name, value).map_err(doing)?;
+            }
+            _ => {
+                let names = LoadSettings::NAMES.join(", ");
+                return Err(wrong(format!("one of {names}, {ADD_COLUMNS}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether rows are read by the dataset's own settings alone.
+    fn is_plain(&self) -> bool {
+        self.settings.is_empty() && self.new_columns == NewColumns::BySpec
+    }
+
+    async fn on_conflict(
+        &self,
+        engine: &Engine,
+        who: &Principal,
+        dataset: &DatasetName,
+        numbering: Numbering,
+    ) -> Result<OnConflict> {
+        match self.on_conflict {
+            Some(on_conflict) => Ok(on_conflict),
+            None => engine.stored_on_conflict(who, dataset, numbering).await,
+        }
+    }
 }
 
 /// How a body is packed.

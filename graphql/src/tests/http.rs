@@ -266,7 +266,11 @@ async fn rows_are_taken_once_and_bad_ones_are_counted() {
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     std::io::Write::write_all(&mut packed, ROW.as_bytes()).unwrap();
     let gzip = [("content-type", "application/x-ndjson"), ("content-encoding", "gzip")];
-    let (status, _, answer) = client.post(path, &gzip, packed.finish().unwrap()).await;
+    let packed = packed.finish().unwrap();
+    // Its key is there: without a number the dataset's policy refuses it.
+    let (status, _, answer) = client.post(path, &gzip, packed.clone()).await;
+    assert_eq!((status, &answer["error"]["code"]), (409, &json!("CONFLICT")), "{answer}");
+    let (status, _, answer) = client.post("/v1/ingest/calls?on_conflict=add", &gzip, packed).await;
     assert_eq!((status, &answer["accepted"]), (200, &json!(1)));
 
     let csv = "id,at,model\nn9,2026-02-01T00:00:00Z,csv\n";
@@ -310,16 +314,54 @@ async fn rows_whose_key_is_there_are_treated_as_the_url_says() {
     assert_eq!(taken, (200, expected));
     assert_eq!(send("?on_conflict=add", row("n", "a")).await.1["version"], 4);
     assert_eq!(models().await, ["r", "r", "a"]);
-    for query in
-        ["?on_conflict=sometimes", "?on_conflict", "?onConflict=skip", "?on_conflict=skip&x=%22"]
-    {
+    for query in ["", "?on_conflict=refuse"] {
+        let (status, answer) = send(query, row("n", "x")).await;
+        assert_eq!((status, &answer["error"]["code"]), (409, &json!("CONFLICT")), "{query}");
+    }
+    let policies = "on_conflict= one of refuse, replace, skip, error, add";
+    let names = "one of on_conflict, encoding, delimiter";
+    for (query, expected) in [
+        ("?on_conflict=sometimes", policies),
+        ("?on_conflict", policies),
+        ("?onConflict=skip", names),
+        ("?on_conflict=skip&x=%22", names),
+        ("?add_columns=perhaps", "add_columns= true or false"),
+        ("?date_order=ymd", "date_order \"ymd\": expected dmy or mdy"),
+        ("?decimal_mark=,", "decimal_mark is an option of CSV files"),
+    ] {
         let (status, answer) = send(query, row("n", "x")).await;
         let says = answer["error"]["message"].as_str().unwrap();
-        assert!(
-            status == 400 && says.contains("on_conflict= one of replace, skip, error, add"),
-            "{query}: {says}"
-        );
+        assert!(status == 400 && says.contains(expected), "{query}: {says}");
     }
+}
+
+#[tokio::test]
+async fn a_file_is_read_as_the_url_says_and_later_ones_as_the_dataset_stores() {
+    let rig = Rig::with_calls().await;
+    let client = client(&rig, ServerOptions::default()).await;
+    let csv = [("content-type", "text/csv")];
+    let send = async |query: &str, body: &'static str| {
+        client.post(&format!("/v1/ingest/calls{query}"), &csv, body).await
+    };
+    let first = "id;at;model\ng1;01.07.2025 12:00;-\n";
+    let german = "?date_order=dmy&zone=Europe%2FBerlin&null=-&null=n/a";
+    let (status, _, answer) = send(german, first).await;
+    assert_eq!((status, &answer["accepted"]), (200, &json!(1)), "{answer}");
+    assert_eq!(answer["stored_settings"], "date_order=dmy, zone=Europe/Berlin, null=-, null=n/a");
+    let second = "id;at;model\ng2;01.01.2025 12:00;n/a\n";
+    let (status, _, answer) = send("", second).await;
+    assert_eq!((status, &answer["accepted"]), (200, &json!(1)), "{answer}");
+    let data = rig
+        .data("{ calls(where: {id: {in: [\"g1\", \"g2\"]}}, orderBy: [{id: ASC}]) { nodes { at model } } }")
+        .await;
+    let expected = json!([
+        {"at": "2025-07-01T10:00:00Z", "model": null},
+        {"at": "2025-01-01T11:00:00Z", "model": null},
+    ]);
+    assert_eq!(data["calls"]["nodes"], expected);
+    let (status, _, answer) = send("?zone=Asia/Tokyo", second).await;
+    let says = answer["error"]["message"].as_str().unwrap();
+    assert!(status == 400 && says.contains("stores zone \"Europe/Berlin\""), "{says}");
 }
 
 #[tokio::test]

@@ -46,6 +46,7 @@ pub(crate) fn audit_spec() -> Result<DatasetSpec> {
         key: vec!["number".into()],
         time_column: Some("ended_at".into()),
         evolution: Evolution::AddNullable,
+        load: datasets::LoadSettings::default(),
         partition_by: Vec::new(),
         relations: Vec::new(),
         dimensions: Vec::new(),

@@ -26,6 +26,7 @@ pub(crate) fn spec() -> DatasetSpec {
         key: Vec::new(),
         time_column: None,
         evolution: Evolution::AddNullable,
+        load: datasets::LoadSettings::default(),
         partition_by: Vec::new(),
         columns: vec![
             text("model", false, "The model"),

@@ -118,6 +118,7 @@ pub(crate) fn models_spec() -> DatasetSpec {
         key: ["name", "version", "run_id"].map(String::from).into(),
         time_column: Some("trained_at".into()),
         evolution: Evolution::AddNullable,
+        load: datasets::LoadSettings::default(),
         partition_by: Vec::new(),
         columns: vec![
             text("name", "The model"),
@@ -186,6 +187,7 @@ pub(crate) fn stages_spec() -> DatasetSpec {
         key: ["name", "number", "version"].map(String::from).into(),
         time_column: Some("at".into()),
         evolution: Evolution::AddNullable,
+        load: datasets::LoadSettings::default(),
         partition_by: Vec::new(),
         columns: vec![
             text("name", "The model"),

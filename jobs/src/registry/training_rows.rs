@@ -45,6 +45,7 @@ pub(crate) fn training_rows_spec() -> DatasetSpec {
         key: ["model", "version", "source", "id"].map(String::from).into(),
         time_column: None,
         evolution: Evolution::AddNullable,
+        load: datasets::LoadSettings::default(),
         partition_by: vec![partition("model"), partition("version")],
         columns: vec![
             text("model", false, "The model"),

@@ -49,6 +49,7 @@ pub fn runs_spec() -> Result<DatasetSpec> {
         key: vec!["id".into(), "revision".into()],
         time_column: Some("written_at".into()),
         evolution: Evolution::AddNullable,
+        load: datasets::LoadSettings::default(),
         partition_by: Vec::new(),
         columns: vec![
             column("id", ColumnType::Text, false, "The run; ids sort by the time of the request"),

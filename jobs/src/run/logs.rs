@@ -75,6 +75,7 @@ pub(crate) fn logs_spec() -> Result<DatasetSpec> {
         key: vec!["run".into(), "attempt".into(), "line".into()],
         time_column: Some("at".into()),
         evolution: Evolution::AddNullable,
+        load: datasets::LoadSettings::default(),
         partition_by: Vec::new(),
         columns: vec![
             column("run", Text, "The run"),

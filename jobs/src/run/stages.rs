@@ -83,6 +83,7 @@ pub(crate) fn stages_spec() -> Result<DatasetSpec> {
         key: vec!["run".into(), "position".into()],
         time_column: Some("ended_at".into()),
         evolution: Evolution::AddNullable,
+        load: datasets::LoadSettings::default(),
         partition_by: Vec::new(),
         columns: vec![
             column("run", Text, false, None, "The run"),

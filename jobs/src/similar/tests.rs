@@ -54,6 +54,7 @@ impl Rig {
             key: vec!["id".into()],
             time_column: None,
             evolution: Evolution::Fixed,
+            load: datasets::LoadSettings::default(),
             partition_by: Vec::new(),
             columns: vec![
                 column("id", ColumnType::Text, false, ""),

@@ -87,6 +87,7 @@ pub(crate) fn of_sources<const N: usize>(
         key: key.map(String::from).into(),
         time_column: time_column.map(String::from),
         evolution: Evolution::AddNullable,
+        load: datasets::LoadSettings::default(),
         partition_by: vec![PartitionSpec {
             column: "source".into(),
             from: None,

@@ -58,6 +58,7 @@ pub fn labels_spec() -> DatasetSpec {
         key: ["source", "id", "at"].map(String::from).into(),
         time_column: Some("at".into()),
         evolution: Evolution::AddNullable,
+        load: datasets::LoadSettings::default(),
         partition_by: Vec::new(),
         columns: vec![
             text("source", "The dataset that holds the row"),
@@ -194,6 +195,7 @@ pub fn pairs_spec() -> DatasetSpec {
         key: ["source", "id_a", "id_b", "at"].map(String::from).into(),
         time_column: Some("at".into()),
         evolution: Evolution::AddNullable,
+        load: datasets::LoadSettings::default(),
         partition_by: Vec::new(),
         columns: vec![
             text("source", "The dataset that holds both rows"),

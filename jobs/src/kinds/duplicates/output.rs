@@ -88,6 +88,7 @@ fn spec(
         key: key.iter().map(|&column| column.to_owned()).collect(),
         time_column: None,
         evolution: Evolution::AddNullable,
+        load: datasets::LoadSettings::default(),
         partition_by: vec![PartitionSpec {
             column: "source".into(),
             from: None,

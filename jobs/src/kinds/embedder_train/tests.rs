@@ -43,6 +43,7 @@ fn spec(name: &str, key: &[&str], columns: Vec<datasets::ColumnSpec>) -> Dataset
         key: key.iter().map(|name| (*name).to_owned()).collect(),
         time_column: None,
         evolution: Evolution::Fixed,
+        load: datasets::LoadSettings::default(),
         partition_by: Vec::new(),
         columns,
         validations: Vec::new(),

@@ -238,6 +238,7 @@ impl Params {
             key: self.output_key.clone(),
             time_column: self.output_time_column.clone(),
             evolution: Evolution::AddNullable,
+            load: datasets::LoadSettings::default(),
             partition_by: Vec::new(),
             columns: self.output_columns.clone(),
             validations: Vec::new(),

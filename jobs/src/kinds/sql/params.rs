@@ -225,6 +225,7 @@ impl Params {
             key: self.key.clone(),
             time_column: self.time_column.clone(),
             evolution: Evolution::AddNullable,
+            load: datasets::LoadSettings::default(),
             partition_by: Vec::new(),
             columns: Vec::new(),
             validations: Vec::new(),

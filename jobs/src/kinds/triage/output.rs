@@ -27,6 +27,7 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
         key: ["source", "id"].map(String::from).into(),
         time_column: None,
         evolution: Evolution::AddNullable,
+        load: datasets::LoadSettings::default(),
         partition_by: vec![PartitionSpec {
             column: "source".into(),
             from: None,

@@ -58,6 +58,7 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
         key: [Columns::SOURCE, Columns::LIST].map(String::from).into(),
         time_column: None,
         evolution: Evolution::AddNullable,
+        load: datasets::LoadSettings::default(),
         partition_by: vec![PartitionSpec {
             column: Columns::SOURCE.into(),
             from: None,

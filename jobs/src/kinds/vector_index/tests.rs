@@ -43,6 +43,7 @@ impl Rig {
             key: Vec::new(),
             time_column: None,
             evolution: Evolution::Fixed,
+            load: datasets::LoadSettings::default(),
             partition_by: Vec::new(),
             columns: vec![
                 text("source"),
@@ -190,6 +191,7 @@ async fn a_narrow_filter_is_searched_exactly() {
         key: vec!["id".into()],
         time_column: None,
         evolution: Evolution::Fixed,
+        load: datasets::LoadSettings::default(),
         partition_by: Vec::new(),
         columns: vec![column("id", ColumnType::Text, false, "")],
         validations: Vec::new(),

@@ -41,6 +41,7 @@ pub(crate) fn spec(name: DatasetName) -> DatasetSpec {
         key: Vec::new(),
         time_column: None,
         evolution: Evolution::AddNullable,
+        load: datasets::LoadSettings::default(),
         partition_by: vec![PartitionSpec {
             column: "source".into(),
             from: None,
