@@ -176,7 +176,7 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// Model calls to generate; the other datasets follow in proportion
+    /// Model calls to generate; the other datasets follow in proportion. From 100,000 on, a job that finds too little fails the demo
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..=1_000_000_000))]
     pub rows: u64,
     /// Seed of the generators

@@ -29,7 +29,7 @@ use crate::config::Settings;
 use crate::output::Output;
 use fill::{DatasetSummary, Truths};
 use steps::{LooksFor, Step, steps};
-use summary::{JobSummary, LeftOut, Summary};
+use summary::{CHECKED_FROM_ROWS, JobSummary, LeftOut, Summary};
 
 /// What it is to others.
 const LABEL: &str = "colonnade demo";
@@ -76,7 +76,9 @@ async fn show(
         } else {
             output.line(&summary.to_string())?;
         }
-        summary.require_found()?;
+        if let Some(note) = summary.require_found()? {
+            output.note(&note);
+        }
         if arguments.no_serve {
             return Ok(());
         }
@@ -144,7 +146,9 @@ impl Demonstration<'_> {
             }
         }
         let seconds = began.elapsed().as_secs_f64();
-        Ok(Summary { datasets: filled.datasets, jobs, left_out, seconds })
+        let rows = arguments.rows;
+        let is_checked = rows >= CHECKED_FROM_ROWS;
+        Ok(Summary { rows, is_checked, datasets: filled.datasets, jobs, left_out, seconds })
     }
 
     /// One step, counted.

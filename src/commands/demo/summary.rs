@@ -11,9 +11,17 @@ use super::fill::DatasetSummary;
 use super::steps::LooksFor;
 use crate::output::{columns, count};
 
+/// Model calls from which on a demo that finds too little fails. Of fewer, planted hours hold only a handful of calls, and
+/// whether these stand out is chance.
+pub const CHECKED_FROM_ROWS: u64 = 100_000;
+
 /// The outcome of the demo.
 #[derive(Debug, Serialize)]
 pub struct Summary {
+    /// Model calls that were asked for.
+    pub rows: u64,
+    /// Whether finding too little is an error, which takes [`CHECKED_FROM_ROWS`].
+    pub is_checked: bool,
     /// What was ingested.
     pub datasets: Vec<DatasetSummary>,
     /// What ran, and what it found.
@@ -34,8 +42,8 @@ pub struct LeftOut {
 }
 
 impl Summary {
-    /// An error where a job found too little of what was planted.
-    pub fn require_found(&self) -> Result<()> {
+    /// An error where a job found too little of what was planted; a note where the rows are too few for that.
+    pub fn require_found(&self) -> Result<Option<String>> {
         let missed = |job: &&JobSummary| !job.found.is_enough(job.looks_for);
         let told: Vec<String> = self
             .jobs
@@ -47,7 +55,16 @@ impl Summary {
             })
             .collect();
         if told.is_empty() {
-            return Ok(());
+            return Ok(None);
+        }
+        if !self.is_checked {
+            return Ok(Some(format!(
+                "demo: {} rows are too few for each job to find nine in ten of what was planted: found {}; from --rows {} on this is an \
+                 error",
+                count(self.rows),
+                told.join(", "),
+                CHECKED_FROM_ROWS
+            )));
         }
         let says = format!(
             "demo: expected each job to find nine in ten of what was planted, found {}",
@@ -161,5 +178,42 @@ impl fmt::Display for Summary {
             writeln!(f, "{job}: left out: {why}")?;
         }
         write!(f, "all of it: {:.1} seconds", self.seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn summary(rows: u64, found: u64) -> Summary {
+        let job = JobSummary {
+            job: "metric".to_owned(),
+            looks_for: LooksFor::TargetsMissed,
+            run: String::new(),
+            rows_in: rows,
+            rows_out: 0,
+            devices: Vec::new(),
+            seconds: 0.0,
+            found: Findings::new(3, found, 0, Vec::new()),
+        };
+        Summary {
+            rows,
+            is_checked: rows >= CHECKED_FROM_ROWS,
+            datasets: Vec::new(),
+            jobs: vec![job],
+            left_out: Vec::new(),
+            seconds: 0.0,
+        }
+    }
+
+    #[test]
+    fn a_demo_that_finds_too_little_fails_where_its_rows_are_enough() {
+        let error = summary(CHECKED_FROM_ROWS, 2).require_found().unwrap_err();
+        assert_eq!(error.code(), Code::Conflict);
+        assert!(error.to_string().contains("found metric 2 of 3 targets missed"), "{error}");
+        assert_eq!(summary(CHECKED_FROM_ROWS, 3).require_found().unwrap(), None);
+        let note = summary(20_000, 2).require_found().unwrap().unwrap();
+        assert!(note.contains("metric 2 of 3") && note.contains("from --rows 100000 on"), "{note}");
     }
 }
