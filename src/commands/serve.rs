@@ -1,7 +1,7 @@
 //! `colonnade serve`: GraphQL, subscriptions and ingest over HTTP, until told to stop.
 
-use engine::{Code, Engine, Error, Result};
-use graphql::{Server, ServerOptions};
+use engine::{Code, Engine, Error, Principal, Result, Role};
+use graphql::{ApiKey, Server, ServerOptions};
 use jobs::Runner;
 
 use super::run::{Works, start_runner};
@@ -73,6 +73,7 @@ pub async fn listen(
     runner.require_control_kept().await?;
     options.limits = settings.limits()?;
     options.limits.connections_max = connections(options.limits.connections_max);
+    report_unfit_grants(engine, &options.keys, output).await;
     let server = Server::bind(engine.clone(), runner.clone(), options).await?;
     output.note(&format!("listening on {}", server.url()));
     if let Some(url) = server.flight_url() {
@@ -82,6 +83,17 @@ pub async fn listen(
         output.note("runs are left to `colonnade worker`");
     }
     server.run(stop_signal()).await
+}
+
+/// Warns of keys in the settings whose grants do not fit their datasets, such as a mask of a missing column: their holders
+/// see nothing of these. The server starts all the same, because a column may be dropped while it runs.
+async fn report_unfit_grants(engine: &Engine, keys: &[ApiKey], output: &Output) {
+    for key in keys {
+        let who = Principal::new(key.tenant.clone(), "colonnade serve", &[Role::Admin]);
+        if let Err(error) = engine.require_fitting(&who, &key.grants).await {
+            output.note(&format!("warning: key of {} in the settings: {error}", key.subject));
+        }
+    }
 }
 
 /// Takes as many descriptors as this process may have. Connections get three quarters of them, `most` at most; the others are
