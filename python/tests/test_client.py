@@ -77,6 +77,110 @@ def test_frames_and_tables_are_taken(client: colonnade.Client) -> None:
     assert client.ingest("model_calls", []).accepted == 0
 
 
+def test_rows_are_ordered_by_names_and_pairs(client: colonnade.Client) -> None:
+    client.ingest("model_calls", calls(9))
+
+    def tokens(**asked: Any) -> list[int]:
+        found: list[int] = client.table("model_calls", **asked).to_arrow()["input_tokens"].to_pylist()
+        return found
+
+    assert tokens(order_by=["input_tokens"]) == list(range(9))
+    assert tokens(order_by=[("input_tokens", "desc")]) == list(reversed(range(9)))
+    assert tokens(order_by=("input_tokens", "DESC")) == list(reversed(range(9)))
+    assert tokens(order_by="input_tokens DESC", limit=2) == [8, 7]
+    assert tokens(order_by=["model", ("input_tokens", "desc")]) == [6, 3, 0, 8, 7, 5, 4, 2, 1]
+    for wrong, says in [(["nope"], "nope"), ([("nope", "desc")], "nope"), ("nope", "nope"), ([("id", "down")], "pair")]:
+        with pytest.raises(colonnade.BadInput, match=says):
+            client.table("model_calls", order_by=wrong)  # type: ignore[arg-type]
+
+
+def test_a_parameter_that_would_do_nothing_is_an_error(client: colonnade.Client, tmp_path: Path) -> None:
+    client.ingest("model_calls", calls(3))
+    cases: list[tuple[Callable[[], object], str]] = [
+        (lambda: client.table("model_calls", columns=[]), "columns: expected at least one name"),
+        (lambda: client.table("model_calls", columns="id"), "columns: expected a list of names"),
+        (lambda: client.table("model_calls", where=""), "where: expected a text"),
+        (lambda: client.table("model_calls", order_by=""), "order_by: expected a text"),
+        (lambda: client.table("model_calls", limit=-1), "limit: expected a whole number of at least 0"),
+        (lambda: client.table("model_calls", limit=2.5), "limit"),  # type: ignore[arg-type]
+        (lambda: client.table("model_calls", parameters={"nope": 1}), "nope"),
+        (lambda: client.sql("SELECT 1 AS one", {"nope": 1}), "nope"),
+        (lambda: client.sql("SELECT 1 AS one", as_of={"model_calls": 1}), "the query does not read model_calls"),
+        (lambda: client.sql("SELECT 1 AS one", as_of=1), "as_of: expected versions by dataset"),  # type: ignore[arg-type]
+        (lambda: client.ingest("model_calls", calls(3, 3), batch_rows=-1), "batch_rows"),
+        (lambda: client.ingest("model_calls", calls(3, 3), producer=""), "producer"),
+        (lambda: client.ingest("model_calls", calls(3, 3), on_conflict="ignore"), "on_conflict"),  # type: ignore[arg-type]
+        (lambda: client.export("model_calls", partition_by="model"), "partition_by: expected a list"),
+        (lambda: client.export("model_calls", columns=[]), "columns"),
+        (lambda: client.export("model_calls", file_rows=0), "file_rows"),
+        (lambda: client.export("model_calls", sql="SELECT 1"), "found both"),
+        (lambda: client.watch("model_calls", columns="id"), "columns"),
+        (lambda: client.watch("model_calls", rows=-1), "rows"),
+        (lambda: client.ingest_file("model_calls", tmp_path / "calls.xyz"), "does not say its format"),
+    ]
+    (tmp_path / "calls.xyz").write_text("")
+    for wrong, says in cases:
+        with pytest.raises(colonnade.BadInput, match=says):
+            wrong()
+    with pytest.raises(ValueError, match="url"):
+        colonnade.connect("")
+    assert len(client.table("model_calls")) == 3
+
+
+def test_an_index_with_a_name_is_a_column(client: colonnade.Client) -> None:
+    frame = pa.Table.from_pylist(calls(3)).to_pandas().set_index("id")
+    assert client.ingest("model_calls", frame).accepted == 3
+    assert client.table("model_calls", order_by=["id"]).to_arrow()["id"].to_pylist() == ["c0", "c1", "c2"]
+
+
+def test_a_file_is_read_as_its_options_and_the_dataset_say(server: Server, client: colonnade.Client, tmp_path: Path) -> None:
+    first = tmp_path / "first.csv"
+    first.write_text("id;price;at\na;1.234,50;2025-07-01 12:00\n")
+    spec = {
+        "name": "orders",
+        "key": ["id"],
+        "columns": [
+            {"name": "id", "type": "text"},
+            {"name": "price", "type": "float64", "nullable": True},
+            {"name": "at", "type": "timestamp", "nullable": True},
+        ],
+    }
+    client.graphql("mutation($spec: JSON!) { createDataset(spec: $spec) { name } }", {"spec": spec})
+    german = {"decimal_mark": "comma", "thousands_mark": "point", "zone": "Europe/Berlin", "null": ["n/a"]}
+    assert client.ingest_file("orders", first, **german).accepted == 1  # type: ignore[arg-type]
+    second = tmp_path / "second.csv"
+    second.write_text("id;price;at\nb;3.000;2025-01-01 12:00\nc;n/a;2025-03-30 02:30\n")
+    receipt = client.ingest_file("orders", second)
+    assert (receipt.accepted, receipt.quarantined) == (1, 1)
+    rows = client.table("orders", order_by=["id"]).to_arrow().to_pylist()
+    assert [row["price"] for row in rows] == [1234.5, 3000.0]
+    assert [row["at"].hour for row in rows] == [10, 11]
+    with pytest.raises(colonnade.BadInput, match="decimal_mark"):
+        client.ingest_file("orders", second, decimal_mark="point")
+
+
+def test_the_policy_for_existing_keys_is_one_for_all_doors(server: Server, client: colonnade.Client, tmp_path: Path) -> None:
+    file = tmp_path / "orders.csv"
+    file.write_text("id,n\n1,1\n2,2\n")
+    server.kill()
+    server.cli("ingest", "orders", str(file), "--create", "--key", "id")
+    server.start()
+    rows = [{"id": 2, "n": 20}, {"id": 3, "n": 30}]
+    with pytest.raises(colonnade.Conflict, match="1 key is in orders already"):
+        client.ingest("orders", rows)
+    with pytest.raises(colonnade.Conflict, match="2 keys are in orders already"):
+        client.ingest_file("orders", file)
+    replaced = client.ingest("orders", rows, on_conflict="replace")
+    assert (replaced.accepted, replaced.replaced) == (2, 1)
+    skipped = client.ingest("orders", rows, on_conflict="skip")
+    assert (skipped.accepted, skipped.skipped) == (0, 2)
+    found = client.table("orders", order_by=["id"]).to_arrow().to_pylist()
+    assert found == [{"id": 1, "n": 1}, {"id": 2, "n": 20}, {"id": 3, "n": 30}]
+    with pytest.raises(colonnade.BadInput, match="colour"):
+        client.ingest("orders", [{"id": 4, "colour": "red"}])
+    assert client.ingest("orders", [{"id": 4, "colour": "red"}], add_columns=True).added_columns == ["colour"]
+
+
 def test_errors_say_what_is_wrong(client: colonnade.Client, tmp_path: Path) -> None:
     client.ingest("model_calls", calls(3))
     cases: list[tuple[Callable[[], object], type[Exception], str]] = [

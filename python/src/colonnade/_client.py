@@ -18,8 +18,20 @@ from ._errors import BadInput, Broken, NotFound
 from ._exports import FIELDS as EXPORT_FIELDS
 from ._exports import Export
 from ._http import Http, ask
-from ._ingest import BATCH_ROWS, Receipt, Writer
-from ._names import decoder, field_name, instant, is_plain, literal, sql_name
+from ._ingest import BATCH_ROWS, OnConflict, Receipt, Writer, options
+from ._names import (
+    Order,
+    decoder,
+    field_name,
+    instant,
+    is_plain,
+    literal,
+    names,
+    ordering,
+    sql_name,
+    text,
+    whole,
+)
 from ._rows import Rows, table
 from ._runs import FIELDS as RUN_FIELDS
 from ._runs import Run, wait
@@ -45,6 +57,11 @@ def connect(
 
     ``timeout`` is how long a connection may take, in seconds, and ``patience`` how long a server is waited for that is busy or gone.
     """
+    for what, given in (("url", url), ("key", key)):
+        if given is not None and not given.strip():
+            raise ValueError(f"{what}: expected a text, found {given!r}; leave it out for the environment's")
+    if timeout <= 0 or patience < 0:
+        raise ValueError(f"expected timeout above 0 and patience of at least 0, found {timeout} and {patience}")
     url = url or os.environ.get("COLONNADE_URL") or _LOCAL
     key = key or os.environ.get("COLONNADE_API_KEY")
     if not url.startswith(("http://", "https://")):
@@ -103,9 +120,9 @@ class Client:
 
         def once() -> Rows:
             with self._http.stream("POST", "/v1/sql", json=body, headers={"Accept": _ARROW}) as answer:
+                versions = _versions(answer, as_of)
                 with _whole(), pa.ipc.open_stream(_file(answer)) as reader:
                     arrow = reader.read_all()
-            versions = json.loads(answer.headers.get("X-Colonnade-Versions", "{}"))
             return Rows(arrow.replace_schema_metadata(None), versions)
 
         return self._http.tried(once)
@@ -120,6 +137,7 @@ class Client:
         """The same, a batch at a time as they come: for more rows than there is memory for."""
         body = _body(query, parameters, as_of)
         with self._http.stream("POST", "/v1/sql", json=body, headers={"Accept": _ARROW}) as answer:
+            _versions(answer, as_of)
             with _whole(), pa.ipc.open_stream(_file(answer)) as reader:
                 yield from reader
 
@@ -130,19 +148,24 @@ class Client:
         where: str | None = None,
         columns: Sequence[str] | None = None,
         as_of: AsOf | None = None,
-        order_by: str | None = None,
+        order_by: str | Sequence[Order] | None = None,
         limit: int | None = None,
         parameters: Mapping[str, Any] | None = None,
     ) -> Rows:
-        """The rows of a dataset. ``where`` and ``order_by`` are as SQL has them: ``"cost > 0.01"``, ``"at DESC"``."""
-        shown = ", ".join(sql_name(column) for column in columns) if columns else "*"
+        """The rows of a dataset.
+
+        ``where`` is a condition in SQL: ``"cost > 0.01"``. ``order_by`` is a list of columns, ``["model", ("at", "desc")]``, or SQL:
+        ``"at DESC"``.
+        """
+        chosen = names("columns", columns)
+        shown = ", ".join(sql_name(column) for column in chosen) if chosen else "*"
         query = f"SELECT {shown} FROM {sql_name(dataset)}"
-        if where:
-            query += f" WHERE {where}"
-        if order_by:
-            query += f" ORDER BY {order_by}"
-        if limit is not None:
-            query += f" LIMIT {int(limit)}"
+        if condition := text("where", where):
+            query += f" WHERE {condition}"
+        if order := ordering(order_by):
+            query += f" ORDER BY {order}"
+        if (most := whole("limit", limit)) is not None:
+            query += f" LIMIT {most}"
         return self.sql(query, parameters, as_of=None if as_of is None else {dataset: as_of})
 
     def insights(self, *, where: str | None = None, limit: int = 50) -> Rows:
@@ -164,7 +187,9 @@ class Client:
         """
         about = self._about(dataset)
         plain = {c["name"]: c["type"] for c in about["columns"] if is_plain(c["type"])}
-        chosen = list(columns) if columns else list(plain)
+        chosen = names("columns", columns) or list(plain)
+        whole("since", since)
+        whole("rows", rows)
         for column in chosen:
             if column not in plain:
                 raise BadInput(f"columns: {dataset} has no column {column!r} that can be watched; expected some of {', '.join(plain)}")
@@ -203,9 +228,22 @@ class Client:
         begin = int(about["version"]) if since is None else since
         return Watch(self._http, dataset, begin, document, read)
 
-    def writer(self, dataset: str, *, producer: str | None = None, sequence: int = 1) -> Writer:
-        """What sends batches to a dataset, each once: ``producer`` is the name that the server knows them by, ``sequence`` the first number."""
-        return Writer(self._http, dataset, producer, sequence)
+    def writer(
+        self,
+        dataset: str,
+        *,
+        producer: str | None = None,
+        sequence: int = 1,
+        on_conflict: OnConflict | None = None,
+        add_columns: bool | None = None,
+    ) -> Writer:
+        """What sends batches to a dataset, each once: ``producer`` is the name that the server knows them by, ``sequence`` the first number.
+
+        ``on_conflict`` says what happens to a row whose key exists: ``"refuse"``, ``"error"``, ``"replace"``, ``"skip"`` or ``"add"``.
+        Without it the policy of the dataset holds. ``add_columns=True`` adds columns that a dataset with fixed columns does not have.
+        """
+        settings = options(on_conflict=on_conflict, add_columns=add_columns)
+        return Writer(self._http, dataset, producer, sequence, settings)
 
     def ingest(
         self,
@@ -215,14 +253,59 @@ class Client:
         producer: str | None = None,
         sequence: int = 1,
         batch_rows: int = BATCH_ROWS,
+        on_conflict: OnConflict | None = None,
+        add_columns: bool | None = None,
     ) -> Receipt:
         """Sends rows and returns when they are committed: a table or frame (Arrow, pandas, Polars), or dictionaries.
 
         A batch whose answer was lost is sent again under its number, and taken once. Who may be ended in between gives a ``producer``
-        that stays the same, and goes on with the ``sequence`` behind the last batch that was taken.
+        that stays the same, and goes on with the ``sequence`` behind the last batch that was taken. ``on_conflict`` and
+        ``add_columns`` are those of :meth:`writer`.
         """
-        writer = self.writer(dataset, producer=producer, sequence=sequence)
+        writer = self.writer(
+            dataset, producer=producer, sequence=sequence, on_conflict=on_conflict, add_columns=add_columns
+        )
         return writer.write(rows, batch_rows=batch_rows)
+
+    def ingest_file(
+        self,
+        dataset: str,
+        path: str | os.PathLike[str],
+        *,
+        format: str | None = None,
+        producer: str | None = None,
+        sequence: int = 1,
+        on_conflict: OnConflict | None = None,
+        add_columns: bool | None = None,
+        encoding: str | None = None,
+        delimiter: str | None = None,
+        quote: str | None = None,
+        header: bool | None = None,
+        decimal_mark: str | None = None,
+        thousands_mark: str | None = None,
+        date_order: str | None = None,
+        zone: str | None = None,
+        null: str | Sequence[str] | None = None,
+    ) -> Receipt:
+        """Sends a file as one request, and returns when its rows are committed.
+
+        ``format`` is csv, ndjson, parquet, arrow or arrow_stream; without it the name of the file says it. How a CSV file is written
+        is stated by the same options as on the command line. The dataset stores them, and later files are read by them.
+        """
+        settings = options(
+            on_conflict=on_conflict,
+            add_columns=add_columns,
+            encoding=encoding,
+            delimiter=delimiter,
+            quote=quote,
+            header=header,
+            decimal_mark=decimal_mark,
+            thousands_mark=thousands_mark,
+            date_order=date_order,
+            zone=zone,
+            null=null,
+        )
+        return Writer(self._http, dataset, producer, sequence, settings).write_file(path, format=format)
 
     def run(
         self,
@@ -263,13 +346,15 @@ class Client:
         arguments: dict[str, Any] = {
             "dataset": dataset,
             "sql": sql,
-            "where": where,
-            "columns": list(columns) if columns else None,
-            "since": since,
-            "partitionBy": list(partition_by) if partition_by else None,
-            "fileRows": file_rows,
-            "keepDays": keep_days,
+            "where": text("where", where),
+            "columns": names("columns", columns),
+            "since": whole("since", since),
+            "partitionBy": names("partition_by", partition_by),
+            "fileRows": whole("file_rows", file_rows, 1),
+            "keepDays": whole("keep_days", keep_days),
         }
+        if dataset is not None and sql is not None:
+            raise BadInput("expected dataset or sql, found both")
         given = {name: value for name, value in arguments.items() if value is not None}
         shown = [f"{name}: {literal(value)}" for name, value in given.items()]
         if not format.replace("_", "").isalnum():
@@ -347,9 +432,21 @@ def _body(
         body["parameters"] = {
             name: instant(value) if isinstance(value, datetime) else value for name, value in parameters.items()
         }
+    if as_of is not None and not isinstance(as_of, Mapping):
+        raise BadInput(f'as_of: expected versions by dataset, such as {{"model_calls": 5}}, found {as_of!r}')
     if as_of:
         body["asOf"] = {name: _said(at) for name, at in as_of.items()}
     return body
+
+
+def _versions(answer: httpx.Response, as_of: Mapping[str, AsOf] | None) -> dict[str, int]:
+    """The versions that a query read. One of ``as_of`` that it did not read is an error."""
+    versions: dict[str, int] = json.loads(answer.headers.get("X-Colonnade-Versions", "{}"))
+    for dataset in as_of or {}:
+        if dataset not in versions:
+            read = ", ".join(versions) or "no dataset"
+            raise BadInput(f"as_of: the query does not read {dataset}; it reads {read}")
+    return versions
 
 
 @contextmanager

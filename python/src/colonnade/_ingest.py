@@ -3,18 +3,50 @@
 from __future__ import annotations
 
 import io
+import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import pyarrow as pa
 
+from ._errors import BadInput
 from ._http import Http
+from ._names import whole
 
 #: Rows of one request.
 BATCH_ROWS = 50_000
 _ARROW = "application/vnd.apache.arrow.stream"
+#: The content type of each format, and the ends of names by which a file says its format.
+_FORMATS = {
+    "csv": ("text/csv", {".csv", ".tsv", ".tab", ".psv"}),
+    "ndjson": ("application/x-ndjson", {".ndjson", ".jsonl"}),
+    "parquet": ("application/vnd.apache.parquet", {".parquet", ".parq", ".pq"}),
+    "arrow": ("application/vnd.apache.arrow.file", {".arrow", ".feather", ".ipc"}),
+    "arrow_stream": (_ARROW, {".arrows", ".stream"}),
+}
+
+#: What happens to a row whose key the dataset already has.
+OnConflict = Literal["refuse", "error", "replace", "skip", "add"]
+
+
+def options(**given: str | bool | Sequence[str] | None) -> list[tuple[str, str]]:
+    """Options of a load as parameters of a URL. The server checks their values."""
+    parameters: list[tuple[str, str]] = []
+    for name, value in given.items():
+        if value is None:
+            continue
+        if isinstance(value, bool):
+            parameters.append((name, "true" if value else "false"))
+        elif isinstance(value, str):
+            parameters.append((name, value))
+        elif name == "null":
+            parameters.extend((name, null) for null in value)
+        else:
+            raise BadInput(f"{name}: expected a text, found {value!r}")
+    return parameters
 
 
 @dataclass(frozen=True)
@@ -30,6 +62,10 @@ class Receipt:
     duplicates: int = 0
     #: Columns that the dataset had not before.
     added_columns: list[str] = field(default_factory=list)
+    #: Rows that were replaced by rows with their keys.
+    replaced: int = 0
+    #: Rows that were skipped, because others have their keys.
+    skipped: int = 0
 
     def _and(self, more: Receipt) -> Receipt:
         return Receipt(
@@ -38,14 +74,26 @@ class Receipt:
             max(self.version, more.version),
             self.duplicates + more.duplicates,
             self.added_columns + more.added_columns,
+            self.replaced + more.replaced,
+            self.skipped + more.skipped,
         )
 
 
 class Writer:
     """Sends batches to one dataset under one name, numbered one by one: the server knows what it has."""
 
-    def __init__(self, http: Http, dataset: str, producer: str | None, sequence: int) -> None:
-        self._http, self.dataset = http, dataset
+    def __init__(
+        self,
+        http: Http,
+        dataset: str,
+        producer: str | None,
+        sequence: int,
+        parameters: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        if producer is not None and not producer.strip():
+            raise BadInput(f"producer: expected a name, found {producer!r}; leave it out for a new one")
+        whole("sequence", sequence)
+        self._http, self.dataset, self._parameters = http, dataset, list(parameters)
         #: The name under which batches are numbered.
         self.producer = producer or f"python-{uuid.uuid4()}"
         #: The number of the next batch. Who goes on after a restart begins with the one behind the last that was taken.
@@ -53,21 +101,36 @@ class Writer:
 
     def write(self, rows: Any, *, batch_rows: int = BATCH_ROWS) -> Receipt:
         """Sends rows and returns when they are committed: a table or frame (Arrow, pandas, Polars), or dictionaries."""
+        whole("batch_rows", batch_rows, 1)
         total: Receipt | None = None
         for body in _bodies(rows, batch_rows):
-            receipt = self._send(body)
+            receipt = self._send(body, _ARROW)
             self.sequence += 1
             total = total._and(receipt) if total else receipt
         return total or Receipt(0, 0, 0)
 
-    def _send(self, body: bytes) -> Receipt:
+    def write_file(self, path: str | os.PathLike[str], *, format: str | None = None) -> Receipt:
+        """Sends a file as one request, and returns when its rows are committed."""
+        file = Path(path)
+        headers = {"Content-Encoding": "gzip"} if file.suffix == ".gz" else {}
+        receipt = self._send(file.read_bytes(), _content_type(file, format), headers)
+        self.sequence += 1
+        return receipt
+
+    def _send(self, body: bytes, content_type: str, more: Mapping[str, str] | None = None) -> Receipt:
         headers = {
-            "Content-Type": _ARROW,
+            **(more or {}),
+            "Content-Type": content_type,
             "Producer": self.producer,
             "Sequence": str(self.sequence),
         }
         response = self._http.request(
-            "POST", f"/v1/ingest/{self.dataset}", again=True, content=body, headers=headers
+            "POST",
+            f"/v1/ingest/{self.dataset}",
+            again=True,
+            content=body,
+            headers=headers,
+            params=self._parameters,
         )
         told = response.json()
         is_duplicate = bool(told["duplicate"])
@@ -77,7 +140,21 @@ class Writer:
             told["version"],
             int(is_duplicate),
             list(told.get("added_columns", [])),
+            int(told.get("replaced", 0)),
+            int(told.get("skipped", 0)),
         )
+
+
+def _content_type(file: Path, format: str | None) -> str:
+    if format is not None:
+        if format in _FORMATS:
+            return _FORMATS[format][0]
+        raise BadInput(f"format: expected one of {', '.join(_FORMATS)}, found {format!r}")
+    end = Path(file.stem).suffix if file.suffix == ".gz" else file.suffix
+    for content_type, ends in _FORMATS.values():
+        if end.lower() in ends:
+            return content_type
+    raise BadInput(f"{file.name}: its name does not say its format; expected format= one of {', '.join(_FORMATS)}")
 
 
 def _bodies(rows: Any, batch_rows: int) -> Iterator[bytes]:
@@ -101,7 +178,9 @@ def _batches(rows: Any) -> Iterator[pa.Table]:
     elif hasattr(rows, "to_arrow") and not hasattr(rows, "iloc"):
         yield rows.to_arrow()
     elif hasattr(rows, "iloc"):
-        yield pa.Table.from_pandas(rows, preserve_index=False)
+        # An index with a name is a column; the numbers of rows are none.
+        is_named = any(name is not None for name in rows.index.names)
+        yield pa.Table.from_pandas(rows.reset_index() if is_named else rows, preserve_index=False)
     elif isinstance(rows, dict):
         yield pa.Table.from_pylist([rows])
     elif isinstance(rows, Iterable):

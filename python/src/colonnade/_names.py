@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from operator import index
 from typing import Any
+
+from ._errors import BadInput
 
 
 def field_name(name: str) -> str:
@@ -61,6 +64,72 @@ def instant(at: datetime) -> str:
 def sql_name(name: str) -> str:
     """A name as SQL quotes it."""
     return '"' + name.replace('"', '""') + '"'
+
+
+_DIRECTIONS = {"asc": "ASC", "desc": "DESC"}
+
+#: A column to order by: its name, or its name and ``"asc"`` or ``"desc"``.
+Order = str | tuple[str, str]
+
+
+def names(what: str, given: Sequence[str] | None) -> list[str] | None:
+    """Names of columns as a list. A single text is refused: its letters would be taken for names."""
+    if given is None:
+        return None
+    if isinstance(given, str):
+        raise BadInput(f"{what}: expected a list of names, such as [{given!r}], found {given!r}")
+    listed = list(given)
+    for name in listed:
+        if not isinstance(name, str):
+            raise BadInput(f"{what}: expected names of columns, found {name!r}")
+    if not listed:
+        raise BadInput(f"{what}: expected at least one name, found an empty list; leave it out for all columns")
+    return listed
+
+
+def text(what: str, given: str | None) -> str | None:
+    """A text that is not empty, or none."""
+    if given is None:
+        return None
+    if not isinstance(given, str) or not given.strip():
+        raise BadInput(f"{what}: expected a text such as \"cost > 0.01\", found {given!r}; leave it out for none")
+    return given
+
+
+def whole(what: str, given: int | None, least: int = 0) -> int | None:
+    """A whole number of at least ``least``, or none."""
+    if given is None:
+        return None
+    # NumPy's whole numbers are no `int`.
+    if not isinstance(given, bool) and hasattr(given, "__index__") and (number := index(given)) >= least:
+        return number
+    raise BadInput(f"{what}: expected a whole number of at least {least}, found {given!r}")
+
+
+def ordering(given: str | Sequence[Order] | None) -> str | None:
+    """What stands behind ``ORDER BY``: SQL as it is, or columns by their names."""
+    if given is None or isinstance(given, str):
+        return text("order_by", given)
+    pair = tuple(given)
+    if isinstance(given, tuple) and len(pair) == 2 and _direction(pair[1]):
+        return _ordered(pair)
+    return ", ".join(_ordered(one) for one in given) or None
+
+
+def _direction(given: Any) -> str | None:
+    return _DIRECTIONS.get(given.lower()) if isinstance(given, str) else None
+
+
+def _ordered(given: Any) -> str:
+    if isinstance(given, str):
+        name, _, direction = given.rpartition(" ")
+        if name and _direction(direction):
+            raise BadInput(f"order_by: expected ({name!r}, {direction.lower()!r}) in a list, found {given!r}")
+        return sql_name(given)
+    pair = tuple(given) if isinstance(given, (tuple, list)) else ()
+    if len(pair) == 2 and isinstance(pair[0], str) and (known := _direction(pair[1])):
+        return f"{sql_name(pair[0])} {known}"
+    raise BadInput(f'order_by: expected a name or a pair such as ("at", "desc"), found {given!r}')
 
 
 def decoder(kind: str) -> Callable[[Any], Any]:
