@@ -234,6 +234,10 @@ test-cases: build ## the answers of the query cases beside DuckDB's
 test-random: build ## 5,000 random filters, orders and groups beside DuckDB's answers, and walks through pages while others commit; prints its seed
 	tests/peers/run-random.sh
 
+.PHONY: test-files
+test-files: build ## random tables in files of pandas, Polars, DuckDB and writers of Excel, loaded twice each and compared; COUNT=2000; prints its seed
+	tests/peers/run-files.sh
+
 .PHONY: test-isolation
 test-isolation: build ## 10,000 random requests of who may not see all: the same answers whatever is kept back; prints its seed
 	COLONNADE_ISOLATION=$${COLONNADE_ISOLATION:-10000} $(TOGETHER) --package graphql --lib isolation -- --include-ignored --nocapture --test-threads 1

@@ -232,6 +232,13 @@ pub struct Ingest {
     pub creation: Creation,
     #[command(flatten)]
     pub written: Written,
+    /// The name that a column of the files has in the dataset: "Order Id=order_id". A column is named as in
+    /// the file, or by its number as in "#3=order_id"
+    #[arg(long = "rename", value_name = "COLUMN=NAME", value_parser = rename)]
+    pub renames: Vec<(String, String)>,
+    /// The sheet of a workbook [default: the first that can be seen]
+    #[arg(long, value_name = "NAME")]
+    pub sheet: Option<String>,
     /// Say what would become of the rows, and what the dataset would be, and load none
     #[arg(long)]
     pub dry_run: bool,
@@ -464,6 +471,15 @@ fn rejects_max(text: &str) -> Result<RejectsMax, String> {
             _ => Err(bad()),
         },
     }
+}
+
+/// A column of a file and its name in a dataset. The name has no `=`, which a column of a file may have.
+fn rename(text: &str) -> Result<(String, String), String> {
+    let parts = text.rsplit_once('=').filter(|(column, _)| !column.is_empty());
+    let (column, name) =
+        parts.ok_or_else(|| "expected COLUMN=NAME, as in \"Order Id=order_id\"".to_owned())?;
+    ::datasets::name::check_identifier("column name", name).map_err(|error| error.to_string())?;
+    Ok((column.to_owned(), name.to_owned()))
 }
 
 /// Reads `price=decimal(12,2)`.

@@ -46,7 +46,7 @@ pub enum ColumnType {
     Json,
     /// Bytes.
     Bytes,
-    /// A list of values of one type. One of scalars that is a column has no nulls inside; one that is a part of something may.
+    /// A list of values of one type, each of which may be null.
     List(Box<ColumnType>),
     /// A vector of 32-bit floats, all of one length.
     Vector(u32),
@@ -178,17 +178,26 @@ impl ColumnType {
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Self::Text,
             DataType::Timestamp(_, _) | DataType::Date64 => Self::Timestamp,
             DataType::Date32 => Self::Date,
-            DataType::Decimal256(precision @ 1.., scale @ 0..) => {
-                Self::Decimal((*precision).min(38), (*scale as u8).min(38))
+            DataType::Decimal256(p @ 1..=38, s @ 0..=38) if s <= &(*p as i8) => {
+                Self::Decimal(*p, *s as u8)
             }
-            // Nothing is known of a column of nulls; text takes whatever comes later. The text of a time of day is exact.
-            DataType::Null | DataType::Time32(_) | DataType::Time64(_) => Self::Text,
+            // Nothing is known of a column of nulls; text takes whatever comes later. Where no type holds
+            // all values, the text of each is exact.
+            DataType::Null
+            | DataType::Time32(_)
+            | DataType::Time64(_)
+            | DataType::Interval(_)
+            | DataType::Decimal256(..) => Self::Text,
             DataType::RunEndEncoded(_, values) => within(values)?,
             DataType::Decimal32(p, s) | DataType::Decimal64(p, s) | DataType::Decimal128(p, s)
                 if (1..=38).contains(p) && (0..=*p as i8).contains(s) =>
             {
                 Self::Decimal(*p, *s as u8)
             }
+            // Digits before the point alone, and the last of them are zeros.
+            DataType::Decimal32(1..=38, ..0)
+            | DataType::Decimal64(1..=38, ..0)
+            | DataType::Decimal128(1..=38, ..0) => Self::Text,
             DataType::Binary
             | DataType::LargeBinary
             | DataType::BinaryView
@@ -412,9 +421,13 @@ mod tests {
     fn a_decimal_beyond_its_bounds_has_no_equal() {
         let of = |p, s| ColumnType::from_arrow(&DataType::Decimal128(p, s));
         assert_eq!(of(4, 2), Some(ColumnType::Decimal(4, 2)));
-        for (precision, scale) in [(0, 0), (39, 0), (4, 5), (4, -1)] {
+        for (precision, scale) in [(0, 0), (39, 0), (4, 5)] {
             assert_eq!(of(precision, scale), None, "decimal({precision},{scale})");
         }
+        let wide = |p, s| ColumnType::from_arrow(&DataType::Decimal256(p, s));
+        assert_eq!(wide(38, 10), Some(ColumnType::Decimal(38, 10)));
+        // No decimal of ours holds all of these; their texts do.
+        assert_eq!([of(4, -1), wide(39, 2), wide(76, 76)], [const { Some(ColumnType::Text) }; 3]);
     }
 
     #[test]

@@ -55,9 +55,11 @@ pub fn text_slot<'a>(data_type: &ColumnType, text: &'a str) -> Result<Slot<'a>, 
             _ => wrong("int32"),
         },
         ColumnType::Int64 => integer(text.trim()).map(Slot::Int).map_or_else(|| wrong("int64"), Ok),
-        ColumnType::Float32 | ColumnType::Float64 => {
-            text.trim().parse().map(Slot::Float).or_else(|_| wrong("a number"))
-        }
+        ColumnType::Float32 | ColumnType::Float64 => match text.trim().parse() {
+            Ok(value) if is_held(data_type, value, text) => Ok(Slot::Float(value)),
+            Ok(_) => wrong(&format!("a number within the range of {data_type}")),
+            Err(_) => wrong("a number"),
+        },
         ColumnType::Timestamp => timestamp_us(text.trim())
             .map(Slot::Int)
             .map_or_else(|| wrong("a timestamp (RFC 3339, or YYYY-MM-DD hh:mm:ss in UTC)"), Ok),
@@ -75,6 +77,16 @@ pub fn text_slot<'a>(data_type: &ColumnType, text: &'a str) -> Result<Slot<'a>, 
         | ColumnType::Struct(_)
         | ColumnType::Map(_) => crate::read::document_slot(data_type, text),
     }
+}
+
+/// Whether a float column holds `value`, which was parsed from `text`. Digits beyond the range of the
+/// type parse as infinity, which is another value; the words `inf` and `nan` are what they say.
+fn is_held(data_type: &ColumnType, value: f64, text: &str) -> bool {
+    let is_finite = match data_type {
+        ColumnType::Float32 => (value as f32).is_finite(),
+        _ => value.is_finite(),
+    };
+    is_finite || !text.bytes().any(|byte| byte.is_ascii_digit())
 }
 
 /// The value that a JSON document says of a column of type `data_type`, as an array of one; the error says what was expected and found.
@@ -361,6 +373,30 @@ mod tests {
 
     fn us(text: &str) -> i64 {
         chrono::DateTime::parse_from_rfc3339(text).unwrap().timestamp_micros()
+    }
+
+    #[test]
+    fn digits_beyond_the_range_of_a_float_are_no_value() {
+        let float = |kind: &str, text| text_slot(&kind.parse().unwrap(), text);
+        for (kind, text) in [
+            ("float64", "1e400"),
+            ("float64", " -1E+309 "),
+            ("float64", "1.8e308"),
+            ("float32", "1e39"),
+            ("float32", "-3.5e38"),
+        ] {
+            let problem = float(kind, text).unwrap_err();
+            let expected = format!("expected a number within the range of {kind}, found {text:?}");
+            assert_eq!(problem, expected);
+        }
+        let digits = format!("{}.5", "9".repeat(400));
+        assert!(float("float64", &digits).is_err());
+        assert_eq!(float("float64", "1.7976931348623157e308"), Ok(Slot::Float(f64::MAX)));
+        assert_eq!(float("float64", "1e39"), Ok(Slot::Float(1e39)));
+        assert_eq!(float("float64", "1e-400"), Ok(Slot::Float(0.0)));
+        assert_eq!(float("float64", "-inf"), Ok(Slot::Float(f64::NEG_INFINITY)));
+        assert_eq!(float("float32", "Infinity"), Ok(Slot::Float(f64::INFINITY)));
+        assert!(matches!(float("float32", "nan"), Ok(Slot::Float(value)) if value.is_nan()));
     }
 
     #[test]

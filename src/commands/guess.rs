@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 
 use ::datasets::conform::Conformer;
 use ::datasets::infer::{Guess, GuessOptions, Hint, Note, SpecHints, guess};
-use ::datasets::read::{self, Format, ReadOptions, Source, TextEncoding};
+use ::datasets::read::{self, Format, ReadOptions, Renames, Source, TextEncoding};
 use ::datasets::{Cause, Causes, DatasetName, DatasetSpec, KeyPolicy, LoadSettings};
 use engine::{Code, Error, RejectsMax, Result};
 use serde_json::json;
@@ -14,9 +14,10 @@ use crate::cli::Ingest;
 use crate::output::{Output, count};
 
 /// How files are read by these settings.
-fn read_options(settings: &LoadSettings) -> ReadOptions {
+pub(super) fn read_options(settings: &LoadSettings, arguments: &Ingest) -> ReadOptions {
     let csv = settings.csv_options(TextEncoding::Found);
-    ReadOptions { csv, ..ReadOptions::default() }
+    let renames = Renames { columns: arguments.renames.clone(), ..Renames::default() };
+    ReadOptions { csv, renames, sheet: arguments.sheet.clone(), ..ReadOptions::default() }
 }
 
 /// The spec for a file's rows; what is to be known of it is told, and it is written where that is asked for.
@@ -36,12 +37,12 @@ pub(super) fn guessed(
             types: asked.types.clone(),
         },
         mostly: asked.mostly,
-        read: read_options(&stated),
+        read: read_options(&stated, arguments),
         ..GuessOptions::default()
     };
     let name = source.name();
     let doing = |e| Error::from(e).while_doing(format_args!("make {dataset} from {name}"));
-    let Guess { mut spec, notes } = guess(dataset, source, format, &options).map_err(doing)?;
+    let Guess { mut spec, notes, .. } = guess(dataset, source, format, &options).map_err(doing)?;
     spec.load = spec.load.with(&stated, dataset.as_str())?;
     // The policy is stated, so that every door and every reader of the spec knows it.
     spec.load.on_conflict = (!spec.key.is_empty()).then_some(KeyPolicy::Refuse);
@@ -82,6 +83,7 @@ fn flag(hint: Hint) -> &'static str {
         Hint::ThousandsMark => "--thousands-mark comma",
         Hint::DayFirst => "--date-order dmy",
         Hint::MonthFirst => "--date-order mdy",
+        Hint::Sheet => "--sheet NAME",
         Hint::Mostly => "--mostly 0.99 sends a hundredth to quarantine",
     }
 }
@@ -98,8 +100,13 @@ pub(super) struct Trial {
 
 impl Trial {
     /// Reads and checks all rows.
-    pub(super) fn make(source: &Source, format: Format, spec: &DatasetSpec) -> Result<Self> {
-        let options = read_options(&spec.load);
+    pub(super) fn make(
+        source: &Source,
+        format: Format,
+        spec: &DatasetSpec,
+        arguments: &Ingest,
+    ) -> Result<Self> {
+        let options = read_options(&spec.load, arguments);
         let name = source.name().to_owned();
         let mut reader = read::open(source.clone(), format, Some(spec), &options)?;
         let schema = reader.schema();

@@ -5,13 +5,13 @@ use std::io;
 use std::path::Path;
 
 use ::datasets::infer::to_identifier;
-use ::datasets::read::{CsvOptions, Format, ReadOptions, Source, TextEncoding};
-use ::datasets::{Cause, DatasetName, DatasetSpec, Evolution, read, specs};
+use ::datasets::read::{Format, Source};
+use ::datasets::{Cause, DatasetName, DatasetSpec, Evolution, LoadSettings, read, specs};
 use engine::{Code, Engine, Error, IngestReceipt, LoadOptions, NewColumns, OnConflict, Result};
 use serde_json::json;
 use tempfile::NamedTempFile;
 
-use super::guess::{self, Trial};
+use super::guess::{self, Trial, read_options};
 use super::{close, open_to_read, open_to_write};
 use crate::cli::{Conflict, Ingest};
 use crate::config::Settings;
@@ -94,10 +94,7 @@ async fn load(
         rejects_max: arguments.max_quarantined,
         // One that is there is accepted as it is, grown by the spec's new columns, or refused with what differs.
         create: file.create.clone().or_else(|| spec.clone()),
-        read: ReadOptions {
-            csv: CsvOptions { encoding: TextEncoding::Found, ..CsvOptions::default() },
-            ..ReadOptions::default()
-        },
+        read: read_options(&LoadSettings::default(), arguments),
         settings: arguments.written.settings()?,
         new_columns: new_columns(arguments),
         ..LoadOptions::default()
@@ -136,7 +133,7 @@ async fn try_all(
         if new_columns(arguments) == NewColumns::Add {
             of.evolution = Evolution::AddNullable;
         }
-        let trial = Trial::make(&file.source, file.format, &of)?;
+        let trial = Trial::make(&file.source, file.format, &of, arguments)?;
         trials.push(trial.within(arguments.max_quarantined));
         if !of.key.is_empty() && !matches!(on_conflict(arguments), OnConflict::Add) {
             keys = Some(of.key.join(", "));
@@ -302,7 +299,7 @@ fn tell(
         let files: Vec<_> = receipts
             .iter()
             .map(|(file, r)| {
-                json!({"file": file, "accepted": r.accepted, "quarantined": r.quarantined, "replaced": r.replaced, "skipped": r.skipped, "repeated": r.repeated, "version": r.version.0, "duplicate": r.duplicate, "causes": r.causes, "added_columns": r.added_columns, "stored_settings": r.stored_settings})
+                json!({"file": file, "accepted": r.accepted, "quarantined": r.quarantined, "replaced": r.replaced, "skipped": r.skipped, "repeated": r.repeated, "version": r.version.0, "duplicate": r.duplicate, "causes": r.causes, "added_columns": r.added_columns, "stored_settings": r.stored_settings, "warnings": r.warnings})
             })
             .collect();
         output.document(&json!({
@@ -354,6 +351,10 @@ fn tell(
             "{file}: {dataset} stores {} for later files (`colonnade alter {dataset} --set NAME=VALUE` changes it)",
             receipt.stored_settings
         ));
+    }
+    for (file, warning) in receipts.iter().flat_map(|(f, r)| r.warnings.iter().map(move |w| (f, w)))
+    {
+        output.note(&format!("{file}: {warning}"));
     }
     if quarantined > 0 {
         output.note(&format!(

@@ -154,7 +154,7 @@ async fn a_messy_file_becomes_what_its_owner_means() {
     let tried =
         ask(folder.path(), &[&said[..], &["--dry-run", "--write-spec", spec]].concat()).await;
     assert!(tried.status.success(), "{}", tried.stderr);
-    let says = "menge is int64: 1 of 201 values is not int64, the first in row 43 on line 44: \"drei\"; they are rejected";
+    let says = "menge is int64: 1 of 201 values is not int64, the first in row 43 on line 44: \"drei\"; values that do not fit go to quarantine";
     assert!(tried.stderr.contains(says), "{}", tried.stderr);
     assert!(
         tried.stderr.contains("200 rows would be loaded, 1 would go to quarantine"),
@@ -243,11 +243,11 @@ async fn what_a_file_is_called_on_to_be_is_refused_by_name() {
 
     let twice = write("twice.csv", b"a,b,a\n1,2,3\n");
     let says = ask(folder.path(), &["ingest", "twice", &twice, "--create"]).await;
-    let expected = "twice.csv: the header on line 1 names \"a\" twice: columns 1 and 3";
+    let expected = "twice.csv: the header on line 1 names \"a\" twice: columns 1 and 3; rename one of them (--rename \"#3=NAME\")";
     assert!(says.fails_with("BAD_INPUT").ends_with(expected), "{}", says.stderr);
     let alike = write("alike.csv", b"Unit Price,unit_price\n1,2\n");
     let says = ask(folder.path(), &["ingest", "alike", &alike, "--create"]).await;
-    let expected = "columns \"Unit Price\" and \"unit_price\" are both unit_price; one of them needs another name";
+    let expected = "columns \"unit_price\" and \"Unit Price\" are both unit_price; rename one of them (--rename \"Unit Price=unit_price_2\")";
     assert!(says.fails_with("BAD_INPUT").ends_with(expected), "{}", says.stderr);
     let plain = write("plain.csv", b"id,price\n1,2.50\n2,3.99\n");
     for (more, code, expected) in [

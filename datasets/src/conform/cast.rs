@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, make_comparator};
-use arrow::compute::{CastOptions, SortOptions, cast_with_options};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, make_comparator, new_null_array};
+use arrow::compute::{CastOptions, SortOptions, cast_with_options, concat};
 use arrow::datatypes::{DataType, Field};
 use arrow::error::ArrowError;
-use arrow::util::display::array_value_to_string;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 
+use super::narrowing::{floored, has_finer_times, overflowed};
 use super::nested;
 use super::units::{has_lengths, in_units};
 use crate::column_type::{ColumnType, item_of};
@@ -81,8 +82,14 @@ impl Cast {
         let carried = match self.way {
             Way::Same if array.data_type() == &to => Arc::clone(array),
             Way::Same | Way::Arrow => {
-                let carried = arrow_cast(array, &to).map_err(internal)?;
+                let carried = match arrow_cast(array, &to) {
+                    Ok(carried) => carried,
+                    Err(_) => self.cast_rows(array, column, failures).map_err(internal)?,
+                };
                 self.note_lost(array, &carried, column, failures);
+                for row in overflowed(array, &carried).map_err(internal)? {
+                    failures.note(row, column, || self.unfit(array, row, column));
+                }
                 carried
             }
             Way::ThereAndBack => {
@@ -109,8 +116,27 @@ impl Cast {
                 _ => self.read_documents(array, column, failures)?,
             },
         };
-        self.check_items(&carried, column, failures);
+        self.check_vectors(&carried, column, failures);
         Ok(carried)
+    }
+
+    /// The same row by row, where one value fails the cast of all: a time of day beyond its day.
+    fn cast_rows(
+        &self,
+        array: &ArrayRef,
+        column: &str,
+        failures: &mut Failures,
+    ) -> Result<ArrayRef, ArrowError> {
+        let to = self.target.arrow_type();
+        let mut rows = Vec::with_capacity(array.len());
+        for row in 0..array.len() {
+            rows.push(arrow_cast(&array.slice(row, 1), &to).unwrap_or_else(|_| {
+                failures.note(row, column, || self.unfit(array, row, column));
+                new_null_array(&to, 1)
+            }));
+        }
+        let rows: Vec<&dyn Array> = rows.iter().map(AsRef::as_ref).collect();
+        concat(&rows)
     }
 
     /// The values with lengths of time as numbers in the unit that the column, or a field, states.
@@ -224,7 +250,11 @@ impl Cast {
     }
 
     fn unfit(&self, from: &ArrayRef, row: usize, column: &str) -> String {
-        let shown = array_value_to_string(from, row).unwrap_or_else(|e| e.to_string());
+        let options = FormatOptions::new().with_display_error(false);
+        let formatter = ArrayFormatter::try_new(from, &options);
+        let shown = formatter.and_then(|formatter| formatter.value(row).try_to_string());
+        let shown =
+            shown.unwrap_or_else(|_| format!("a value without a text ({})", from.data_type()));
         format!("{column:?}: expected {}, found {}", self.target, parse::quoted(&shown))
     }
 
@@ -269,22 +299,13 @@ impl Cast {
             .map_err(|e| Unfit(format!("{column:?} ({}) as JSON: {e}", array.data_type())))
     }
 
-    /// Lists hold no nulls, and vectors are of one length.
-    fn check_items(&self, array: &ArrayRef, column: &str, failures: &mut Failures) {
-        let length = match &self.target {
-            ColumnType::Vector(length) => Some(*length as usize),
-            // Items of other types were looked at on their way.
-            ColumnType::List(item) if item.is_scalar() => None,
-            _ => return,
-        };
+    /// Vectors are of one length and hold no nulls.
+    fn check_vectors(&self, array: &ArrayRef, column: &str, failures: &mut Failures) {
+        let ColumnType::Vector(length) = &self.target else { return };
         let Some(lists) = array.as_list_opt::<i32>() else { return };
-        let nulls_inside = lists.values().null_count() > 0;
-        if length.is_none() && !nulls_inside {
-            return;
-        }
         for row in (0..lists.len()).filter(|row| lists.is_valid(*row)) {
             let items = lists.value(row);
-            if let Some(length) = length.filter(|length| *length != items.len()) {
+            if *length as usize != items.len() {
                 failures.note(row, column, || {
                     format!("{column:?}: expected {length} numbers, found {}", items.len())
                 });
@@ -307,7 +328,12 @@ fn distinct(left: &ArrayRef, right: &ArrayRef) -> Result<BooleanArray, ArrowErro
 }
 
 pub(super) fn arrow_cast(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
-    cast_with_options(array, to, &CastOptions { safe: true, ..Default::default() })
+    let floored = match (has_finer_times(array.data_type()), to) {
+        (false, _) | (_, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) => None,
+        _ => Some(floored(array, to)?),
+    };
+    let options = CastOptions { safe: true, ..Default::default() };
+    cast_with_options(floored.as_ref().unwrap_or(array), to, &options)
 }
 
 pub(super) fn way(from: &DataType, target: &ColumnType, stated: Option<&str>) -> Option<Way> {
@@ -342,6 +368,7 @@ pub(super) fn way(from: &DataType, target: &ColumnType, stated: Option<&str>) ->
                 | D::FixedSizeList(..)
                 | D::ListView(_)
                 | D::LargeListView(_)
+                | D::Union(..)
         )
         .then_some(Way::Encode)
         .or_else(|| (from.is_numeric() || from == &D::Boolean).then_some(Way::Encode));
@@ -361,7 +388,7 @@ pub(super) fn way(from: &DataType, target: &ColumnType, stated: Option<&str>) ->
         C::Text => (from.is_integer()
             || decimal
             || from == &D::Boolean
-            || matches!(from, D::Time32(_) | D::Time64(_)))
+            || matches!(from, D::Time32(_) | D::Time64(_) | D::Interval(_)))
         .then_some(Way::Arrow),
         C::Int32 | C::Int64 => {
             if from.is_integer() || matches!(from, D::Duration(_)) {

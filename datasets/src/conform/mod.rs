@@ -5,6 +5,7 @@
 
 mod carry;
 mod cast;
+mod narrowing;
 mod nested;
 mod partition_values;
 pub(crate) mod units;
@@ -17,7 +18,9 @@ use arrow::array::{
 };
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::error::ArrowError;
 
+use crate::column_type::ColumnType;
 use crate::encode::JsonEncoder;
 use crate::error::{Error, Result};
 use crate::infer::{column_of_field, to_identifier};
@@ -210,6 +213,11 @@ impl Conformer {
     }
 }
 
+/// Instants of any unit as those of a column, rounded down.
+pub(crate) fn instants(array: &ArrayRef) -> std::result::Result<ArrayRef, ArrowError> {
+    cast::arrow_cast(array, &ColumnType::Timestamp.arrow_type())
+}
+
 /// The spec with the columns of `source_schema` that it lacks, as nullable ones; `None` when it lacks none.
 /// Fails when the dataset's columns are fixed, or when a column that it has comes with a type that can't
 /// become the dataset's.
@@ -255,7 +263,7 @@ impl Matched {
             Some(other) => Err(Error::Mismatch {
                 source_name: source_name.into(),
                 problem: format!(
-                    "columns {:?} and {:?} both stand for {:?}",
+                    "columns {:?} and {:?} are both {:?}; rename one of them",
                     schema.field(other).name(),
                     schema.field(index).name(),
                     spec.columns[at].name

@@ -11,6 +11,7 @@ use arrow::datatypes::{DataType, Field, Fields};
 use arrow::error::ArrowError;
 
 use super::cast::{Way, arrow_cast, way};
+use super::narrowing::overflowed;
 use crate::column_type::{ColumnType, StructField, item_of};
 
 /// Whether values of `from` can be values of `target`, if each of them fits.
@@ -115,7 +116,9 @@ fn carried_scalars(
         return Ok(None);
     }
     let carried = arrow_cast(array, to)?;
-    if carried.logical_null_count() != array.logical_null_count() {
+    if carried.logical_null_count() != array.logical_null_count()
+        || !overflowed(array, &carried)?.is_empty()
+    {
         return Ok(None);
     }
     if way == Some(Way::ThereAndBack) {

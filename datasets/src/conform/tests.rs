@@ -10,12 +10,12 @@ use arrow::datatypes::{DataType, Field, Int64Type};
 
 use super::*;
 
-fn spec(columns: &str, more: &str) -> DatasetSpec {
+pub(super) fn spec(columns: &str, more: &str) -> DatasetSpec {
     let text = format!("name = \"rows\"\n{more}\ncolumns = [{columns}]");
     DatasetSpec::from_toml(&text, "rows.toml").unwrap()
 }
 
-fn chunk(columns: Vec<(&str, ArrayRef)>) -> Chunk {
+pub(super) fn chunk(columns: Vec<(&str, ArrayRef)>) -> Chunk {
     let batch = RecordBatch::try_from_iter_with_nullable(
         columns.into_iter().map(|(name, array)| (name, array, true)),
     )
@@ -23,7 +23,7 @@ fn chunk(columns: Vec<(&str, ArrayRef)>) -> Chunk {
     Chunk { batch, first_row: 11, rows: None, lines: None, rejected: Vec::new() }
 }
 
-fn conform(spec: &DatasetSpec, chunk: &Chunk) -> Conformed {
+pub(super) fn conform(spec: &DatasetSpec, chunk: &Chunk) -> Conformed {
     Conformer::new(spec, &chunk.batch.schema(), "a.parquet").unwrap().conform(chunk).unwrap()
 }
 
@@ -79,7 +79,7 @@ fn sources_that_can_not_fit_are_refused_whole() {
     );
     assert!(
         fails(vec![("id", Arc::clone(&id)), ("ID", id)])
-            .contains(r#"columns "id" and "ID" both stand for "id""#)
+            .contains(r#"columns "id" and "ID" are both "id"; rename one of them"#)
     );
 }
 
@@ -118,9 +118,9 @@ fn only_casts_without_loss_are_made() {
         Some(vec![Some(1), None]),
         None,
     ]));
-    assert_eq!(one("list(int64)", Arc::clone(&lists)), (2, 1));
-    assert_eq!(one("list(int32)", Arc::clone(&lists)), (2, 1));
-    assert_eq!(one("list(decimal(4,2))", Arc::clone(&lists)), (2, 1));
+    assert_eq!(one("list(int64)", Arc::clone(&lists)), (3, 0));
+    assert_eq!(one("list(int32)", Arc::clone(&lists)), (3, 0));
+    assert_eq!(one("list(decimal(4,2))", Arc::clone(&lists)), (3, 0));
     assert_eq!(one("json", lists), (3, 0));
     let floats: ArrayRef =
         Arc::new(ListArray::from_iter_primitive::<arrow::datatypes::Float32Type, _, _>(vec![
@@ -407,4 +407,26 @@ fn what_a_dataset_computes_may_come_with_its_rows_and_is_left_out() {
         assert_eq!((out.accepted.num_rows(), out.rejected.len()), (1, 0), "{evolution}");
         assert_eq!(evolve(&spec, &chunk.batch.schema(), "a.parquet").unwrap(), None);
     }
+}
+
+#[test]
+fn a_null_is_an_item_like_others_and_none_of_a_vector() {
+    let spec = spec(
+        r#"{name="tags",type="list(text)",nullable=true},{name="at",type="vector(2)",nullable=true}"#,
+        "",
+    );
+    let mut tags = arrow::array::LargeListBuilder::new(StringBuilder::new());
+    tags.append_value([Some("a")]);
+    tags.append_value([Some("b"), None]);
+    tags.append_value([None::<&str>]);
+    let mut at = arrow::array::ListBuilder::new(arrow::array::Float64Builder::new());
+    at.append_value([Some(1.0), Some(2.0)]);
+    at.append_null();
+    at.append_value([Some(1.0), None]);
+    let chunk = chunk(vec![("tags", Arc::new(tags.finish())), ("at", Arc::new(at.finish()))]);
+    let out = conform(&spec, &chunk);
+    let expected = [r#"{"tags":["a"],"at":[1.0,2.0]}"#, r#"{"tags":["b",null]}"#];
+    assert_eq!(json_rows(&out.accepted, &[0, 1]), expected);
+    let reasons: Vec<_> = out.rejected.iter().map(|row| row.reason.as_str()).collect();
+    assert_eq!(reasons, [r#""at": expected vector(2) without a null inside"#]);
 }

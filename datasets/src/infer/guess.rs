@@ -3,12 +3,11 @@
 use arrow::datatypes::{Field, Schema};
 use encoding_rs::UTF_8;
 
-use super::{SpecHints, spec_from_schema, to_identifier};
-use crate::column_type::ColumnType;
-use crate::error::Result;
+use super::{Finding, SpecHints, fixed_lists, spec_from_schema, to_identifier};
+use crate::error::{Error, Result};
 use crate::name::DatasetName;
 use crate::parse::quoted;
-use crate::read::{self, Format, ReadOptions, Source};
+use crate::read::{self, Format, ReadOptions, RepeatedNames, Source};
 use crate::spec::{DatasetSpec, Evolution, TYPE_METADATA_KEY};
 
 /// Bytes of a file that types are told from.
@@ -41,6 +40,8 @@ pub struct Guess {
     pub spec: DatasetSpec,
     /// What is to be known of it.
     pub notes: Vec<Note>,
+    /// The names in the file and in the spec of columns that are renamed, for reading the file.
+    pub renames: Vec<(String, String)>,
 }
 
 /// Something that is to be known of a spec that was found.
@@ -65,6 +66,8 @@ pub enum Hint {
     MonthFirst,
     /// [`GuessOptions::mostly`].
     Mostly,
+    /// [`ReadOptions::sheet`].
+    Sheet,
 }
 
 impl Hint {
@@ -76,6 +79,7 @@ impl Hint {
             Self::DayFirst => "dates with their day first",
             Self::MonthFirst => "dates with their month first",
             Self::Mostly => "values of another type",
+            Self::Sheet => "another sheet",
         }
     }
 }
@@ -96,13 +100,32 @@ pub fn guess(
     let mut thousands_mark = options.read.csv.thousands_mark;
     let (schema, mut notes) = match format {
         Format::Csv => csv(source, options, &mut thousands_mark)?,
+        Format::Ndjson => ndjson(source, options)?,
+        Format::Xlsx => xlsx(source, options)?,
         _ => {
-            let (discovery_rows, discovery_bytes) = (usize::MAX, options.bytes_max);
-            let read = ReadOptions { discovery_rows, discovery_bytes, ..options.read.clone() };
-            let reader = read::open(source.clone(), format, None, &read)?;
-            (reader.schema().as_ref().clone(), Vec::new())
+            let reader = read::open(source.clone(), format, None, &options.read)?;
+            (fixed_lists::schema_of(reader)?, Vec::new())
         }
     };
+    let mut renames = options.read.renames.columns.clone();
+    let mut schema = schema;
+    let names: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
+    let collisions = read::distinct_names(&names);
+    if options.read.renames.repeated == RepeatedNames::Refused
+        && let Some((at, to)) = collisions.first()
+    {
+        return Err(collision(source, &names, *at, to));
+    }
+    for (at, to) in collisions {
+        let from = &names[at];
+        notes.push(format!("{} is {to}: another column has its name", quoted(from)).into());
+        // A column that was renamed before is known to the file by its first name.
+        match renames.iter_mut().find(|(_, renamed)| renamed == from) {
+            Some((_, renamed)) => renamed.clone_from(&to),
+            None => renames.push((from.clone(), to.clone())),
+        }
+        schema = renamed_field(&schema, at, &to);
+    }
     let mut spec = spec_from_schema(name, &schema, &options.hints)?;
     // Another table's file is a mistake more often than a wider one.
     spec.evolution = Evolution::Fixed;
@@ -119,7 +142,33 @@ pub fn guess(
     if !renamed.is_empty() {
         notes.push(format!("names of columns: {}", renamed.join(", ")).into());
     }
-    Ok(Guess { spec, notes })
+    Ok(Guess { spec, notes, renames })
+}
+
+/// The error of the column at `at`, which could be called `to`.
+fn collision(source: &Source, names: &[String], at: usize, to: &str) -> Error {
+    let identifier = to_identifier(&names[at]);
+    let is_other =
+        |(other, name): &(usize, &String)| *other != at && to_identifier(name) == identifier;
+    let other = names.iter().enumerate().find(is_other).map_or(&names[at], |(_, name)| name);
+    let column = match *other == names[at] {
+        true => format!("#{}", at + 1),
+        false => names[at].clone(),
+    };
+    let problem = format!(
+        "columns {} and {} are both {identifier}; rename one of them (--rename \"{column}={to}\")",
+        quoted(other),
+        quoted(&names[at])
+    );
+    Error::Mismatch { source_name: source.name().to_owned(), problem }
+}
+
+fn renamed_field(schema: &Schema, at: usize, to: &str) -> Schema {
+    let mut fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone()).collect();
+    if let Some(field) = fields.get_mut(at) {
+        field.set_name(to);
+    }
+    Schema::new(fields)
 }
 
 fn csv(
@@ -147,36 +196,67 @@ fn csv(
         let text = "the first row is taken for values, not for names of columns";
         notes.push(text.to_owned().into());
     }
-    if !looks.is_whole {
-        let mib = options.bytes_max >> 20;
-        notes.push(format!("types are those of the first {} rows ({mib} MiB)", looks.rows).into());
+    notes.extend(partial(looks.is_whole, looks.rows, options));
+    let (schema, found) = typed(looks.columns, options);
+    notes.extend(found);
+    Ok((schema, notes))
+}
+
+fn ndjson(source: &Source, options: &GuessOptions) -> Result<(Schema, Vec<Note>)> {
+    let looks = read::ndjson_looks(source, &options.read, options.bytes_max, options.mostly)?;
+    let mut notes: Vec<Note> = partial(looks.is_whole, looks.rows, options).into_iter().collect();
+    let (schema, found) = typed(looks.columns, options);
+    notes.extend(found);
+    Ok((schema, notes))
+}
+
+fn xlsx(source: &Source, options: &GuessOptions) -> Result<(Schema, Vec<Note>)> {
+    let looks = read::xlsx_looks(source, &options.read, options.mostly)?;
+    let (schema, mut notes) = typed(looks.columns, options);
+    if let Some((last, others)) = looks.others.split_last() {
+        let others: Vec<String> = others.iter().map(|name| quoted(name)).collect();
+        let others = match others.is_empty() {
+            true => format!("another sheet, {}, is not read", quoted(last)),
+            false => format!("the sheets {} and {} are not read", others.join(", "), quoted(last)),
+        };
+        notes.push(Note { text: others, hints: vec![Hint::Sheet] });
     }
+    Ok((schema, notes))
+}
+
+/// That only the first rows were read, if so.
+fn partial(is_whole: bool, rows: u64, options: &GuessOptions) -> Option<Note> {
+    let mib = options.bytes_max >> 20;
+    (!is_whole).then(|| format!("types are those of the first {rows} rows ({mib} MiB)").into())
+}
+
+/// The columns with the types that were found, and the reasons for types that are not obvious.
+fn typed(columns: Vec<(String, Finding)>, options: &GuessOptions) -> (Schema, Vec<Note>) {
+    let mut notes: Vec<Note> = Vec::new();
     let said: Vec<&str> = options.hints.types.iter().map(|(of, _)| of.as_str()).collect();
-    let mut fields = Vec::with_capacity(looks.columns.len());
-    for (header, finding) in looks.columns {
-        let column = to_identifier(&header);
-        let data_type = finding.data_type;
-        let is_said = said.iter().any(|said| *said == header || *said == column);
+    let mut fields = Vec::with_capacity(columns.len());
+    for (name, Finding { data_type, because, otherwise }) in columns {
+        let column = to_identifier(&name);
+        let is_said = said.iter().any(|said| *said == name || *said == column);
         if !is_said {
-            if let Some(because) = finding.because {
-                let (rejected, hints) = match data_type {
-                    ColumnType::Text => ("", vec![Hint::Mostly]),
-                    _ => ("; they are rejected", Vec::new()),
+            if let Some(because) = because {
+                let (rejected, hints) = match because.most == data_type {
+                    true => ("; values that do not fit go to quarantine", Vec::new()),
+                    false => ("", vec![Hint::Mostly]),
                 };
                 let text = format!("{column} is {data_type}: {because}{rejected}");
                 notes.push(Note { text, hints });
             }
-            if !finding.otherwise.is_empty() {
-                let hints = finding.otherwise;
-                let looks: Vec<&str> = hints.iter().map(|hint| hint.looks()).collect();
+            if !otherwise.is_empty() {
+                let looks: Vec<&str> = otherwise.iter().map(|hint| hint.looks()).collect();
                 let looks = looks.join(", or ");
                 let text = format!("{column} is text, and most of its values look like {looks}");
-                notes.push(Note { text, hints });
+                notes.push(Note { text, hints: otherwise });
             }
         }
         let metadata = [(TYPE_METADATA_KEY.to_owned(), data_type.to_string())];
-        let field = Field::new(header, data_type.arrow_type(), true);
+        let field = Field::new(name, data_type.arrow_type(), true);
         fields.push(field.with_metadata(metadata.into()));
     }
-    Ok((Schema::new(fields), notes))
+    (Schema::new(fields), notes)
 }

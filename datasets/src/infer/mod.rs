@@ -1,6 +1,8 @@
 //! Specs for datasets that nobody wrote a spec for: names and types from what the data shows.
 
+mod fixed_lists;
 mod guess;
+mod json_tally;
 mod tally;
 
 use std::borrow::Cow;
@@ -11,14 +13,14 @@ use crate::column_type::{ColumnType, item_of};
 use crate::conform::units::name_of;
 use crate::error::{Error, Result};
 use crate::name::{DatasetName, NAME_MAX_BYTES};
-use crate::parse::{self, quoted};
-use crate::read::json::{self, JsonError, Kind, RawValue};
+use crate::parse::quoted;
 use crate::spec::{
     ColumnSpec, DatasetSpec, Evolution, LoadSettings, TYPE_METADATA_KEY, UNIT_METADATA_KEY,
 };
 
 pub use guess::{Guess, GuessOptions, Hint, Note, guess};
-pub(crate) use tally::{Finding, Tally};
+pub(crate) use json_tally::JsonTally;
+pub(crate) use tally::{Finding, Look, Tally};
 
 /// What a user says of a dataset whose columns are found in its first file. Columns are called as in the file, or as in the
 /// dataset.
@@ -46,7 +48,7 @@ pub fn spec_from_schema(
             return Err(Error::Mismatch {
                 source_name: name.to_string(),
                 problem: format!(
-                    "columns {} and {} are both {}; one of them needs another name",
+                    "columns {} and {} are both {}; rename one of them",
                     quoted(schema.field(at).name()),
                     quoted(field.name()),
                     column.name
@@ -135,6 +137,7 @@ pub(crate) fn type_of_field(field: &Field) -> Option<ColumnType> {
             | DataType::ListView(_)
             | DataType::LargeListView(_)
             | DataType::FixedSizeList(..)
+            | DataType::Union(..)
     );
     // What has no type of its own is kept as a document: a union within it, fields of one name, too many of them.
     ColumnType::from_arrow(field.data_type()).or(is_nested.then_some(ColumnType::Json))
@@ -218,101 +221,6 @@ fn in_ascii(name: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// What is known of a column's type from the values seen so far.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct TypeGuess(Option<ColumnType>);
-
-impl TypeGuess {
-    pub(crate) fn of_json(value: &RawValue<'_>) -> Self {
-        Self(match value.kind {
-            Kind::Null => None,
-            Kind::True | Kind::False => Some(ColumnType::Bool),
-            Kind::Number => Some(number_type(value.text)),
-            Kind::Plain => Some(string_type(&value.text[1..value.text.len() - 1])),
-            Kind::Escaped => Some(ColumnType::Text),
-            Kind::Object => Some(ColumnType::Json),
-            Kind::Array => Some(array_type(value.text)),
-        })
-    }
-
-    /// Joins another JSON value's guess: kinds that don't fit together are kept as JSON.
-    pub(crate) fn join_json(&mut self, other: Self) {
-        self.join(other.0, ColumnType::Json);
-    }
-
-    pub(crate) fn into_type(self) -> ColumnType {
-        self.0.unwrap_or(ColumnType::Text)
-    }
-
-    fn join(&mut self, other: Option<ColumnType>, otherwise: ColumnType) {
-        use ColumnType::{Date, Decimal, Float64, Int64, List, Text, Timestamp};
-        let joined = match (self.0.take(), other) {
-            (None, one) | (one, None) => one,
-            (Some(a), Some(b)) if a == b => Some(a),
-            (Some(a), Some(b)) => Some(match (a, b) {
-                (Int64, Float64) | (Float64, Int64) => Float64,
-                (Decimal(..), Float64) | (Float64, Decimal(..)) => Float64,
-                (Int64, d @ Decimal(..)) | (d @ Decimal(..), Int64) => d,
-                (Date, Timestamp) | (Timestamp, Date) => Timestamp,
-                (Text | Date | Timestamp, Text | Date | Timestamp) => Text,
-                (List(a), List(b)) => {
-                    let mut item = Self(Some(*a));
-                    item.join(Some(*b), ColumnType::Json);
-                    match item.into_type() {
-                        ColumnType::Json => ColumnType::Json,
-                        item => List(Box::new(item)),
-                    }
-                }
-                _ => otherwise,
-            }),
-        };
-        self.0 = joined;
-    }
-}
-
-fn number_type(text: &str) -> ColumnType {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    // Leading zeros are part of a code, not of a number.
-    if digits.len() > 1 && digits.starts_with('0') && digits.as_bytes()[1].is_ascii_digit() {
-        return ColumnType::Text;
-    }
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return ColumnType::Float64;
-    }
-    if text.parse::<i64>().is_ok() {
-        ColumnType::Int64
-    } else if digits.len() <= 38 {
-        ColumnType::Decimal(38, 0)
-    } else {
-        ColumnType::Text
-    }
-}
-
-fn string_type(text: &str) -> ColumnType {
-    if parse::date_days(text).is_some() {
-        ColumnType::Date
-    } else if parse::timestamp_us(text).is_some() {
-        ColumnType::Timestamp
-    } else {
-        ColumnType::Text
-    }
-}
-
-fn array_type(text: &str) -> ColumnType {
-    let mut item = TypeGuess::default();
-    let mut scalar = true;
-    let scanned = json::elements::<JsonError>(text, |value| {
-        scalar &= !matches!(value.kind, Kind::Array | Kind::Object | Kind::Null);
-        item.join_json(TypeGuess::of_json(&value));
-        Ok(())
-    });
-    match item.into_type() {
-        ColumnType::Json => ColumnType::Json,
-        item if scalar && scanned.is_ok() => ColumnType::List(Box::new(item)),
-        _ => ColumnType::Json,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -344,22 +252,5 @@ mod tests {
         }
         let long = to_identifier(&"ab_".repeat(40));
         assert!(crate::name::check_identifier("column name", &long).is_ok(), "{long}");
-    }
-
-    #[test]
-    fn types_are_joined() {
-        let json = |text: &str| {
-            let mut guess = TypeGuess::default();
-            json::elements::<JsonError>(text, |v| {
-                guess.join_json(TypeGuess::of_json(&v));
-                Ok(())
-            })
-            .unwrap();
-            guess.into_type().to_string()
-        };
-        assert_eq!(json("[[1,2],[2.5]]"), "list(float64)");
-        assert_eq!(json("[[1,null]]"), "json");
-        assert_eq!(json(r#"["a", 1]"#), "json");
-        assert_eq!(json(r#"[null, {"a": 1}]"#), "json");
     }
 }

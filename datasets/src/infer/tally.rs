@@ -17,7 +17,7 @@ const OTHERWISE_MAX_BYTES: usize = 40;
 
 /// What a field looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
+pub(crate) enum Look {
     Bool,
     Int,
     /// More digits than 64 bits hold.
@@ -120,14 +120,14 @@ pub(crate) struct Finding {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Because {
     /// What most are.
-    most: ColumnType,
+    pub(super) most: ColumnType,
     /// Those that are not, and of how many.
-    exceptions: u64,
-    of: u64,
+    pub(super) exceptions: u64,
+    pub(super) of: u64,
     /// The first of them.
-    row: u64,
-    line: u64,
-    text: String,
+    pub(super) row: u64,
+    pub(super) line: u64,
+    pub(super) text: String,
 }
 
 impl fmt::Display for Because {
@@ -154,6 +154,11 @@ impl Tally {
             }
             self.grouped += u64::from(is_grouped(field));
         }
+        self.count_look(look, field, at);
+    }
+
+    /// Counts a field whose look is known.
+    pub(crate) fn count_look(&mut self, look: Look, field: &str, at: Place) {
         self.counts[look as usize] += 1;
         let first = &mut self.firsts[look as usize];
         if first.is_none() {

@@ -9,7 +9,7 @@ use arrow::datatypes::SchemaRef;
 
 use super::json::{self, JsonError, RawValue};
 use super::mapped;
-use super::rows::{Place, RowTable, check_text};
+use super::rows::{Place, RowTable, check_encoding};
 use super::{Chunk, ReadOptions, RowReader, Source};
 use crate::error::{Error, Result};
 use crate::parse::Slot;
@@ -51,7 +51,7 @@ pub(crate) fn open(source: &Source, options: &ReadOptions) -> Result<Box<dyn Row
 /// A JSON document as text, whole.
 pub(super) fn document_text(source: &Source, options: &ReadOptions) -> Result<String> {
     let bytes = source.whole(options.decoded_budget_bytes)?;
-    check_text(source.name(), &bytes[..bytes.len().min(4_096)])?;
+    check_encoding(source.name(), &bytes)?;
     String::from_utf8(bytes).map_err(|e| {
         let at = e.utf8_error().valid_up_to();
         let text = String::from_utf8_lossy(&e.as_bytes()[..at]).into_owned();

@@ -11,9 +11,10 @@ use encoding_rs::{Encoding, UTF_8};
 
 use super::dialect::{BUFFER_BYTES, Dialect};
 use super::input::{Meter, Tracked};
-use super::rows::{Place, RowTable, check_text};
+use super::recent::{Recent, Seen};
+use super::rows::{Place, RowTable, check_encoding, check_header};
 use super::written::decoded;
-use super::{Chunk, CsvOptions, ReadOptions, RowReader, Source, TextEncoding};
+use super::{Chunk, CsvOptions, ReadOptions, Renames, RowReader, Source, TextEncoding};
 use crate::column_type::ColumnType;
 use crate::error::{Error, Result};
 use crate::infer::{Finding, Tally, to_identifier};
@@ -34,8 +35,9 @@ static END: LazyLock<Vec<u8>> = LazyLock::new(|| {
 /// The records of a file of separated values, with their places.
 pub(crate) struct CsvRecords {
     source: Source,
-    reader: csv::Reader<Tracked>,
+    reader: csv::Reader<Recent<Tracked>>,
     meter: Arc<Meter>,
+    seen: Arc<Seen>,
     dialect: Dialect,
     encoding: &'static Encoding,
     header: Vec<String>,
@@ -61,17 +63,22 @@ impl CsvRecords {
         {
             return Err(source.io("read", error));
         }
-        check_text(source.name(), &first[..first.len().min(4_096)])?;
+        check_encoding(source.name(), &first)?;
         let dialect = dialect.unwrap_or_else(|| Dialect::of(&first, &options.csv));
+        if dialect.header {
+            check_header(source.name(), &first)?;
+        }
         // The parser reads ahead of the record that it is at.
         let limit_bytes = options.row_max_bytes.saturating_add(BUFFER_BYTES);
         let (input, _) = decoded(source, TextEncoding::Named(encoding))?;
         let input = input.chain(END.as_slice());
         let (input, meter) = Tracked::new(Box::new(input), limit_bytes);
+        let (input, seen) = Recent::new(input);
         let mut records = Self {
             source: source.clone(),
             reader: dialect.builder().from_reader(input),
             meter,
+            seen,
             dialect,
             encoding,
             header: Vec::new(),
@@ -80,7 +87,7 @@ impl CsvRecords {
             left_open: None,
             row_max_bytes: options.row_max_bytes,
         };
-        records.read_header()?;
+        records.read_header(&options.renames)?;
         Ok(records)
     }
 
@@ -89,7 +96,7 @@ impl CsvRecords {
         &self.header
     }
 
-    fn read_header(&mut self) -> Result<()> {
+    fn read_header(&mut self, renames: &Renames) -> Result<()> {
         let mut record = ByteRecord::new();
         let Some(line) = self.read(&mut record)? else { return Ok(()) };
         if let Some(problem) = self.swallowed(&record) {
@@ -106,28 +113,33 @@ impl CsvRecords {
             });
         }
         let numbered = |at: usize| format!("column_{}", at + 1);
+        let named = |(at, field): (usize, &[u8])| {
+            let name = String::from_utf8_lossy(field).trim().to_owned();
+            if name.is_empty() { numbered(at) } else { name }
+        };
+        let names: Vec<String> = match self.dialect.header {
+            true => record.iter().enumerate().map(named).collect(),
+            false => (0..count).map(numbered).collect(),
+        };
+        self.header = renames.apply(self.source.name(), &names)?;
         if !self.dialect.header {
-            self.header = (0..count).map(numbered).collect();
             self.row = 1;
             self.first = Some((record, Place { row: 1, line }));
-            return Ok(());
         }
-        let mut seen: HashMap<String, usize> = HashMap::new();
-        for (at, field) in record.iter().enumerate() {
-            let name = String::from_utf8_lossy(field).trim().to_owned();
-            let name = if name.is_empty() { numbered(at) } else { name };
-            if let Some(before) = seen.insert(name.clone(), at) {
+        let mut seen: HashMap<&str, usize> = HashMap::new();
+        for (at, name) in self.header.iter().enumerate() {
+            if let Some(before) = seen.insert(name, at) {
                 return Err(Error::Mismatch {
                     source_name: self.source.name().into(),
                     problem: format!(
-                        "the header on line {line} names {} twice: columns {} and {}",
-                        parse::quoted(&name),
+                        "the header on line {line} names {} twice: columns {} and {}; rename one of them (--rename \"#{}=NAME\")",
+                        parse::quoted(name),
                         before + 1,
+                        at + 1,
                         at + 1
                     ),
                 });
             }
-            self.header.push(name);
         }
         Ok(())
     }
@@ -183,7 +195,7 @@ impl CsvRecords {
             if record.as_slice().ends_with(&END) {
                 return Ok(Some(self.cut_end(record)));
             }
-            trim(record, self.dialect);
+            self.trim(record);
             if record.len() == 1 && record[0].is_empty() {
                 continue;
             }
@@ -210,6 +222,26 @@ impl CsvRecords {
         first
     }
 
+    /// Cuts the `\r` of a CRLF off the last field, and the padding off all of them. A `\r` before a
+    /// closing quote is part of the field.
+    fn trim(&self, record: &mut ByteRecord) {
+        let last = record.len().saturating_sub(1);
+        let is_line_end = || {
+            let end = self.reader.position().byte();
+            end.checked_sub(2).is_none_or(|at| self.seen.byte(at) == Some(b'\r'))
+        };
+        if record.get(last).is_some_and(|field| field.ends_with(b"\r")) && is_line_end() {
+            let mut cut = ByteRecord::with_capacity(record.as_slice().len(), record.len());
+            for (at, field) in record.iter().enumerate() {
+                cut.push_field(if at == last { &field[..field.len() - 1] } else { field });
+            }
+            *record = cut;
+        }
+        if self.dialect.padded {
+            record.trim();
+        }
+    }
+
     fn failed(&self, error: csv::Error, line: u64) -> Error {
         let row = self.row + 1;
         match error.into_kind() {
@@ -227,21 +259,6 @@ impl CsvRecords {
                 problem: format!("{other:?}"),
             },
         }
-    }
-}
-
-/// Cuts the `\r` of a CRLF off the last field, and the padding off all of them.
-fn trim(record: &mut ByteRecord, dialect: Dialect) {
-    let last = record.len().saturating_sub(1);
-    if record.get(last).is_some_and(|field| field.ends_with(b"\r")) {
-        let mut cut = ByteRecord::with_capacity(record.as_slice().len(), record.len());
-        for (at, field) in record.iter().enumerate() {
-            cut.push_field(if at == last { &field[..field.len() - 1] } else { field });
-        }
-        *record = cut;
-    }
-    if dialect.padded {
-        record.trim();
     }
 }
 

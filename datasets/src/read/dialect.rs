@@ -70,14 +70,31 @@ impl Dialect {
 /// Bytes that the CSV parser reads ahead.
 pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
 
+/// The character that quotes fields. An apostrophe may begin a word (`'tis`), so it is a quote only where
+/// each field that begins with it ends with it on the same line.
 fn sniff_quote(head: &[u8]) -> u8 {
-    let opens = |quote: u8| {
-        let starts = head
-            .windows(2)
-            .filter(|w| w[1] == quote && (w[0] == b'\n' || DELIMITERS.contains(&w[0])));
-        starts.count() + usize::from(head.first() == Some(&quote))
-    };
-    if opens(b'\'') > opens(b'"') { b'\'' } else { b'"' }
+    let is_edge = |byte: u8| matches!(byte, b'\n' | b'\r') || DELIMITERS.contains(&byte);
+    let (mut apostrophes, mut quotes, mut is_start) = (0, 0, true);
+    for (at, byte) in head.iter().enumerate() {
+        match byte {
+            b'"' if is_start => quotes += 1,
+            b'\'' if is_start => {
+                let rest = &head[at + 1..];
+                let line = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
+                let is_cut = line.len() == rest.len();
+                let ends = |index: usize| {
+                    line[index] == b'\'' && line.get(index + 1).is_none_or(|next| is_edge(*next))
+                };
+                if !is_cut && !(0..line.len()).any(ends) {
+                    return b'"';
+                }
+                apostrophes += 1;
+            }
+            _ => {}
+        }
+        is_start = is_edge(*byte);
+    }
+    if apostrophes > quotes { b'\'' } else { b'"' }
 }
 
 fn field_counts(head: &[u8], delimiter: u8, quote: u8) -> Vec<usize> {
@@ -145,6 +162,8 @@ mod tests {
             ("text,category\r\n\"a, b\nc\",d\r\n", b',', b'"', false, true),
             ("a,b\n'x,y','z'\n'u,v','w'\n", b',', b'\'', false, true),
             ("only\nx\n", b',', b'"', false, true),
+            ("id,word\n1,'tis\n2,'twas\n", b',', b'"', false, true),
+            ("id,word\n1,'tis\n2,the dogs'\n", b',', b'"', false, true),
             ("", b',', b'"', false, true),
         ] {
             let expected = Dialect { delimiter, quote, padded, header };

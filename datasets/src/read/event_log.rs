@@ -1,22 +1,27 @@
 //! Event logs as tables, in CSV or Parquet, with the column names of XES: `case:concept:name` (the case),
 //! `concept:name` (the activity), `time:timestamp` (when the step ended), `start_timestamp` (when it began; a
-//! step without it is an instant), `org:resource`. Every other column goes into `attributes`.
+//! step without it is an instant), `org:resource`. Every other column goes into `attributes`. Where
+//! `lifecycle:transition` is a column, the events `start` and `complete` of one activity are one step.
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringBuilder};
-use arrow::compute::{is_not_null, kernels::zip::zip};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use serde_json::{Map as JsonMap, Value};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringBuilder};
+use arrow::compute::{cast, is_not_null, kernels::zip::zip};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
+use csv::ByteRecord;
+use serde_json::Value;
 
-use super::mapped::{self, Fault, MappedCsv};
+use super::csv::CsvRecords;
+use super::mapped::{self, Fault};
 use super::parquet::ParquetReader;
-use super::xes::COLUMNS;
+use super::rows::{Place, RowTable};
+use super::steps::{COLUMNS, Step, Steps, TRANSITION};
 use super::{Chunk, ReadOptions, RowReader, Source};
 use crate::column_type::ColumnType;
+use crate::conform::instants;
 use crate::encode::JsonEncoder;
 use crate::error::{Error, Result};
-use crate::parse::Slot;
+use crate::parse::{self, Slot};
 use crate::spec::TYPE_METADATA_KEY;
 
 const CASE: &str = "case:concept:name";
@@ -24,58 +29,230 @@ const ACTIVITY: &str = "concept:name";
 const ENDED: &str = "time:timestamp";
 const STARTED: &str = "start_timestamp";
 const RESOURCE: &str = "org:resource";
+/// The column with the end of a step.
+const ENDED_AT: usize = 3;
 const NAMED: [&str; 5] = [CASE, ACTIVITY, ENDED, STARTED, RESOURCE];
 
 pub(crate) fn open(source: &Source, options: &ReadOptions) -> Result<Box<dyn RowReader>> {
-    if source.head(4)? == b"PAR1" {
-        return Ok(Box::new(EventTable::open(source, options)?));
+    if source.head(4)? != b"PAR1" {
+        return Ok(Box::new(EventCsv::open(source, options)?));
+    }
+    let table = EventTable::open(source, options)?;
+    let has_transitions = table.inner.schema().field_with_name(TRANSITION).is_ok();
+    let at = table.schema.field(ENDED_AT).data_type().clone();
+    let is_instant = matches!(at, DataType::Timestamp(..) | DataType::Utf8 | DataType::LargeUtf8);
+    if !has_transitions || !is_instant {
+        return Ok(Box::new(table));
     }
     let columns = mapped::columns_of("workflow_steps", &COLUMNS)?;
-    let name = source.name().to_owned();
-    MappedCsv::open(source, None, &columns, options, |header| {
-        let [case, activity, ended] = mapped::find_columns(&name, header, [CASE, ACTIVITY, ENDED])?;
+    Ok(Box::new(JoinedTable {
+        inner: table,
+        steps: Steps::default(),
+        table: RowTable::new(source.name(), &columns, options)?,
+        source_name: source.name().to_owned(),
+        done: false,
+    }))
+}
+
+/// An event log in CSV.
+struct EventCsv {
+    records: CsvRecords,
+    record: ByteRecord,
+    /// Where the case, the activity and the end are.
+    required: [usize; 3],
+    started: Option<usize>,
+    resource: Option<usize>,
+    /// The other columns, by their names.
+    rest: Vec<(usize, String)>,
+    steps: Steps,
+    table: RowTable,
+    done: bool,
+}
+
+impl EventCsv {
+    fn open(source: &Source, options: &ReadOptions) -> Result<Self> {
+        let columns = mapped::columns_of("workflow_steps", &COLUMNS)?;
+        let records = CsvRecords::open(source, None, options)?;
+        let header = records.header();
+        let required = mapped::find_columns(source.name(), header, [CASE, ACTIVITY, ENDED])?;
         let find = |name: &str| header.iter().position(|h| h == name);
         let (started, resource) = (find(STARTED), find(RESOURCE));
         // A first column without a name is a row number.
-        let rest: Vec<(usize, String)> = header
-            .iter()
-            .enumerate()
-            .filter(|(at, h)| *at > 0 || *h != "column_1")
-            .filter(|(_, h)| !NAMED.contains(&h.as_str()))
-            .map(|(at, h)| (at, h.clone()))
-            .collect();
-        Ok(Box::new(move |_, fields| {
-            let instant = |column, at: usize| -> std::result::Result<Slot<'_>, Fault> {
-                mapped::value(column, &ColumnType::Timestamp, fields[at])
+        let rest = header.iter().enumerate().filter(|(at, h)| *at > 0 || *h != "column_1");
+        let rest = rest.filter(|(_, h)| !NAMED.contains(&h.as_str()));
+        let rest = rest.map(|(at, h)| (at, h.clone())).collect();
+        Ok(Self {
+            record: ByteRecord::new(),
+            required,
+            started,
+            resource,
+            rest,
+            steps: Steps::default(),
+            table: RowTable::new(source.name(), &columns, options)?,
+            done: false,
+            records,
+        })
+    }
+
+    fn fill(&mut self) -> Result<()> {
+        while !self.table.is_full() {
+            let Some(place) = self.records.next_record(&mut self.record)? else {
+                self.done = true;
+                return self.steps.finish(&mut self.table);
             };
-            let ended_at = instant("ended_at", ended)?;
-            let started_at = match started.filter(|at| !fields[*at].is_empty()) {
-                Some(at) => instant("started_at", at)?,
-                None => ended_at.clone(),
+            let step = match self.records.problem(place, &self.record) {
+                Some(problem) => Err(Fault::row(problem)),
+                None => self.step(place),
             };
-            Ok(vec![
-                mapped::value("case_id", &ColumnType::Text, fields[case])?,
-                mapped::value("activity", &ColumnType::Text, fields[activity])?,
-                started_at,
-                ended_at,
-                resource.map_or(Slot::Null, |at| mapped::optional_text(fields[at])),
-                attributes(&rest, fields),
-            ])
-        }))
-    })
+            match step {
+                Ok(step) => self.steps.push(step, &mut self.table)?,
+                Err(fault) => {
+                    let original = self.records.original(&self.record);
+                    self.table.reject(place, fault.column, fault.reason, original);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&self, place: Place) -> std::result::Result<Step, Fault> {
+        let fields = mapped::fields(&self.record, self.records.header().len())?;
+        let [case, activity, ended] = self.required;
+        let text = |column, at: usize| {
+            mapped::value(column, &ColumnType::Text, fields[at]).map(|_| fields[at].to_owned())
+        };
+        let instant =
+            |column, at: usize| match mapped::value(column, &ColumnType::Timestamp, fields[at])? {
+                Slot::Int(us) => Ok(us),
+                _ => Err(Fault::of(column, format!("{column:?}: expected a timestamp"))),
+            };
+        let started = self.started.filter(|at| !fields[*at].is_empty());
+        let resource = self.resource.filter(|at| !fields[*at].is_empty());
+        let rest = self.rest.iter().filter(|(at, _)| !fields[*at].is_empty());
+        Ok(Step {
+            ended_us: instant("ended_at", ended)?,
+            started_us: started.map(|at| instant("started_at", at)).transpose()?,
+            case_id: text("case_id", case)?,
+            activity: text("activity", activity)?,
+            resource: resource.map(|at| fields[at].to_owned()),
+            attributes: rest.map(|(at, name)| (name.clone(), fields[*at].into())).collect(),
+            place,
+            bytes: self.record.as_slice().len(),
+        })
+    }
 }
 
-fn attributes<'a>(columns: &[(usize, String)], fields: &[&str]) -> Slot<'a> {
-    let mut object = JsonMap::new();
-    for (at, name) in columns {
-        if !fields[*at].is_empty() {
-            object.insert(name.clone(), fields[*at].into());
-        }
+impl RowReader for EventCsv {
+    fn schema(&self) -> SchemaRef {
+        self.table.schema()
     }
-    if object.is_empty() {
-        Slot::Null
-    } else {
-        Slot::Text(Value::Object(object).to_string().into())
+
+    fn next_chunk(&mut self) -> Result<Option<Chunk>> {
+        if self.done {
+            return Ok(None);
+        }
+        if let Err(error) = self.fill() {
+            self.done = true;
+            return Err(error);
+        }
+        self.table.take_chunk()
+    }
+}
+
+/// An event log in Parquet whose events are joined into steps.
+struct JoinedTable {
+    inner: EventTable,
+    steps: Steps,
+    table: RowTable,
+    source_name: String,
+    done: bool,
+}
+
+impl JoinedTable {
+    fn fill(&mut self) -> Result<()> {
+        while !self.table.is_full() {
+            let Some(chunk) = self.inner.next_chunk()? else {
+                self.done = true;
+                return self.steps.finish(&mut self.table);
+            };
+            self.take(&chunk).map_err(|e| Error::Unreadable {
+                source_name: chunk.position(&self.source_name, 0).to_string(),
+                format: "event-log",
+                problem: e.to_string(),
+            })??;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, chunk: &Chunk) -> std::result::Result<Result<()>, arrow::error::ArrowError> {
+        let text = |at: usize| cast(chunk.batch.column(at), &DataType::Utf8);
+        let (case, activity, resource) = (text(0)?, text(1)?, text(4)?);
+        let attributes = text(5)?;
+        let started = micros(chunk.batch.column(ENDED_AT - 1))?;
+        let ended = micros(chunk.batch.column(ENDED_AT))?;
+        for row in 0..chunk.batch.num_rows() {
+            let place = Place { row: chunk.position(&self.source_name, row).row, line: 0 };
+            let value = |array: &ArrayRef| {
+                let texts = array.as_string::<i32>();
+                texts.is_valid(row).then(|| texts.value(row).to_owned())
+            };
+            let written = value(&attributes).unwrap_or_default();
+            let (found, at) = ((value(&case), value(&activity)), ended[row]);
+            let missing = match (&found, at) {
+                ((None, _), _) => Some(("case_id", CASE)),
+                ((_, None), _) => Some(("activity", ACTIVITY)),
+                (_, None) => Some(("ended_at", ENDED)),
+                _ => None,
+            };
+            if let Some((column, name)) = missing {
+                let reason = format!("{column:?}: expected a value in {name:?}, found none");
+                self.table.reject(place, Some(column), reason, written);
+                continue;
+            }
+            let ((Some(case_id), Some(activity)), Some(ended_us)) = (found, at) else { continue };
+            let step = Step {
+                case_id,
+                activity,
+                started_us: started[row].filter(|started| *started != ended_us),
+                ended_us,
+                resource: value(&resource),
+                bytes: written.len(),
+                attributes: serde_json::from_str(&written).unwrap_or_default(),
+                place,
+            };
+            if let Err(error) = self.steps.push(step, &mut self.table) {
+                return Ok(Err(error));
+            }
+        }
+        Ok(Ok(()))
+    }
+}
+
+/// Instants as microseconds; a text that is none has none.
+fn micros(array: &ArrayRef) -> std::result::Result<Vec<Option<i64>>, arrow::error::ArrowError> {
+    if matches!(array.data_type(), DataType::Timestamp(..)) {
+        let instants = instants(array)?;
+        return Ok(instants.as_primitive::<TimestampMicrosecondType>().iter().collect());
+    }
+    let texts = cast(array, &DataType::Utf8)?;
+    let texts = texts.as_string::<i32>().iter();
+    Ok(texts.map(|text| text.and_then(|text| parse::timestamp_us(text.trim()))).collect())
+}
+
+impl RowReader for JoinedTable {
+    fn schema(&self) -> SchemaRef {
+        self.table.schema()
+    }
+
+    fn next_chunk(&mut self) -> Result<Option<Chunk>> {
+        if self.done {
+            return Ok(None);
+        }
+        if let Err(error) = self.fill() {
+            self.done = true;
+            return Err(error);
+        }
+        self.table.take_chunk()
     }
 }
 

@@ -6,6 +6,15 @@ use std::str::FromStr;
 
 use crate::error::{Error, Result};
 
+/// The first bytes of a ZIP archive, which a workbook is.
+const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
+
+/// Whether a ZIP archive is a workbook, by its name or by those of its first parts.
+fn is_workbook(head: &[u8], extension: &str) -> bool {
+    let has = |part: &[u8]| head.windows(part.len()).take(4_096).any(|window| window == part);
+    matches!(extension, "xlsx" | "xlsm") || has(b"[Content_Types].xml") || has(b"xl/workbook.xml")
+}
+
 /// A file format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
@@ -19,6 +28,8 @@ pub enum Format {
     ArrowFile,
     /// Arrow IPC, the stream form.
     ArrowStream,
+    /// A worksheet of Excel (Office Open XML).
+    Xlsx,
     /// Azure LLM inference traces, as `model_calls`.
     AzureLlm,
     /// Mooncake request traces, as `model_calls`.
@@ -43,12 +54,13 @@ pub enum Format {
 
 impl Format {
     /// Every format, in the order in which they are listed to people.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Parquet,
         Self::Csv,
         Self::Ndjson,
         Self::ArrowFile,
         Self::ArrowStream,
+        Self::Xlsx,
         Self::AzureLlm,
         Self::Mooncake,
         Self::LitellmPrices,
@@ -69,6 +81,7 @@ impl Format {
             Self::Ndjson => "ndjson",
             Self::ArrowFile => "arrow-file",
             Self::ArrowStream => "arrow-stream",
+            Self::Xlsx => "xlsx",
             Self::AzureLlm => "azure-llm",
             Self::Mooncake => "mooncake",
             Self::LitellmPrices => "litellm-prices",
@@ -85,7 +98,12 @@ impl Format {
     /// The dataset whose spec the format's rows have, for the named public formats.
     pub const fn dataset(self) -> Option<&'static str> {
         match self {
-            Self::Parquet | Self::Csv | Self::Ndjson | Self::ArrowFile | Self::ArrowStream => None,
+            Self::Parquet
+            | Self::Csv
+            | Self::Ndjson
+            | Self::ArrowFile
+            | Self::ArrowStream
+            | Self::Xlsx => None,
             Self::AzureLlm | Self::Mooncake => Some("model_calls"),
             Self::LitellmPrices => Some("llm_prices"),
             Self::Nab => Some("metrics"),
@@ -110,6 +128,7 @@ impl Format {
             "application/vnd.apache.arrow.stream" => Self::ArrowStream,
             "application/vnd.apache.arrow.file" => Self::ArrowFile,
             "application/vnd.apache.parquet" => Self::Parquet,
+            "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet" => Self::Xlsx,
             _ => return None,
         })
     }
@@ -127,6 +146,8 @@ impl Format {
             Some(Self::ArrowFile)
         } else if head.starts_with(&[0xFF; 4]) {
             Some(Self::ArrowStream)
+        } else if head.starts_with(ZIP_MAGIC) && is_workbook(head, extension) {
+            Some(Self::Xlsx)
         } else {
             None
         };
@@ -140,6 +161,14 @@ impl Format {
             "ndjson" | "jsonl" => Some(Self::Ndjson),
             "csv" | "tsv" | "tab" | "psv" => Some(Self::Csv),
             "xes" => Some(Self::Xes),
+            "xlsx" | "xlsm" => Some(Self::Xlsx),
+            "xls" | "xlsb" | "ods" => {
+                return Err(Error::Unreadable {
+                    source_name: file_name.clone(),
+                    format: Self::Xlsx.name(),
+                    problem: format!("files in {extension} are not read; save it as .xlsx"),
+                });
+            }
             _ => None,
         };
         let text = head.trim_ascii_start();
@@ -213,5 +242,10 @@ mod tests {
         );
         assert_eq!(detect("a.tsv", b"a\tb"), Some(Format::Csv));
         assert_eq!(detect("a.dat", b"a,b"), None);
+        assert_eq!(detect("a.csv", b"PK\x03\x04....[Content_Types].xml"), Some(Format::Xlsx));
+        assert_eq!(detect("a.xlsx", b"PK\x03\x04"), Some(Format::Xlsx));
+        assert_eq!(detect("a.zip", b"PK\x03\x04"), None);
+        let old = Format::detect(Path::new("a.xls"), b"\xD0\xCF\x11\xE0").unwrap_err().to_string();
+        assert_eq!(old, "a.xls: not readable as xlsx: files in xls are not read; save it as .xlsx");
     }
 }

@@ -13,11 +13,6 @@ const NAMES_SHOWN: usize = 12;
 impl<'a> RawValue<'a> {
     /// The value as a slot of `data_type`; the error says what was expected and found.
     pub fn slot(&self, data_type: &ColumnType) -> Result<Slot<'a>, String> {
-        self.slot_of(data_type, false)
-    }
-
-    /// The same for the value of a column, or a part of one: there a list may have nulls.
-    fn slot_of(&self, data_type: &ColumnType, is_part: bool) -> Result<Slot<'a>, String> {
         let wrong = || Err(format!("expected {}, found {}", json_form(data_type), self.shown()));
         match (data_type, self.kind) {
             (_, Kind::Null) => Ok(Slot::Null),
@@ -29,27 +24,16 @@ impl<'a> RawValue<'a> {
             (ColumnType::Text, Kind::Number | Kind::True | Kind::False) => {
                 Ok(Slot::Text(Cow::Borrowed(self.text)))
             }
-            (ColumnType::List(item), Kind::Array) => {
-                let may_have_nulls = is_part || !item.is_scalar();
-                self.list(item, usize::MAX, may_have_nulls).map(Slot::List)
-            }
+            (ColumnType::List(item), Kind::Array) => self.list(item).map(Slot::List),
             (ColumnType::Vector(length), Kind::Array) => {
-                let items = self.list(&ColumnType::Float32, *length as usize, false)?;
-                if items.len() == *length as usize {
-                    Ok(Slot::List(items))
-                } else {
-                    Err(format!("expected {length} numbers, found {}", items.len()))
-                }
+                self.vector(*length as usize).map(Slot::List)
             }
             (ColumnType::Struct(fields), Kind::Object) => self.structure(fields).map(Slot::Struct),
             (ColumnType::Map(value), Kind::Object) => self.map(value).map(Slot::Map),
             (several, _) if !several.is_scalar() => wrong(),
             (_, Kind::True | Kind::False | Kind::Array | Kind::Object) => wrong(),
             (ColumnType::Timestamp | ColumnType::Date | ColumnType::Bytes, Kind::Number) => wrong(),
-            (_, Kind::Number) => match parse::text_slot(data_type, self.text)? {
-                Slot::Float(v) if v.is_infinite() => wrong(),
-                slot => Ok(slot),
-            },
+            (_, Kind::Number) => parse::text_slot(data_type, self.text),
             (ColumnType::Text, Kind::Plain | Kind::Escaped) => match self.string() {
                 Some(text) => Ok(Slot::Text(text)),
                 None => wrong(),
@@ -62,25 +46,33 @@ impl<'a> RawValue<'a> {
         }
     }
 
-    fn list(
-        &self,
-        item: &ColumnType,
-        most: usize,
-        may_have_nulls: bool,
-    ) -> Result<Vec<Slot<'a>>, String> {
+    fn list(&self, item: &ColumnType) -> Result<Vec<Slot<'a>>, String> {
         let mut items = Vec::new();
         elements::<Message>(self.text, |value| {
-            if value.kind == Kind::Null && !may_have_nulls {
-                return Err(Message("expected no null inside a list".into()));
-            }
-            if items.len() > most {
-                return Err(Message(format!("expected {most} numbers, found more")));
-            }
-            items.push(value.slot_of(item, true).map_err(Message)?);
+            items.push(value.slot(item).map_err(Message)?);
             Ok(())
         })
         .map_err(|m| m.0)?;
         Ok(items)
+    }
+
+    fn vector(&self, length: usize) -> Result<Vec<Slot<'a>>, String> {
+        let mut numbers = Vec::new();
+        elements::<Message>(self.text, |value| {
+            if value.kind == Kind::Null {
+                return Err(Message("expected no null inside a vector".into()));
+            }
+            if numbers.len() > length {
+                return Err(Message(format!("expected {length} numbers, found more")));
+            }
+            numbers.push(value.slot(&ColumnType::Float32).map_err(Message)?);
+            Ok(())
+        })
+        .map_err(|m| m.0)?;
+        match numbers.len() == length {
+            true => Ok(numbers),
+            false => Err(format!("expected {length} numbers, found {}", numbers.len())),
+        }
     }
 
     fn structure(&self, fields: &[StructField]) -> Result<Vec<Slot<'a>>, String> {
@@ -92,7 +84,7 @@ impl<'a> RawValue<'a> {
                 return Err(Message(format!("unknown field {}; there are {known}", quoted(&name))));
             };
             let field = &fields[at];
-            let slot = value.slot_of(&field.data_type, true);
+            let slot = value.slot(&field.data_type);
             let slot = slot.map_err(|problem| Message(format!("{:?}: {problem}", field.name)))?;
             match slots[at].replace(slot) {
                 None => Ok(()),
@@ -106,7 +98,7 @@ impl<'a> RawValue<'a> {
     fn map(&self, kind: &ColumnType) -> Result<Vec<(Cow<'a, str>, Slot<'a>)>, String> {
         let (mut entries, mut keys) = (Vec::new(), HashSet::new());
         members::<Message>(self.text, |key, value| {
-            let slot = value.slot_of(kind, true);
+            let slot = value.slot(kind);
             let slot = slot.map_err(|problem| Message(format!("{}: {problem}", quoted(&key))))?;
             if !keys.insert(key.clone()) {
                 return Err(Message(format!("{} stands twice", quoted(&key))));
@@ -195,7 +187,8 @@ mod tests {
         assert_eq!(slot("text", "7"), Ok(Slot::Text("7".into())));
         assert_eq!(slot("json", "{\"a\": 1}"), Ok(Slot::Text("{\"a\": 1}".into())));
         assert_eq!(slot("list(int64)", "[1,2]"), Ok(Slot::List(vec![Slot::Int(1), Slot::Int(2)])));
-        assert!(slot("list(int64)", "[1,null]").is_err());
+        assert_eq!(slot("list(int64)", "[1,null]"), Ok(Slot::List(vec![Slot::Int(1), Slot::Null])));
+        assert_eq!(slot("vector(2)", "[1,null]"), Err("expected no null inside a vector".into()));
         assert!(slot("vector(3)", "[1,2]").unwrap_err().contains("expected 3 numbers, found 2"));
         assert!(slot("timestamp", "1700000000").unwrap_err().contains("found number 1700000000"));
         assert!(slot("float64", "1e999").is_err());

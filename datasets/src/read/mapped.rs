@@ -6,7 +6,7 @@ use csv::ByteRecord;
 use super::csv::CsvRecords;
 use super::dialect::Dialect;
 use super::lines::Lines;
-use super::rows::{Place, RowTable, check_text, original_text};
+use super::rows::{Place, RowTable, check_encoding, original_text};
 use super::{Chunk, ReadOptions, RowReader, Source};
 use crate::column_type::ColumnType;
 use crate::error::{Error, Result};
@@ -140,7 +140,7 @@ impl MappedCsv {
     }
 }
 
-fn fields(record: &ByteRecord, width: usize) -> Result<Vec<&str>, Fault> {
+pub(crate) fn fields(record: &ByteRecord, width: usize) -> Result<Vec<&str>, Fault> {
     if record.len() != width {
         return Err(Fault::row(format!("expected {width} fields, found {}", record.len())));
     }
@@ -188,7 +188,7 @@ impl MappedLines {
         options: &ReadOptions,
         map: Map,
     ) -> Result<Box<dyn RowReader>> {
-        check_text(source.name(), &source.head(4_096)?)?;
+        check_encoding(source.name(), &source.head(4_096)?)?;
         Ok(Box::new(Self {
             source: source.clone(),
             lines: Lines::new(source.text()?, options.row_max_bytes),

@@ -29,11 +29,15 @@ mod ndjson;
 mod pages;
 mod parquet;
 mod parquet_guard;
+mod recent;
 mod recognise;
+mod renames;
 mod rows;
+mod steps;
 mod unpack;
 mod written;
 mod xes;
+mod xlsx;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -48,9 +52,13 @@ pub use input::Source;
 pub(crate) use json_value::document_slot;
 pub use mooncake::EPOCH_US as MOONCAKE_EPOCH_US;
 pub use nab::{LabelWindows, nab_windows};
+pub(crate) use ndjson::look as ndjson_looks;
 pub use recognise::recognise;
+pub(crate) use renames::distinct as distinct_names;
+pub use renames::{Renames, RepeatedNames};
 pub(crate) use rows::Place;
 pub use written::{CsvOptions, DateOrder, TextEncoding};
+pub(crate) use xlsx::look as xlsx_looks;
 
 /// Bounds of a reader.
 #[derive(Clone, Debug)]
@@ -67,6 +75,10 @@ pub struct ReadOptions {
     pub discovery_bytes: usize,
     /// How files of separated values are written.
     pub csv: CsvOptions,
+    /// What columns are called otherwise than in the file.
+    pub renames: Renames,
+    /// The sheet of a workbook; the first one that can be seen when it is not said.
+    pub sheet: Option<String>,
 }
 
 impl Default for ReadOptions {
@@ -78,6 +90,8 @@ impl Default for ReadOptions {
             discovery_rows: 16_384,
             discovery_bytes: 32 * 1024 * 1024,
             csv: CsvOptions::default(),
+            renames: Renames::default(),
+            sheet: None,
         }
     }
 }
@@ -116,6 +130,11 @@ pub trait RowReader: Send {
 
     /// The next rows, or `None` at the end. After an error the source is at its end.
     fn next_chunk(&mut self) -> Result<Option<Chunk>>;
+
+    /// What was skipped so far that is no row, in a few sentences.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Opens `source` as `format`.
@@ -128,11 +147,21 @@ pub fn open(
     target: Option<&DatasetSpec>,
     options: &ReadOptions,
 ) -> Result<Box<dyn RowReader>> {
+    if let Some(dataset) = format.dataset()
+        && !options.renames.columns.is_empty()
+    {
+        let problem = format!(
+            "rename: the columns of {format} files are those of {dataset}; rename columns of parquet, csv, ndjson or arrow files"
+        );
+        return Err(crate::Error::Mismatch { source_name: source.name().to_owned(), problem });
+    }
+    let renamed = |reader| options.renames.wrap(source.name(), reader);
     Ok(match format {
-        Format::Parquet => Box::new(parquet::ParquetReader::open(&source, options)?),
+        Format::Parquet => renamed(Box::new(parquet::ParquetReader::open(&source, options)?))?,
         Format::Csv => Box::new(csv::CsvReader::open(&source, target, options)?),
         Format::Ndjson => Box::new(ndjson::NdjsonReader::open(&source, target, options)?),
-        Format::ArrowFile | Format::ArrowStream => arrow_ipc::open(&source, options)?,
+        Format::ArrowFile | Format::ArrowStream => renamed(arrow_ipc::open(&source, options)?)?,
+        Format::Xlsx => Box::new(xlsx::XlsxReader::open(&source, target, options)?),
         Format::AzureLlm => azure_llm::open(&source, options)?,
         Format::Mooncake => mooncake::open(&source, options)?,
         Format::LitellmPrices => litellm_prices::open(&source, options)?,
@@ -168,6 +197,12 @@ mod named_tests;
 #[cfg(test)]
 mod public_tests;
 #[cfg(test)]
+mod round_trip_tests;
+#[cfg(test)]
+mod suite_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod xlsx_tests;
 #[cfg(test)]
 pub(crate) use tests::busy_seconds;

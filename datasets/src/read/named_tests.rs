@@ -1,6 +1,8 @@
 //! The named public formats over small inputs made here: what they say of input that is wrong.
 #![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::*;
@@ -88,8 +90,11 @@ fn sources_of_another_shape_are_refused_with_their_place() {
         "f:1 (row 1): expected nothing behind </log>, found text"
     );
     assert!(refused(&"<log>".repeat(100), Format::Xes).contains("nested more than 64 deep"));
-    let latin = "<?xml version='1.0' encoding='ISO-8859-1'?><log/>";
-    assert!(refused(latin, Format::Xes).contains("expected UTF-8, found encoding \"ISO-8859-1\""));
+    let unknown = "<?xml version='1.0' encoding='x-klingon'?><log/>";
+    assert_eq!(
+        refused(unknown, Format::Xes),
+        "f:1 (row 1): expected an encoding of the WHATWG standard such as UTF-8, found \"x-klingon\"; convert the file to UTF-8"
+    );
     assert!(
         nab_windows("{\"a.csv\": [[\"x\", \"y\"]]}").unwrap_err().to_string().contains("a.csv")
     );
@@ -112,4 +117,206 @@ fn nested_attributes_of_an_event_log_are_kept() {
         "note": {"value": "x & y", "ok": true}, "parts": {"values": {"p": 1.5}}, "case:amount": 7
     });
     assert_eq!(found, expected);
+}
+
+/// An event in XES, with more attributes.
+fn event(activity: &str, at: &str, more: &str) -> String {
+    format!(
+        r#"<event><string key="concept:name" value="{activity}"/><date key="time:timestamp" value="{at}"/>{more}</event>"#
+    )
+}
+
+/// Rows of `text` as `case activity start end resource attributes`, and the warnings of its reader.
+fn steps(bytes: impl Into<Bytes>) -> (Vec<String>, Vec<String>) {
+    let source = Source::Body { bytes: bytes.into(), name: "f".into() };
+    let mut reader = open(source, Format::Xes, None, &ReadOptions::default()).unwrap();
+    let mut rows = Vec::new();
+    while let Some(chunk) = reader.next_chunk().unwrap() {
+        for row in 0..chunk.batch.num_rows() {
+            let shown = chunk.batch.columns().iter();
+            let shown = shown.map(|c| arrow::util::display::array_value_to_string(c, row).unwrap());
+            rows.push(shown.collect::<Vec<_>>().join(" "));
+        }
+        rows.extend(chunk.rejected.iter().map(|row| format!("{}: {}", row.position, row.reason)));
+    }
+    (rows, reader.warnings())
+}
+
+#[test]
+fn unreadable_metadata_of_an_event_log_is_skipped_with_a_warning() {
+    let at = "2024-01-01T00:00:00Z";
+    let log = format!(
+        r#"<log><string key="m" value="x"><float value="3.05"><int/></float></string>
+        <list><values><string value="&unknown;"/></values></list>
+        <trace><string key="concept:name" value="c"/><string value="no key"/>{}{}</trace>
+        <trace><string key="concept:name" value="d"/>{}</trace></log>"#,
+        event("a", at, r#"<string key="note" value="n"><float value="1"/></string>"#),
+        event("b", at, r#"<string value="no key"/>"#),
+        event("e", at, ""),
+    );
+    let (rows, warnings) = steps(log);
+    let instant = "2024-01-01T00:00:00Z 2024-01-01T00:00:00Z";
+    assert_eq!(
+        rows,
+        [
+            format!(r#"c a {instant}  {{"note":"n"}}"#),
+            format!("d e {instant}  "),
+            "f:3 (row 2): expected a key in <string>, found none".to_owned(),
+        ]
+    );
+    let expected =
+        "6 attributes are skipped, the first on line 1: expected a key in <float>, found none";
+    assert_eq!(warnings, [expected]);
+}
+
+#[test]
+fn start_and_complete_of_an_activity_are_one_step() {
+    let of = |transition: &str, more: &str| {
+        format!(r#"<string key="lifecycle:transition" value="{transition}"/>{more}"#)
+    };
+    let by = |name: &str| format!(r#"<string key="org:resource" value="{name}"/>"#);
+    let at = |hour: u32| format!("2024-01-01T{hour:02}:00:00Z");
+    let events = [
+        // Two runs at once: each ends that of its own resource.
+        event("check", &at(1), &of("start", &by("ann"))),
+        event("check", &at(2), &of("START", &by("bob"))),
+        event("check", &at(3), &of("complete", &by("bob"))),
+        event("check", &at(4), &of("Complete", &by("ann"))),
+        // By instance, whatever the order.
+        event(
+            "pay",
+            &at(1),
+            &of("start", r#"<int key="concept:instance" value="1"/><int key="n" value="1"/>"#),
+        ),
+        event("pay", &at(2), &of("start", r#"<int key="concept:instance" value="2"/>"#)),
+        event(
+            "pay",
+            &at(5),
+            &of("complete", r#"<int key="concept:instance" value="1"/><int key="n" value="2"/>"#),
+        ),
+        // An end without a start, other transitions, and a start that no end follows.
+        event("ship", &at(6), &of("complete", "")),
+        event("ship", &at(7), &of("schedule", "")),
+        event("late", &at(9), &of("start", "")),
+        event("late", &at(8), &of("complete", "")),
+        // One that has its start itself.
+        event(
+            "own",
+            &at(9),
+            &of("complete", r#"<date key="start_timestamp" value="2024-01-01T08:00:00Z"/>"#),
+        ),
+    ];
+    let trace = |case: &str, events: &str| {
+        format!(r#"<trace><string key="concept:name" value="{case}"/>{events}</trace>"#)
+    };
+    // A start does not reach into another case.
+    let second = event("late", &at(10), &of("complete", ""));
+    let log = format!("<log>{}{}</log>", trace("c", &events.concat()), trace("d", &second));
+    let (rows, warnings) = steps(log);
+    let step = |text: &str, from: u32, to: u32, rest: &str| {
+        format!("{text} {} {} {rest}", at(from), at(to))
+    };
+    let is = |transition: &str| format!(r#"{{"lifecycle:transition":"{transition}"}}"#);
+    let expected = [
+        step("c check", 2, 3, &format!("bob {}", is("complete"))),
+        step("c check", 1, 4, &format!("ann {}", is("Complete"))),
+        step(
+            "c pay",
+            1,
+            5,
+            r#" {"n":2,"concept:instance":1,"lifecycle:transition":"complete","start:n":1}"#,
+        ),
+        step("c ship", 6, 6, &format!(" {}", is("complete"))),
+        step("c ship", 7, 7, &format!(" {}", is("schedule"))),
+        step("c late", 8, 8, &format!(" {}", is("complete"))),
+        step("c own", 8, 9, &format!(" {}", is("complete"))),
+        step("c pay", 2, 2, r#" {"concept:instance":2,"lifecycle:transition":"start"}"#),
+        step("c late", 9, 9, &format!(" {}", is("start"))),
+        step("d late", 10, 10, &format!(" {}", is("complete"))),
+    ];
+    assert_eq!(rows, expected);
+    assert!(warnings.is_empty(), "{warnings:?}");
+}
+
+#[test]
+fn an_event_log_is_read_in_the_encoding_that_it_has() {
+    let log = |encoding: &str| {
+        let trace = r#"<trace><string key="concept:name" value="Größe"/>"#;
+        let event = event("prüfen", "2024-01-01T00:00:00Z", "");
+        format!("<?xml version='1.0' encoding=\"{encoding}\" ?><log>{trace}{event}</trace></log>")
+    };
+    let utf16 = |text: &str, mark: &[u8], of: fn(u16) -> [u8; 2]| {
+        let units = text.encode_utf16().flat_map(of);
+        mark.iter().copied().chain(units).collect::<Vec<u8>>()
+    };
+    let expected = ["Größe prüfen 2024-01-01T00:00:00Z 2024-01-01T00:00:00Z  "];
+    for bytes in [
+        log("UTF-8").into_bytes(),
+        format!("\u{feff}{}", log("UTF-8")).into_bytes(),
+        // A document that was converted and still declares its old encoding.
+        log("UTF-16").into_bytes(),
+        utf16(&log("UTF-16"), &[0xFF, 0xFE], u16::to_le_bytes),
+        utf16(&log("UTF-16"), &[0xFE, 0xFF], u16::to_be_bytes),
+        utf16(&log("UTF-16LE"), &[], u16::to_le_bytes),
+        log("ISO-8859-1").chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect(),
+    ] {
+        assert_eq!(steps(bytes).0, expected);
+    }
+}
+
+/// Steps of an event log as a table, as `case activity start end`.
+fn table_steps(bytes: Vec<u8>) -> Vec<String> {
+    let source = Source::Body { bytes: bytes.into(), name: "f".into() };
+    let mut reader = open(source, Format::EventLog, None, &ReadOptions::default()).unwrap();
+    let mut rows = Vec::new();
+    while let Some(chunk) = reader.next_chunk().unwrap() {
+        for row in 0..chunk.batch.num_rows() {
+            let shown = chunk.batch.columns().iter().take(4);
+            let shown = shown.map(|c| arrow::util::display::array_value_to_string(c, row).unwrap());
+            rows.push(shown.collect::<Vec<_>>().join(" "));
+        }
+        rows.extend(chunk.rejected.iter().map(|row| format!("{}: {}", row.position, row.reason)));
+    }
+    rows
+}
+
+#[test]
+fn events_of_a_table_are_joined_whatever_their_order() {
+    let rows = [
+        ("c", "check", "2024-01-01 01:00:00", "start"),
+        ("d", "check", "2024-01-01 02:00:00", "start"),
+        ("c", "check", "2024-01-01 03:00:00", "complete"),
+        ("d", "pay", "2024-01-01 04:00:00", "complete"),
+        ("d", "check", "2024-01-01 05:00:00", "complete"),
+        ("d", "late", "2024-01-01 06:00:00", "start"),
+    ];
+    let mut csv = "case:concept:name,concept:name,time:timestamp,lifecycle:transition\n".to_owned();
+    for (case, activity, at, transition) in rows {
+        csv.push_str(&format!("{case},{activity},{at},{transition}\n"));
+    }
+    let column = |of: fn(&(&str, &str, &str, &str)) -> String| {
+        let texts: Vec<String> = rows.iter().map(of).collect();
+        Arc::new(arrow::array::StringArray::from(texts)) as arrow::array::ArrayRef
+    };
+    let instants = rows.iter().map(|row| crate::parse::timestamp_us(row.2).unwrap() * 1_000 + 999);
+    let instants = arrow::array::TimestampNanosecondArray::from_iter_values(instants);
+    let batch = RecordBatch::try_from_iter([
+        ("case:concept:name", column(|row| row.0.to_owned())),
+        ("concept:name", column(|row| row.1.to_owned())),
+        ("time:timestamp", Arc::new(instants)),
+        ("lifecycle:transition", column(|row| row.3.to_owned())),
+    ])
+    .unwrap();
+    let mut parquet = Vec::new();
+    let mut writer =
+        ::parquet::arrow::ArrowWriter::try_new(&mut parquet, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let step = |text: &str, from: u32, to: u32| {
+        format!("{text} 2024-01-01T{from:02}:00:00Z 2024-01-01T{to:02}:00:00Z")
+    };
+    let expected =
+        [step("c check", 1, 3), step("d pay", 4, 4), step("d check", 2, 5), step("d late", 6, 6)];
+    assert_eq!(table_steps(csv.into_bytes()), expected);
+    assert_eq!(table_steps(parquet), expected);
 }

@@ -3,8 +3,8 @@
 //! A line that can't be taken is set aside with its text and the column at fault, and the lines around it
 //! pass: a producer's one bad event must not cost a batch.
 
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use arrow::datatypes::SchemaRef;
 use simdutf8::compat::from_utf8;
@@ -12,11 +12,11 @@ use simdutf8::compat::from_utf8;
 use super::json::{self, JsonError, Kind, RawValue};
 use super::json_array::ArrayItems;
 use super::lines::{Line, Lines};
-use super::rows::{Place, RowTable, check_text, original_text};
-use super::{Chunk, CsvOptions, ReadOptions, RowReader, Source};
+use super::rows::{Place, RowTable, check_encoding, original_text};
+use super::{Chunk, CsvOptions, ReadOptions, Renames, RowReader, Source};
 use crate::column_type::ColumnType;
 use crate::error::{Error, Result};
-use crate::infer::{TypeGuess, to_identifier};
+use crate::infer::{Finding, JsonTally, to_identifier};
 use crate::parse::Slot;
 use crate::rejected::Position;
 use crate::spec::{COLUMNS_MAX, ColumnSpec, DatasetSpec, Evolution};
@@ -41,6 +41,8 @@ struct OwnedLine {
 struct Layout {
     columns: Vec<ColumnSpec>,
     by_name: HashMap<String, Option<usize>>,
+    /// What members are called otherwise than in the file.
+    renamed: HashMap<String, String>,
     /// Column expected next: producers write members in one order.
     hint: usize,
     on_unknown: OnUnknown,
@@ -73,20 +75,13 @@ impl NdjsonReader {
         target: Option<&DatasetSpec>,
         options: &ReadOptions,
     ) -> Result<Self> {
-        let mut input = source.text()?;
-        let head = input.fill_buf().map_err(|e| source.io("read", e))?;
-        check_text(source.name(), &head[..head.len().min(4_096)])?;
-        check_first(source.name(), head)?;
-        if ArrayItems::begins(head) {
-            input = Box::new(ArrayItems::new(input));
-        }
-        let mut lines = Lines::new(input, options.row_max_bytes);
+        let mut lines = open_lines(source, options)?;
         let mut columns: Vec<ColumnSpec> = target.map(|t| t.columns.clone()).unwrap_or_default();
         let mut pending = VecDeque::new();
         let fixed = target.is_some_and(|t| t.evolution == Evolution::Fixed);
         if !fixed {
             pending = read_ahead(&mut lines, options).map_err(|e| source.io("read", e))?;
-            discover(source.name(), &pending, target, &mut columns)?;
+            discover(source.name(), &pending, target, &options.renames, &mut columns)?;
         }
         let mut by_name: HashMap<String, Option<usize>> =
             columns.iter().enumerate().map(|(at, c)| (c.name.clone(), Some(at))).collect();
@@ -103,6 +98,7 @@ impl NdjsonReader {
             layout: Layout {
                 columns,
                 by_name,
+                renamed: options.renames.by_name(),
                 hint: 0,
                 on_unknown,
                 local: options.csv.zone.map(|_| options.csv.clone()),
@@ -195,58 +191,128 @@ fn discover(
     source_name: &str,
     lines: &VecDeque<OwnedLine>,
     target: Option<&DatasetSpec>,
+    renames: &Renames,
     columns: &mut Vec<ColumnSpec>,
 ) -> Result<()> {
-    let known: HashMap<String, ()> = columns
-        .iter()
-        .map(|c| c.name.clone())
-        .chain(target.iter().flat_map(|t| t.computed_partitions()).map(|p| p.column.clone()))
-        .map(|name| (name, ()))
-        .collect();
-    let mut order: Vec<String> = Vec::new();
-    let mut guesses: HashMap<String, TypeGuess> = HashMap::new();
-    for line in lines {
-        let Ok(text) = from_utf8(&line.bytes) else { continue };
-        // A line that is not JSON is set aside when its turn comes; it has no say in the types.
-        let mut seen: Vec<(String, TypeGuess)> = Vec::new();
+    let computed = target.iter().flat_map(|t| t.computed_partitions()).map(|p| p.column.clone());
+    let known = columns.iter().map(|c| c.name.clone()).chain(computed).collect();
+    let mut members = Members { known, renamed: renames.by_name(), ..Members::default() };
+    for (row, line) in (1..).zip(lines) {
+        members.add(&line.bytes, Place { row, line: line.number });
+        members.check_count(source_name, columns.len())?;
+    }
+    columns.extend(members.into_findings(1.0).into_iter().map(|(name, finding)| ColumnSpec {
+        name,
+        data_type: finding.data_type,
+        nullable: true,
+        unit: None,
+        description: String::new(),
+    }));
+    Ok(())
+}
+
+/// The members of objects, with the values that they have.
+#[derive(Default)]
+struct Members {
+    /// Names that are not counted.
+    known: HashSet<String>,
+    renamed: HashMap<String, String>,
+    order: Vec<String>,
+    tallies: HashMap<String, JsonTally>,
+}
+
+impl Members {
+    /// Counts the members of a line. A line that is not JSON has no say in the types: it is set aside
+    /// when its turn comes.
+    fn add(&mut self, line: &[u8], at: Place) {
+        let Ok(text) = from_utf8(line) else { return };
+        let mut seen = Vec::new();
         let parsed = json::members::<JsonError>(text, |name, value| {
-            if !known.contains_key(name.as_ref()) && !known.contains_key(&to_identifier(&name)) {
-                seen.push((name.into_owned(), TypeGuess::of_json(&value)));
+            let renamed = self.renamed.get(name.as_ref()).cloned();
+            let name = renamed.map_or(name, Cow::Owned);
+            if !self.known.contains(name.as_ref()) && !self.known.contains(&to_identifier(&name)) {
+                seen.push((name, value));
             }
             Ok(())
         });
         if parsed.is_err() {
-            continue;
+            return;
         }
-        for (name, guess) in seen {
-            match guesses.get_mut(&name) {
-                Some(known) => known.join_json(guess),
+        for (name, value) in seen {
+            match self.tallies.get_mut(name.as_ref()) {
+                Some(tally) => tally.add(&value, at),
                 None => {
-                    order.push(name.clone());
-                    guesses.insert(name, guess);
+                    let mut tally = JsonTally::default();
+                    tally.add(&value, at);
+                    self.order.push(name.clone().into_owned());
+                    self.tallies.insert(name.into_owned(), tally);
                 }
             }
         }
-        if columns.len() + order.len() > COLUMNS_MAX {
-            return Err(Error::Limit {
-                source_name: source_name.to_owned(),
-                what: "the number of columns".into(),
-                limit: COLUMNS_MAX as u64,
-                unit: "columns",
-            });
+    }
+
+    fn check_count(&self, source_name: &str, others: usize) -> Result<()> {
+        if others + self.order.len() <= COLUMNS_MAX {
+            return Ok(());
         }
+        Err(Error::Limit {
+            source_name: source_name.to_owned(),
+            what: "the number of columns".into(),
+            limit: COLUMNS_MAX as u64,
+            unit: "columns",
+        })
     }
-    for name in order {
-        let data_type = guesses.remove(&name).map_or(ColumnType::Text, TypeGuess::into_type);
-        columns.push(ColumnSpec {
-            name,
-            data_type,
-            nullable: true,
-            unit: None,
-            description: String::new(),
-        });
+
+    fn into_findings(mut self, mostly: f64) -> Vec<(String, Finding)> {
+        let tally = |name: &String| self.tallies.remove(name).unwrap_or_default();
+        let tallies: Vec<JsonTally> = self.order.iter().map(tally).collect();
+        self.order.into_iter().zip(tallies.iter().map(|tally| tally.decide(mostly))).collect()
     }
-    Ok(())
+}
+
+/// What the objects of a file look like.
+pub(crate) struct Looks {
+    /// The columns by their names in the file.
+    pub(crate) columns: Vec<(String, Finding)>,
+    /// Rows that were read, and whether they are all.
+    pub(crate) rows: u64,
+    pub(crate) is_whole: bool,
+}
+
+/// Reads up to `bytes_max` bytes of `source` for the types of its columns, which the share `mostly` of
+/// their values must fit.
+pub(crate) fn look(
+    source: &Source,
+    options: &ReadOptions,
+    bytes_max: usize,
+    mostly: f64,
+) -> Result<Looks> {
+    let mut lines = open_lines(source, options)?;
+    let mut members = Members { renamed: options.renames.by_name(), ..Members::default() };
+    let (mut rows, mut bytes) = (0, 0);
+    let is_whole = loop {
+        if bytes > bytes_max {
+            break false;
+        }
+        let Some(line) = lines.next_line().map_err(|e| source.io("read", e))? else { break true };
+        rows += 1;
+        bytes += line.bytes.len();
+        members.add(line.bytes, Place { row: rows, line: line.number });
+        members.check_count(source.name(), 0)?;
+    };
+    Ok(Looks { columns: members.into_findings(mostly), rows, is_whole })
+}
+
+/// The lines of `source`, or the items of the array that it is, as lines.
+fn open_lines(source: &Source, options: &ReadOptions) -> Result<Lines> {
+    let mut input = source.text()?;
+    let head = input.fill_buf().map_err(|e| source.io("read", e))?;
+    check_encoding(source.name(), head)?;
+    check_first(source.name(), head)?;
+    if ArrayItems::begins(head) {
+        input = Box::new(ArrayItems::new(input));
+    }
+    Ok(Lines::new(input, options.row_max_bytes))
 }
 
 fn take_line(table: &mut RowTable, layout: &mut Layout, line: &Line<'_>, row: u64) -> Result<()> {
@@ -287,13 +353,14 @@ impl Layout {
         value: &RawValue<'a>,
         slots: &mut [Option<Slot<'a>>],
     ) -> Result<(), RowError> {
-        let at = match self.columns.get(self.hint) {
-            Some(column) if column.name == name => self.hint,
-            _ => match self.find(name, value)? {
-                Some(at) => at,
-                None => return Ok(()),
+        let found = match self.columns.get(self.hint) {
+            Some(column) if column.name == name && self.renamed.is_empty() => Some(self.hint),
+            _ => match self.renamed.get(name).cloned() {
+                Some(renamed) => self.find(&renamed, value)?,
+                None => self.find(name, value)?,
             },
         };
+        let Some(at) = found else { return Ok(()) };
         self.hint = at + 1;
         let column = &self.columns[at];
         let slot = value.slot(&column.data_type).and_then(|slot| match (&self.local, value.kind) {

@@ -173,7 +173,8 @@ pub(crate) fn check_footer(bytes: &[u8]) -> Result<Footer, String> {
             if count > ROW_GROUPS_MAX {
                 return Err(format!("{count} row groups; at most {ROW_GROUPS_MAX} are possible"));
             }
-            if item != Kind::Struct {
+            // A file without rows may have no groups, and its list then no type.
+            if item != Kind::Struct && count > 0 {
                 return Err("the row groups are not a list of groups".into());
             }
             (0..count).try_for_each(|_| walk.row_group())
@@ -490,6 +491,15 @@ mod tests {
         // Field 4 (row groups), a list of 2^31 structs, and nothing behind it.
         let footer = [0x49, 0xFC, 0xFF, 0xFF, 0xFF, 0xFF, 0x07];
         assert!(check_footer(&footer).unwrap_err().contains("list of 2147483647 elements"));
+    }
+
+    #[test]
+    fn an_empty_list_of_row_groups_has_any_type() {
+        // Field 4, a list of nothing: of structures, of bytes, and without a type.
+        for list in [0x0C, 0x03, 0x00] {
+            assert!(check_footer(&[0x49, list, 0]).is_ok(), "{list:#04x}");
+        }
+        assert!(check_footer(&[0x49, 0x13, 0, 0]).unwrap_err().contains("not a list of groups"));
     }
 
     #[test]

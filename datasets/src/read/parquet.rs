@@ -5,15 +5,17 @@ use std::io;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
     ParquetRecordBatchReaderBuilder,
 };
+use parquet::basic::Type as PhysicalType;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetStatisticsPolicy;
 use parquet::file::reader::{ChunkReader, Length};
+use parquet::schema::types::TypePtr;
 
 use super::contain_decoder;
 use super::expand::Chunks;
@@ -231,15 +233,41 @@ fn open_checked(input: &Input) -> std::result::Result<(Schema, ArrowReaderMetada
     if metadata.schema().fields().is_empty() {
         return fail("it has no columns".into());
     }
+    let metadata = with_micros(metadata)?;
     // The file's own metadata entries mean nothing here.
     let natural = Schema::new(metadata.schema().fields().clone());
     Ok((natural, with_views(metadata)?))
+}
+
+/// Instants of 96 bits are read as microseconds: 64 bits of nanoseconds hold the years 1677 to 2262 alone,
+/// and any other year becomes one of these.
+fn with_micros(metadata: ArrowReaderMetadata) -> std::result::Result<ArrowReaderMetadata, Problem> {
+    let types = metadata.metadata().file_metadata().schema_descr().root_schema().get_fields();
+    let is_wide = |of: &TypePtr| of.is_primitive() && of.get_physical_type() == PhysicalType::INT96;
+    let fields = metadata.schema().fields().iter().zip(types);
+    let fields = fields.map(|(field, of)| match (is_wide(of), field.data_type()) {
+        (true, DataType::Timestamp(TimeUnit::Nanosecond, zone)) => {
+            let micros = DataType::Timestamp(TimeUnit::Microsecond, zone.clone());
+            field.as_ref().clone().with_data_type(micros)
+        }
+        _ => field.as_ref().clone(),
+    });
+    let fields: Vec<Field> = fields.collect();
+    read_as(metadata, fields)
 }
 
 /// Texts are decoded as views, so that a dictionary's long value is held once.
 fn with_views(metadata: ArrowReaderMetadata) -> std::result::Result<ArrowReaderMetadata, Problem> {
     let fields: Vec<Field> =
         metadata.schema().fields().iter().map(|f| viewed(f).as_ref().clone()).collect();
+    read_as(metadata, fields)
+}
+
+/// The metadata by which columns are read as `fields`.
+fn read_as(
+    metadata: ArrowReaderMetadata,
+    fields: Vec<Field>,
+) -> std::result::Result<ArrowReaderMetadata, Problem> {
     let schema = Arc::new(Schema::new_with_metadata(fields, metadata.schema().metadata().clone()));
     if &schema == metadata.schema() {
         return Ok(metadata);
@@ -259,4 +287,42 @@ fn viewed(field: &Arc<Field>) -> Arc<Field> {
         _ => return Arc::clone(field),
     };
     Arc::new(field.as_ref().clone().with_data_type(data_type))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use arrow::array::AsArray;
+    use arrow::datatypes::TimestampMicrosecondType;
+    use parquet::data_type::{Int96, Int96Type};
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+
+    use super::*;
+
+    #[test]
+    fn instants_of_96_bits_are_those_of_any_year() {
+        let schema = Arc::new(parse_message_type("message m { required int96 at; }").unwrap());
+        let mut bytes = Vec::new();
+        let mut writer = SerializedFileWriter::new(&mut bytes, schema, Arc::default()).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        // Nanoseconds of a day and its Julian day: 0001-01-01, the last microsecond and a half before 1970,
+        // and 2500-01-01.
+        let values = [(0_u64, 1_721_426), (86_399_999_998_500, 2_440_587), (0, 2_634_167)];
+        let values = values.map(|(nanos, day): (u64, u32)| {
+            let mut value = Int96::new();
+            value.set_data(nanos as u32, (nanos >> 32) as u32, day);
+            value
+        });
+        let mut column = group.next_column().unwrap().unwrap();
+        column.typed::<Int96Type>().write_batch(&values, None, None).unwrap();
+        column.close().unwrap();
+        group.close().unwrap();
+        writer.close().unwrap();
+        let source = Source::Body { bytes: bytes.into(), name: "f".into() };
+        let mut reader = ParquetReader::open(&source, &ReadOptions::default()).unwrap();
+        let chunk = reader.next_chunk().unwrap().unwrap();
+        let found = chunk.batch.column(0).as_primitive::<TimestampMicrosecondType>();
+        assert_eq!(found.values(), &[-62_135_596_800_000_000, -2, 16_725_225_600_000_000]);
+    }
 }

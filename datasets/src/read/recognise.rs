@@ -58,7 +58,8 @@ fn marked(format: Format, text: &str) -> bool {
         | Format::Csv
         | Format::Ndjson
         | Format::ArrowFile
-        | Format::ArrowStream => false,
+        | Format::ArrowStream
+        | Format::Xlsx => false,
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use encoding_rs::{Encoding, UTF_16BE, UTF_16LE};
 
 use super::{Chunk, ReadOptions};
 use crate::columns::ColumnBuilder;
@@ -14,6 +15,9 @@ use crate::spec::ColumnSpec;
 
 /// Text that a chunk may hold: far below the 2 GiB at which 32-bit offsets end.
 const CHUNK_TEXT_BYTES: usize = 256 * 1024 * 1024;
+
+/// Bytes in which UTF-16 without a mark is searched.
+const UTF16_SEEN_BYTES: usize = 512;
 
 /// Collects the rows of one chunk after another.
 pub(crate) struct RowTable {
@@ -137,36 +141,65 @@ pub(crate) struct Place {
     pub(crate) line: u64,
 }
 
-/// Fails when `head`, the first bytes of a source, is not text.
-pub(crate) fn check_text(source_name: &str, head: &[u8]) -> Result<()> {
-    let malformed = |at: usize, problem: String| {
-        let before = &head[..at];
-        let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |p| p + 1);
-        Err(Error::Malformed {
-            position: Position {
-                source: source_name.to_owned(),
-                row: 1,
-                line: Some(1 + before.iter().filter(|b| **b == b'\n').count() as u64),
-            },
-            column: Some((at - line_start) as u64 + 1),
-            problem,
-        })
+/// Fails when `head`, the first bytes of a source, is text in UTF-16. Any other byte is for the row
+/// that holds it: a NUL is a letter of a text, and a row that is not UTF-8 is set aside.
+pub(crate) fn check_encoding(source_name: &str, head: &[u8]) -> Result<()> {
+    let is_marked = head.starts_with(&[0xFF, 0xFE]) || head.starts_with(&[0xFE, 0xFF]);
+    let found = match unmarked_utf16(head) {
+        _ if is_marked => "a UTF-16 mark".to_owned(),
+        Some(encoding) => format!("{} without a mark", encoding.name()),
+        None => return Ok(()),
     };
-    if head.starts_with(&[0xFF, 0xFE]) || head.starts_with(&[0xFE, 0xFF]) {
-        return malformed(0, "expected UTF-8 text, found a UTF-16 mark".into());
+    let problem = format!("expected UTF-8 text, found {found}; convert the file to UTF-8");
+    Err(malformed(source_name, head, 0, problem))
+}
+
+/// Fails when the first line of `head`, which names columns, is not UTF-8.
+pub(crate) fn check_header(source_name: &str, head: &[u8]) -> Result<()> {
+    let line_bytes = head.iter().position(|b| *b == b'\n').unwrap_or(head.len());
+    let Err(e) = std::str::from_utf8(&head[..line_bytes]) else { return Ok(()) };
+    let at = e.valid_up_to();
+    // A character cut off by the end of the head is no fault.
+    if e.error_len().is_none() && line_bytes == head.len() {
+        return Ok(());
     }
-    if let Some(at) = head.iter().position(|b| *b == 0) {
-        return malformed(at, "expected UTF-8 text, found a zero byte".into());
+    let problem = format!("expected UTF-8 text, found byte 0x{:02X}", head[at]);
+    Err(malformed(source_name, head, at, problem))
+}
+
+fn malformed(source_name: &str, head: &[u8], at: usize, problem: String) -> Error {
+    let before = &head[..at];
+    let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |p| p + 1);
+    Error::Malformed {
+        position: Position {
+            source: source_name.to_owned(),
+            row: 1,
+            line: Some(1 + before.iter().filter(|b| **b == b'\n').count() as u64),
+        },
+        column: Some((at - line_start) as u64 + 1),
+        problem,
     }
-    let first_line = head.iter().position(|b| *b == b'\n').unwrap_or(head.len());
-    if let Err(e) = std::str::from_utf8(&head[..first_line]) {
-        let at = e.valid_up_to();
-        // A character cut off by the end of the head is no fault.
-        if e.error_len().is_some() || first_line < head.len() {
-            return malformed(at, format!("expected UTF-8 text, found byte 0x{:02X}", head[at]));
-        }
+}
+
+/// The form of UTF-16 that a text without a mark has, by the zero bytes of the ASCII letters in its
+/// first line (RFC 4627, section 3, finds the encoding of JSON in this way).
+pub(crate) fn unmarked_utf16(head: &[u8]) -> Option<&'static Encoding> {
+    let pairs: Vec<[bool; 2]> = head[..head.len().min(UTF16_SEEN_BYTES)]
+        .chunks_exact(2)
+        .take_while(|pair| !pair.contains(&b'\n'))
+        .map(|pair| [pair[0] == 0, pair[1] == 0])
+        .collect();
+    let is_form = |form: [bool; 2]| {
+        let count = pairs.iter().filter(|pair| **pair == form).count();
+        pairs.first() == Some(&form) && pairs.len() >= 2 && count * 4 >= pairs.len() * 3
+    };
+    if is_form([false, true]) {
+        Some(UTF_16LE)
+    } else if is_form([true, false]) {
+        Some(UTF_16BE)
+    } else {
+        None
     }
-    Ok(())
 }
 
 /// A text as it is kept with a rejected row.

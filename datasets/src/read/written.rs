@@ -12,6 +12,7 @@ use encoding_rs_io::DecodeReaderBytesBuilder;
 use serde::{Deserialize, Serialize};
 
 use super::Source;
+use super::rows::unmarked_utf16;
 use crate::column_type::ColumnType;
 use crate::error::{Error, Result};
 use crate::local_time::instant_in;
@@ -133,6 +134,9 @@ fn found(head: &[u8]) -> &'static Encoding {
         [0xFF, 0xFE, ..] => return UTF_16LE,
         [0xFE, 0xFF, ..] => return UTF_16BE,
         _ => {}
+    }
+    if let Some(encoding) = unmarked_utf16(head) {
+        return encoding;
     }
     match std::str::from_utf8(head) {
         Ok(_) => UTF_8,
@@ -442,5 +446,10 @@ mod tests {
         );
         assert_eq!(name(b"\xFF\xFEG\0"), "UTF-16LE");
         assert_eq!(name(b"\xFE\xFF\0G"), "UTF-16BE");
+        assert_eq!(name(b"G\0r\0\xF6\0;\0P\0\n\0"), "UTF-16LE");
+        assert_eq!(name(b"\0G\0r\0\xF6\0;\0P\0\n"), "UTF-16BE");
+        // A NUL is a letter of a text.
+        assert_eq!(name(b"id,t\n1,\0\0\0\0\0\0\0\0\n"), "UTF-8");
+        assert_eq!(name(b"a\0,t\n1,\0x\0y\0z\n"), "UTF-8");
     }
 }

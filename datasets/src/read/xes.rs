@@ -1,34 +1,44 @@
 //! XES event logs (IEEE 1849), streamed: an event is a row as soon as its element is closed.
 //!
 //! `concept:name` of the trace is the case, of the event the activity; `time:timestamp` is when a step ended,
-//! `start_timestamp` when it began, and a step without one is an instant. Everything else goes into
-//! `attributes`, the trace's own under `case:…`, as event logs in CSV call them. A trace's attributes must
-//! stand before its events, as the standard's schema has it.
+//! `start_timestamp` when it began, and a step without one is an instant. The events `start` and `complete`
+//! of one activity are one step. Everything else goes into `attributes`, the trace's own under `case:…`, as
+//! event logs in CSV call them. A trace's attributes must come before its events, as in the standard's schema.
+//!
+//! Only events are rows: an attribute of the log or of a trace that cannot be read is skipped with a warning.
 
 use std::io;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 use serde_json::{Map, Value};
 
 use super::input::{Meter, Tracked};
 use super::mapped::columns_of;
-use super::rows::{Place, RowTable};
-use super::{Chunk, ReadOptions, RowReader, Source};
+use super::rows::{Place, RowTable, unmarked_utf16};
+use super::steps::{COLUMNS, Step, Steps};
+use super::written::decoded;
+use super::{Chunk, ReadOptions, RowReader, Source, TextEncoding};
 use crate::error::{Error, Result};
-use crate::parse::{self, Slot};
+use crate::parse;
 use crate::rejected::Position;
 
 /// Deepest nesting of elements.
 const DEPTH_MAX: usize = 64;
-pub(crate) const COLUMNS: [&str; 6] =
-    ["case_id", "activity", "started_at", "ended_at", "resource", "attributes"];
+/// Bytes in which the declaration of the document's encoding is.
+const DECLARATION_BYTES: usize = 1_024;
 
 pub(crate) fn open(source: &Source, options: &ReadOptions) -> Result<Box<dyn RowReader>> {
     let columns = columns_of("workflow_steps", &COLUMNS)?;
-    let (input, meter) = Tracked::new(source.text()?, options.row_max_bytes);
+    let encoding = encoding_of(&source.head(DECLARATION_BYTES)?).map_err(|problem| {
+        let position = Position { source: source.name().to_owned(), row: 1, line: Some(1) };
+        Error::Malformed { position, column: None, problem }
+    })?;
+    let (text, _) = decoded(source, TextEncoding::Named(encoding))?;
+    let (input, meter) = Tracked::new(text, options.row_max_bytes);
     let mut reader = Reader::from_reader(input);
     reader.config_mut().check_end_names = true;
     Ok(Box::new(XesReader {
@@ -37,6 +47,8 @@ pub(crate) fn open(source: &Source, options: &ReadOptions) -> Result<Box<dyn Row
         meter,
         row_max_bytes: options.row_max_bytes,
         table: RowTable::new(source.name(), &columns, options)?,
+        steps: Steps::default(),
+        skipped: Skipped::default(),
         buffer: Vec::new(),
         open: Vec::new(),
         trace: Map::new(),
@@ -46,12 +58,47 @@ pub(crate) fn open(source: &Source, options: &ReadOptions) -> Result<Box<dyn Row
     }))
 }
 
+/// The encoding of an XML document that begins with `head`: that of its mark or of its first letters, else
+/// the one that it declares (XML 1.0, appendix F).
+fn encoding_of(head: &[u8]) -> Result<&'static Encoding, String> {
+    match head {
+        [0xFF, 0xFE, ..] => return Ok(UTF_16LE),
+        [0xFE, 0xFF, ..] => return Ok(UTF_16BE),
+        [0xEF, 0xBB, 0xBF, ..] => return Ok(UTF_8),
+        _ => {}
+    }
+    if let Some(encoding) = unmarked_utf16(head) {
+        return Ok(encoding);
+    }
+    let text = String::from_utf8_lossy(head);
+    let declaration =
+        text.trim_start().strip_prefix("<?xml").and_then(|rest| rest.split_once("?>"));
+    let label = declaration.and_then(|(declaration, _)| {
+        let (_, value) = declaration.split_once("encoding")?;
+        let value = value.trim_start().strip_prefix('=')?.trim_start();
+        let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+        value[1..].split(quote).next()
+    });
+    let Some(label) = label else { return Ok(UTF_8) };
+    match Encoding::for_label(label.trim().as_bytes()) {
+        // Its first letters take one byte each.
+        Some(encoding) if encoding == UTF_16LE || encoding == UTF_16BE => Ok(UTF_8),
+        Some(encoding) => Ok(encoding),
+        None => Err(format!(
+            "expected an encoding of the WHATWG standard such as UTF-8, found {}; convert the file to UTF-8",
+            parse::quoted(label)
+        )),
+    }
+}
+
 struct XesReader {
     source: Source,
     reader: Reader<Tracked>,
     meter: Arc<Meter>,
     row_max_bytes: usize,
     table: RowTable,
+    steps: Steps,
+    skipped: Skipped,
     buffer: Vec<u8>,
     /// The elements that are open, outermost first.
     open: Vec<Element>,
@@ -68,14 +115,26 @@ enum Element {
     Event {
         attributes: Map<String, Value>,
         line: u64,
+        /// Why the event is no row.
+        fault: Option<String>,
     },
     Attribute {
         key: String,
         value: Value,
         inside: Map<String, Value>,
     },
-    /// Declarations, which hold no rows.
+    /// An attribute of the log, or a part of one.
+    Metadata,
+    /// Declarations and all else that holds no rows.
     Other,
+}
+
+/// Attributes that were skipped because they cannot be read.
+#[derive(Default)]
+struct Skipped {
+    count: u64,
+    /// The line of the first one, and what is wrong with it.
+    first: Option<(u64, String)>,
 }
 
 impl XesReader {
@@ -91,15 +150,6 @@ impl XesReader {
                     self.enter(&start, line).and_then(|()| self.leave()).map(|()| true)
                 }
                 Ok(Event::End(_)) => self.leave().map(|()| true),
-                Ok(Event::Decl(declaration)) => {
-                    let encoding = declaration
-                        .encoding()
-                        .and_then(std::result::Result::ok)
-                        .map(|e| String::from_utf8_lossy(&e).into_owned());
-                    check_encoding(encoding.as_deref())
-                        .map(|()| true)
-                        .map_err(|problem| self.malformed(line, problem))
-                }
                 Ok(Event::Text(text)) if self.saw_log && self.open.is_empty() => {
                     match text.iter().all(u8::is_ascii_whitespace) {
                         true => Ok(true),
@@ -123,7 +173,7 @@ impl XesReader {
             self.buffer = buffer;
             if !outcome? {
                 self.done = true;
-                return Ok(());
+                return self.steps.finish(&mut self.table);
             }
         }
         Ok(())
@@ -153,35 +203,47 @@ impl XesReader {
             }
             (Some(Element::Trace | Element::Log), b"event") => {
                 self.meter.begin_record();
-                Element::Event { attributes: Map::new(), line }
+                Element::Event { attributes: Map::new(), line, fault: None }
             }
-            (
-                Some(
-                    Element::Log
-                    | Element::Trace
-                    | Element::Event { .. }
-                    | Element::Attribute { .. },
-                ),
-                kind @ (b"string" | b"date" | b"int" | b"float" | b"boolean" | b"id" | b"list"
-                | b"container"),
-            ) => self.attribute(start, kind, line)?,
+            (Some(Element::Log | Element::Metadata), kind) if is_attribute(kind) => {
+                self.meter.begin_record();
+                if let Err(problem) = self.attribute(start, kind) {
+                    self.skipped.note(line, problem);
+                }
+                Element::Metadata
+            }
+            (Some(Element::Trace | Element::Event { .. } | Element::Attribute { .. }), kind)
+                if is_attribute(kind) =>
+            {
+                match (self.attribute(start, kind), self.open.last_mut()) {
+                    (Ok(attribute), _) => attribute,
+                    (Err(problem), Some(Element::Event { fault, .. })) => {
+                        fault.get_or_insert(problem);
+                        Element::Other
+                    }
+                    (Err(problem), _) => {
+                        self.skipped.note(line, problem);
+                        Element::Other
+                    }
+                }
+            }
             // `values` only wraps the items of a list.
             (Some(Element::Attribute { .. }), b"values") => {
                 Element::Attribute { key: "values".into(), value: Value::Null, inside: Map::new() }
             }
+            (Some(Element::Metadata), b"values") => Element::Metadata,
             _ => Element::Other,
         };
         self.open.push(element);
         Ok(())
     }
 
-    fn attribute(&self, start: &BytesStart<'_>, kind: &[u8], line: u64) -> Result<Element> {
+    fn attribute(&self, start: &BytesStart<'_>, kind: &[u8]) -> Result<Element, String> {
         let (mut key, mut text) = (None, None);
         for attribute in start.attributes() {
-            let attribute = attribute.map_err(|e| self.malformed(line, e.to_string()))?;
-            let value = attribute
-                .decode_and_unescape_value(self.reader.decoder())
-                .map_err(|e| self.malformed(line, e.to_string()))?;
+            let attribute = attribute.map_err(|e| e.to_string())?;
+            let value = attribute.decode_and_unescape_value(self.reader.decoder());
+            let value = value.map_err(|e| e.to_string())?;
             match attribute.key.local_name().as_ref() {
                 b"key" => key = Some(value.into_owned()),
                 b"value" => text = Some(value.into_owned()),
@@ -190,7 +252,7 @@ impl XesReader {
         }
         let Some(key) = key else {
             let kind = String::from_utf8_lossy(kind);
-            return Err(self.malformed(line, format!("expected a key in <{kind}>, found none")));
+            return Err(format!("expected a key in <{kind}>, found none"));
         };
         let value = text.map_or(Value::Null, |text| typed(kind, text));
         Ok(Element::Attribute { key, value, inside: Map::new() })
@@ -214,21 +276,33 @@ impl XesReader {
                 }
                 Ok(())
             }
-            Some(Element::Event { attributes, line }) => self.row(attributes, line),
+            Some(Element::Event { attributes, line, fault }) => self.row(attributes, line, fault),
+            Some(Element::Trace) => {
+                self.trace.clear();
+                self.steps.finish(&mut self.table)
+            }
             _ => Ok(()),
         }
     }
 
-    fn row(&mut self, mut attributes: Map<String, Value>, line: u64) -> Result<()> {
+    fn row(
+        &mut self,
+        mut attributes: Map<String, Value>,
+        line: u64,
+        fault: Option<String>,
+    ) -> Result<()> {
         self.row += 1;
         let place = Place { row: self.row, line };
-        let original = || Value::Object(attributes.clone()).to_string();
-        let bytes = original().len();
-        let step = Step::take(self.trace.get("concept:name"), &attributes);
-        let step = match step {
-            Ok(step) => step,
+        let original = Value::Object(attributes.clone()).to_string();
+        let fields = match fault {
+            Some(problem) => Err((None, problem)),
+            None => Fields::take(self.trace.get("concept:name"), &attributes)
+                .map_err(|(column, problem)| (Some(column), problem)),
+        };
+        let fields = match fields {
+            Ok(fields) => fields,
             Err((column, reason)) => {
-                self.table.reject(place, Some(column), reason, original());
+                self.table.reject(place, column, reason, original);
                 return Ok(());
             }
         };
@@ -240,7 +314,11 @@ impl XesReader {
                 attributes.insert(format!("case:{key}"), value.clone());
             }
         }
-        self.table.push(place, bytes, &step.slots(attributes))
+        let Fields { case_id, activity, started_us, ended_us, resource } = fields;
+        let bytes = original.len();
+        let step =
+            Step { case_id, activity, started_us, ended_us, resource, attributes, place, bytes };
+        self.steps.push(step, &mut self.table)
     }
 
     fn malformed(&self, line: u64, problem: String) -> Error {
@@ -283,18 +361,39 @@ impl RowReader for XesReader {
         }
         self.table.take_chunk()
     }
+
+    fn warnings(&self) -> Vec<String> {
+        self.skipped.warning().into_iter().collect()
+    }
 }
 
-/// The columns of a step.
-struct Step {
+impl Skipped {
+    fn note(&mut self, line: u64, problem: String) {
+        self.count += 1;
+        self.first.get_or_insert((line, problem));
+    }
+
+    fn warning(&self) -> Option<String> {
+        let (line, problem) = self.first.as_ref()?;
+        let (attributes, are) =
+            if self.count == 1 { ("attribute", "is") } else { ("attributes", "are") };
+        Some(format!(
+            "{} {attributes} {are} skipped, the first on line {line}: {problem}",
+            self.count
+        ))
+    }
+}
+
+/// What an event says of its step.
+struct Fields {
     case_id: String,
     activity: String,
-    started_us: i64,
+    started_us: Option<i64>,
     ended_us: i64,
     resource: Option<String>,
 }
 
-impl Step {
+impl Fields {
     fn take(
         case: Option<&Value>,
         attributes: &Map<String, Value>,
@@ -318,26 +417,18 @@ impl Step {
                 .ok_or_else(|| missing("case_id", "\"concept:name\" of the trace"))?,
             activity: text(attributes.get("concept:name"))
                 .ok_or_else(|| missing("activity", "\"concept:name\" of the event"))?,
-            started_us: instant("started_at", "start_timestamp")?.unwrap_or(ended_us),
+            started_us: instant("started_at", "start_timestamp")?,
             ended_us,
             resource: text(attributes.get("org:resource")),
         })
     }
+}
 
-    fn slots(self, attributes: Map<String, Value>) -> [Slot<'static>; 6] {
-        [
-            Slot::Text(self.case_id.into()),
-            Slot::Text(self.activity.into()),
-            Slot::Int(self.started_us),
-            Slot::Int(self.ended_us),
-            self.resource.map_or(Slot::Null, |r| Slot::Text(r.into())),
-            if attributes.is_empty() {
-                Slot::Null
-            } else {
-                Slot::Text(Value::Object(attributes).to_string().into())
-            },
-        ]
-    }
+/// Whether an element is an attribute.
+fn is_attribute(kind: &[u8]) -> bool {
+    const KINDS: [&[u8]; 8] =
+        [b"string", b"date", b"int", b"float", b"boolean", b"id", b"list", b"container"];
+    KINDS.contains(&kind)
 }
 
 /// An attribute's value by its element; a value that its element does not fit stays text.
@@ -364,12 +455,4 @@ fn nested(value: Value, mut inside: Map<String, Value>) -> Value {
         inside.insert("value".into(), value);
     }
     Value::Object(inside)
-}
-
-fn check_encoding(encoding: Option<&str>) -> Result<(), String> {
-    match encoding {
-        None => Ok(()),
-        Some(e) if e.eq_ignore_ascii_case("utf-8") || e.eq_ignore_ascii_case("us-ascii") => Ok(()),
-        Some(other) => Err(format!("expected UTF-8, found encoding {}", parse::quoted(other))),
-    }
 }

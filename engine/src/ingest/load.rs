@@ -193,7 +193,7 @@ impl Ingest {
         let written = self.write_chunks(who, &table, chunks, request).await;
         let read = reading.await.map_err(|e| Error::bug("reading the file stopped", e)).flatten();
         match (read, written) {
-            (Ok(()), Ok(written)) => Ok(written),
+            (Ok(warnings), Ok(written)) => Ok(Written { warnings, ..written }),
             (Err(e), Ok(written)) => {
                 written.discard(&table).await;
                 Err(e)
@@ -235,7 +235,7 @@ impl Ingest {
         };
         let settled: Result<Settled> = settled.await;
         rejects.discard().await;
-        let Written { files, quarantined, causes, .. } = written;
+        let Written { files, quarantined, causes, warnings, .. } = written;
         // Those that are left of the file when some are skipped were written anew.
         if settled.is_err() || conflict.on == OnConflict::Skip {
             files.discard(table).await;
@@ -258,6 +258,7 @@ impl Ingest {
             causes: causes.into_sorted(),
             added_columns,
             stored_settings,
+            warnings,
         })
     }
 
@@ -326,6 +327,7 @@ impl Ingest {
         match finished {
             Ok((files, rejects)) => {
                 let settings = None;
+                let warnings = Vec::new();
                 Ok(Written {
                     files,
                     rejects,
@@ -334,6 +336,7 @@ impl Ingest {
                     quarantined,
                     causes,
                     settings,
+                    warnings,
                 })
             }
             Err(e) => {
@@ -369,7 +372,7 @@ impl Ingest {
                 return Err(e);
             }
         };
-        let Written { files, rejects, accepted, quarantined, causes, .. } = written;
+        let Written { files, rejects, accepted, quarantined, causes, warnings, .. } = written;
         let (lake, request) = (&self.lake, request.as_ref());
         let rejects = Rejects::new(lake, who, rejects, request);
         let mut author = Files { lake, files: &files, request, first: Some(&rejects), content };
@@ -390,6 +393,7 @@ impl Ingest {
                     causes,
                     added_columns,
                     stored_settings,
+                    warnings,
                     ..IngestReceipt::default()
                 })
             }
@@ -434,6 +438,8 @@ struct Written {
     causes: Causes,
     /// Settings that the dataset is to store with the rows.
     settings: Option<LoadSettings>,
+    /// What the reader skipped.
+    warnings: Vec<String>,
 }
 
 impl Written {

@@ -87,6 +87,9 @@ pub struct IngestReceipt {
     /// Settings that the dataset stores since this load, as `name=value`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub stored_settings: String,
+    /// What the file's reader skipped that is no row.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// How many rows of a file may be rejected.

@@ -52,12 +52,13 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// Reads all. Where some rows were found to be `repeated`, nothing but those that stay is handed over.
+    /// Reads all, and returns the reader's warnings. Where some rows were found to be `repeated`, nothing
+    /// but those that stay is handed over.
     pub(super) fn run(
         self,
         sender: &mpsc::Sender<Checked>,
         mut repeated: Option<Repeated>,
-    ) -> Result<()> {
+    ) -> Result<Vec<String>> {
         let name = self.source.name().to_owned();
         let entry = self.table.entry();
         let asked = self.options.create.iter().flat_map(|spec| &spec.columns).cloned();
@@ -81,12 +82,12 @@ impl Reading {
             let checked = Checked { accepted, rejected, spec, reshaped };
             if sender.blocking_send(checked).is_err() {
                 // The writer failed, and tells why.
-                return Ok(());
+                return Ok(Vec::new());
             }
             if let Some(sink) = &self.options.progress {
                 sink(progress);
             }
         }
-        Ok(())
+        Ok(reader.warnings())
     }
 }

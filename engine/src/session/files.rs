@@ -16,7 +16,9 @@ use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::streaming::PartitionStream;
 use datasets::conform::Conformer;
 use datasets::infer::{GuessOptions, guess};
-use datasets::read::{Format, ReadOptions, Source, TextEncoding, recognise};
+use datasets::read::{
+    Format, ReadOptions, Renames, RepeatedNames, Source, TextEncoding, recognise,
+};
 use datasets::{DatasetName, DatasetSpec, Evolution, LoadSettings};
 
 use crate::error::{Code, Error, Result};
@@ -42,6 +44,7 @@ fn open(pattern: &str) -> Result<Arc<dyn TableProvider>> {
     let paths = paths(pattern)?;
     let name = DatasetName::new("file").map_err(|e| Error::bug("a name for files", e))?;
     let mut spec: Option<Arc<DatasetSpec>> = None;
+    let mut read = options(&LoadSettings::default());
     let mut parts: Vec<Arc<dyn PartitionStream>> = Vec::with_capacity(paths.len());
     for path in paths {
         let source = Source::File { name: path.display().to_string(), path };
@@ -49,25 +52,28 @@ fn open(pattern: &str) -> Result<Arc<dyn TableProvider>> {
         let spec = match &spec {
             Some(spec) => Arc::clone(spec),
             None => {
-                let read = options(&LoadSettings::default());
-                let options = GuessOptions { read, ..GuessOptions::default() };
+                let options = GuessOptions { read: read.clone(), ..GuessOptions::default() };
                 let found = guess(&name, &source, format, &options)?;
+                read.renames.columns = found.renames;
                 let found = DatasetSpec { evolution: Evolution::Fixed, ..found.spec };
                 Arc::clone(spec.insert(Arc::new(found)))
             }
         };
         let schema = spec.arrow_schema();
-        parts.push(Arc::new(FilePart { source, format, spec, schema }));
+        let read = read.clone();
+        parts.push(Arc::new(FilePart { source, format, spec, schema, read }));
     }
     let schema = spec.map(|spec| spec.arrow_schema());
     let schema = schema.ok_or_else(|| Error::internal("files without one"))?;
     Ok(Arc::new(StreamingTable::try_new(schema, parts)?))
 }
 
-/// As `ingest` reads files where nothing else is said.
+/// As `ingest` reads files where nothing else is said. A query cannot rename columns that have one name,
+/// so they are numbered.
 fn options(load: &LoadSettings) -> ReadOptions {
     let csv = load.csv_options(TextEncoding::Found);
-    ReadOptions { csv, ..ReadOptions::default() }
+    let renames = Renames { repeated: RepeatedNames::Numbered, ..Renames::default() };
+    ReadOptions { csv, renames, ..ReadOptions::default() }
 }
 
 /// The files that a pattern names, by name.
@@ -106,6 +112,7 @@ struct FilePart {
     format: Format,
     spec: Arc<DatasetSpec>,
     schema: SchemaRef,
+    read: ReadOptions,
 }
 
 impl PartitionStream for FilePart {
@@ -117,10 +124,10 @@ impl PartitionStream for FilePart {
         let mut builder =
             RecordBatchReceiverStream::builder(Arc::clone(&self.schema), BATCHES_WAITING);
         let (batches, source) = (builder.tx(), self.source.clone());
-        let (format, spec) = (self.format, Arc::clone(&self.spec));
+        let (format, spec, read) = (self.format, Arc::clone(&self.spec), self.read.clone());
         builder.spawn_blocking(move || {
             let ours = |e: Error| DataFusionError::External(Box::new(e));
-            let mut reader = Rows::open(source, format, &spec).map_err(ours)?;
+            let mut reader = Rows::open(source, format, &spec, &read).map_err(ours)?;
             while let Some(batch) = reader.next().map_err(ours)? {
                 if batches.blocking_send(Ok(batch)).is_err() {
                     // Nobody reads any more.
@@ -140,14 +147,19 @@ struct Rows {
 }
 
 impl Rows {
-    fn open(source: Source, format: Format, spec: &DatasetSpec) -> Result<Self> {
+    fn open(
+        source: Source,
+        format: Format,
+        spec: &DatasetSpec,
+        read: &ReadOptions,
+    ) -> Result<Self> {
         let name = source.name().to_owned();
         let unlike = |e: datasets::Error| {
             let says = "of several files the first says which columns they have";
             Error::user(Code::BadInput, format!("{}; {says}", Error::from(e)))
         };
-        let reader = datasets::read::open(source, format, Some(spec), &options(&spec.load));
-        let reader = reader.map_err(unlike)?;
+        let read = ReadOptions { csv: spec.load.csv_options(TextEncoding::Found), ..read.clone() };
+        let reader = datasets::read::open(source, format, Some(spec), &read).map_err(unlike)?;
         let conformer = Conformer::new(spec, &reader.schema(), &name).map_err(unlike)?;
         Ok(Self { reader, conformer })
     }

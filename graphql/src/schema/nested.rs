@@ -75,14 +75,6 @@ pub(crate) fn shown_type(name: &str, kind: &ColumnType, nullable: bool) -> TypeR
     }
 }
 
-/// The same for a part of a value: there a list may have nulls.
-fn part_type(name: &str, kind: &ColumnType) -> TypeRef {
-    match kind {
-        ColumnType::List(item) if item.is_scalar() => TypeRef::named_list(scalar_of(item)),
-        kind => shown_type(name, kind, true),
-    }
-}
-
 fn take_objects(name: &str, kind: &ColumnType, objects: &mut Vec<Object>) {
     match kind {
         ColumnType::List(item) if matches!(**item, ColumnType::Struct(_)) => {
@@ -94,7 +86,7 @@ fn take_objects(name: &str, kind: &ColumnType, objects: &mut Vec<Object>) {
             let mut object = Object::new(name).description(about);
             for StructField { name: field, data_type, unit } in fields {
                 let name = part_name(name, field);
-                let mut part = shown_part(camel(field), part_type(&name, data_type));
+                let mut part = shown_part(camel(field), shown_type(&name, data_type, true));
                 if let Some(unit) = unit {
                     part = part.description(format!("{data_type}, in {unit}."));
                 }
@@ -108,7 +100,7 @@ fn take_objects(name: &str, kind: &ColumnType, objects: &mut Vec<Object>) {
             let object = Object::new(name)
                 .description("A key and its value.")
                 .field(shown_part("key".to_owned(), TypeRef::named_nn(TypeRef::STRING)))
-                .field(shown_part("value".to_owned(), part_type(&of_value, value)));
+                .field(shown_part("value".to_owned(), shown_type(&of_value, value, true)));
             take_objects(&of_value, value, objects);
             objects.push(object);
         }

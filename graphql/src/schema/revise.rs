@@ -233,6 +233,9 @@ fn assigned(column: &Column, value: &Value, place: &str) -> Result<Expr> {
             if items.len() as u64 != u64::from(*width) {
                 return wrong(format!("{width} numbers"));
             }
+            if let Some(at) = items.iter().position(|item| *item == Value::Null) {
+                return Err(bad_input(format!("{place}: expected no null, found one at {at}")));
+            }
             list(&ColumnType::Float32, items, place)?
         }
         (ColumnType::List(_) | ColumnType::Vector(_), _) => return wrong("a list".to_owned()),
@@ -249,7 +252,7 @@ fn assigned(column: &Column, value: &Value, place: &str) -> Result<Expr> {
 
 fn list(of: &ColumnType, items: &[Value], place: &str) -> Result<ScalarValue> {
     let items = items.iter().enumerate().map(|(at, item)| match item {
-        Value::Null => Err(bad_input(format!("{place}: expected no null, found one at {at}"))),
+        Value::Null => Ok(ScalarValue::try_from(&of.arrow_type())?),
         item => literal(of, item, &format!("{place}[{at}]")),
     });
     let items = items.collect::<Result<Vec<_>>>()?;

@@ -73,17 +73,15 @@ pub(crate) fn input_type_of(kind: &ColumnType) -> TypeRef {
     }
 }
 
-/// The GraphQL type of a column that is not nested. Floats may always be null, because NaN is.
+/// The GraphQL type of a column that is not nested. Floats may always be null, because NaN is, and so may
+/// the items of a list.
 pub(crate) fn type_of(kind: &ColumnType, nullable: bool) -> TypeRef {
-    let is_float = |kind: &ColumnType| matches!(kind, ColumnType::Float32 | ColumnType::Float64);
     match (kind, nullable) {
-        (ColumnType::List(item), true) if is_float(item) => TypeRef::named_list(scalar_of(item)),
-        (ColumnType::List(item), false) if is_float(item) => {
-            TypeRef::named_list_nn(scalar_of(item))
+        (ColumnType::List(item), true) => TypeRef::named_list(scalar_of(item)),
+        (ColumnType::List(item), false) => TypeRef::named_list_nn(scalar_of(item)),
+        (ColumnType::Float32 | ColumnType::Float64, _) | (_, true) => {
+            TypeRef::named(scalar_of(kind))
         }
-        (ColumnType::List(item), true) => TypeRef::named_nn_list(scalar_of(item)),
-        (ColumnType::List(item), false) => TypeRef::named_nn_list_nn(scalar_of(item)),
-        (kind, false) if !is_float(kind) => TypeRef::named_nn(scalar_of(kind)),
-        (kind, _) => TypeRef::named(scalar_of(kind)),
+        (kind, false) => TypeRef::named_nn(scalar_of(kind)),
     }
 }

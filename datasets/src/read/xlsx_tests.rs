@@ -1,0 +1,169 @@
+//! Workbooks made here by another crate, and broken ones.
+#![allow(clippy::unwrap_used)]
+
+use arrow::util::display::array_value_to_string;
+use bytes::Bytes;
+use rust_xlsxwriter::{ExcelDateTime, Format as CellFormat, Formula, Workbook};
+
+use super::*;
+use crate::conform::Conformer;
+use crate::infer::{Guess, GuessOptions, guess};
+
+/// A table at B3 with one cell of each kind, and another sheet.
+fn workbook() -> Vec<u8> {
+    let mut workbook = Workbook::new();
+    let day = CellFormat::new().set_num_format("yyyy-mm-dd");
+    let instant = CellFormat::new().set_num_format("yyyy-mm-dd hh:mm:ss.000");
+    let time = CellFormat::new().set_num_format("hh:mm:ss");
+    let sheet = workbook.add_worksheet().set_name("Sales").unwrap();
+    let header = ["Order Id", "zip", "price", "paid", "day", "at", "clock", "note", "n"];
+    for (column, name) in (1..).zip(header) {
+        sheet.write_string(2, column, name).unwrap();
+    }
+    for (row, number) in [(3, 1.0), (4, 2.0), (6, 3.0)] {
+        sheet.write_number(row, 1, number).unwrap();
+        sheet.write_string(row, 2, "007").unwrap();
+        sheet.write_number(row, 3, number * 0.25).unwrap();
+        sheet.write_boolean(row, 4, number > 1.0).unwrap();
+        let date = ExcelDateTime::parse_from_str("2026-02-28").unwrap();
+        sheet.write_datetime_with_format(row, 5, &date, &day).unwrap();
+        let at = ExcelDateTime::parse_from_str("1999-12-31T23:59:59.999").unwrap();
+        sheet.write_datetime_with_format(row, 6, &at, &instant).unwrap();
+        let clock = ExcelDateTime::parse_from_str("09:30:15").unwrap();
+        sheet.write_datetime_with_format(row, 7, &clock, &time).unwrap();
+        sheet.write_number(row, 9, number * 1e15).unwrap();
+    }
+    sheet.write_string(4, 8, "a & b\nc").unwrap();
+    let other = workbook.add_worksheet().set_name("Notes").unwrap();
+    other.write_string(0, 0, "text").unwrap();
+    other.write_string(1, 0, "hello").unwrap();
+    workbook.save_to_buffer().unwrap()
+}
+
+fn body(bytes: Vec<u8>) -> Source {
+    Source::Body { bytes: Bytes::from(bytes), name: "f.xlsx".into() }
+}
+
+fn made(bytes: Vec<u8>, options: &GuessOptions) -> Result<(Guess, Vec<String>, Vec<String>)> {
+    let source = body(bytes);
+    let found = guess(&"a".parse().unwrap(), &source, Format::Xlsx, options)?;
+    let mut reader = open(source, Format::Xlsx, Some(&found.spec), &options.read)?;
+    let conformer = Conformer::new(&found.spec, &reader.schema(), "f.xlsx")?;
+    let (mut rows, mut reasons) = (Vec::new(), Vec::new());
+    while let Some(chunk) = reader.next_chunk()? {
+        let conformed = conformer.conform(&chunk)?;
+        for row in 0..conformed.accepted.num_rows() {
+            let shown = conformed.accepted.columns().iter();
+            let shown = shown.map(|column| array_value_to_string(column, row).unwrap());
+            rows.push(shown.collect::<Vec<_>>().join("|"));
+        }
+        reasons.extend(
+            conformed.rejected.into_iter().map(|row| format!("{}: {}", row.position, row.reason)),
+        );
+    }
+    Ok((found, rows, reasons))
+}
+
+#[test]
+fn a_cell_has_the_type_that_it_has_in_its_sheet() {
+    let (found, rows, reasons) = made(workbook(), &GuessOptions::default()).unwrap();
+    let columns = found.spec.columns.iter().map(|c| format!("{} {}", c.name, c.data_type));
+    assert_eq!(
+        columns.collect::<Vec<_>>(),
+        [
+            "order_id int64",
+            "zip text",
+            "price float64",
+            "paid bool",
+            "day date",
+            "at timestamp",
+            "clock text",
+            "note text",
+            "n int64",
+        ]
+    );
+    let at = "2026-02-28|1999-12-31T23:59:59.999Z|09:30:15";
+    let expected = [
+        format!("1|007|0.25|false|{at}||1000000000000000"),
+        format!("2|007|0.5|true|{at}|a & b\nc|2000000000000000"),
+        format!("3|007|0.75|true|{at}||3000000000000000"),
+    ];
+    assert_eq!(rows, expected);
+    assert!(reasons.is_empty(), "{reasons:?}");
+    let notes: Vec<_> = found.notes.iter().map(|note| note.text.as_str()).collect();
+    assert!(notes.contains(&"another sheet, \"Notes\", is not read"), "{notes:?}");
+}
+
+#[test]
+fn a_sheet_is_named_and_its_columns_are_renamed() {
+    let with = |sheet: &str, columns: &[(&str, &str)]| {
+        let columns = columns.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+        let renames = Renames { columns, ..Renames::default() };
+        let read = ReadOptions { sheet: Some(sheet.to_owned()), renames, ..ReadOptions::default() };
+        made(workbook(), &GuessOptions { read, ..GuessOptions::default() })
+    };
+    let (found, rows, _) = with("Notes", &[("text", "words")]).unwrap();
+    assert_eq!(
+        (found.spec.columns[0].name.as_str(), rows.as_slice()),
+        ("words", &["hello".to_owned()][..])
+    );
+    let problem = with("Sold", &[]).err().unwrap().to_string();
+    assert_eq!(problem, "f.xlsx: there is no sheet \"Sold\"; there are \"Sales\", \"Notes\"");
+}
+
+#[test]
+fn a_cell_that_does_not_fit_sets_its_row_aside() {
+    let mut workbook = Workbook::new();
+    let sheet = workbook.add_worksheet();
+    sheet.write_string(0, 0, "id").unwrap();
+    sheet.write_string(0, 1, "ms").unwrap();
+    for row in 1..=10_u32 {
+        sheet.write_number(row, 0, f64::from(row)).unwrap();
+        sheet.write_number(row, 1, 12.0).unwrap();
+    }
+    sheet.write_string(3, 1, "slow").unwrap();
+    sheet.write_formula(5, 1, Formula::new("=1/0").set_result("#DIV/0!")).unwrap();
+    sheet.write_number(7, 4, 1.0).unwrap();
+    let bytes = workbook.save_to_buffer().unwrap();
+    let options = GuessOptions { mostly: 0.8, ..GuessOptions::default() };
+    let (found, rows, reasons) = made(bytes.clone(), &options).unwrap();
+    assert_eq!(found.spec.columns[1].data_type, crate::ColumnType::Int64);
+    assert_eq!(rows.len(), 7, "{reasons:?}");
+    assert_eq!(reasons[0], "f.xlsx:4 (row 3): \"ms\": expected int64, found \"slow\"");
+    assert!(
+        reasons[1].starts_with("f.xlsx:6 (row 5): \"ms\": expected int64, found"),
+        "{reasons:?}"
+    );
+    assert_eq!(reasons[2], "f.xlsx:8 (row 7): expected 2 cells, found 5");
+    let (found, _, _) = made(bytes, &GuessOptions::default()).unwrap();
+    assert_eq!(found.spec.columns[1].data_type, crate::ColumnType::Text);
+    let says = "ms is text: 1 of 8 values is not int64, the first in row 3 on line 4: \"slow\"";
+    assert!(found.notes.iter().any(|note| note.text == says), "{:?}", found.notes);
+}
+
+#[test]
+fn a_broken_workbook_is_refused_or_read() {
+    let whole = workbook();
+    let options = GuessOptions::default();
+    for cut in [4, 100, whole.len() / 2, whole.len() - 1] {
+        assert!(made(whole[..cut].to_vec(), &options).is_err(), "{cut}");
+    }
+    let mut state = 0x5EED_u64;
+    for _ in 0..300 {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let mut changed = whole.clone();
+        let at = (state % whole.len() as u64) as usize;
+        changed[at] ^= (state >> 32) as u8 | 1;
+        if let Err(error) = made(changed, &options) {
+            assert!(!matches!(error, crate::Error::Internal(_)), "{error}");
+        }
+    }
+    let small = ReadOptions { row_max_bytes: 64, ..ReadOptions::default() };
+    let limited = made(whole.clone(), &GuessOptions { read: small, ..GuessOptions::default() });
+    assert!(limited.err().unwrap().to_string().contains("over the limit of 64 bytes"));
+    let small = ReadOptions { decoded_budget_bytes: 1_000, ..ReadOptions::default() };
+    let limited = made(whole, &GuessOptions { read: small, ..GuessOptions::default() });
+    assert!(limited.err().unwrap().to_string().contains("over the limit of 1000 bytes"));
+}
