@@ -52,7 +52,8 @@ async fn a_program_finds_no_secret_in_the_environment_of_its_server() {
             "program": "spy", "dataset": "metrics", "output": "made", "output_columns": columns,
         });
         let body = json!({ "query": query, "variables": { "params": params } });
-        let request = server.client.post(server.url("/graphql")).json(&body);
+        let request = server.client.post(server.url("/graphql"));
+        let request = request.header("content-type", "application/json").body(body.to_string());
         match key {
             Some(key) => request.bearer_auth(key),
             None => request,

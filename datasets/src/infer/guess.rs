@@ -235,7 +235,7 @@ fn typed(columns: Vec<(String, Finding)>, options: &GuessOptions) -> (Schema, Ve
     let mut notes: Vec<Note> = Vec::new();
     let said: Vec<&str> = options.hints.types.iter().map(|(of, _)| of.as_str()).collect();
     let mut fields = Vec::with_capacity(columns.len());
-    for (name, Finding { data_type, because, otherwise }) in columns {
+    for (name, Finding { data_type, because, otherwise, .. }) in columns {
         let column = to_identifier(&name);
         let is_said = said.iter().any(|said| *said == name || *said == column);
         if !is_said {

@@ -93,7 +93,12 @@ impl JsonTally {
     /// The type of the column: that of all values, or of the share `mostly` of them. Values that have no
     /// type together are documents.
     pub(crate) fn decide(&self, mostly: f64) -> Finding {
-        let found = |data_type, because| Finding { data_type, because, otherwise: Vec::new() };
+        let found = |data_type, because| Finding {
+            data_type,
+            because,
+            otherwise: Vec::new(),
+            is_grouped: false,
+        };
         let of: u64 = self.seen.iter().map(|seen| seen.count).sum();
         if of == 0 {
             return found(ColumnType::Text, None);
