@@ -60,7 +60,8 @@ async fn a_program_finds_no_secret_in_the_environment_of_its_server() {
         }
     };
     assert_eq!(run(None).send().await.unwrap().status(), 401);
-    let answer: serde_json::Value = run(Some(KEY)).send().await.unwrap().json().await.unwrap();
+    let answer = run(Some(KEY)).send().await.unwrap().bytes().await.unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
     let run = &answer["data"]["runJob"];
     assert_eq!(run["state"], "SUCCEEDED", "{answer}");
     let says = run["summary"]["says"].as_str().unwrap_or_default();

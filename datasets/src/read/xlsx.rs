@@ -373,7 +373,7 @@ fn check_parts(name: &str, input: Box<dyn Input>, options: &ReadOptions) -> Resu
         let mut part = archive.by_index(index).map_err(|e| failed(&e))?;
         let path = part.name().map_err(|e| failed(&e))?.into_owned();
         let is_sheet = path.contains("worksheets/");
-        if !is_sheet && !(path.ends_with(".xml") || path.ends_with(".rels")) {
+        if !(is_sheet || path.ends_with(".xml") || path.ends_with(".rels")) {
             continue;
         }
         // Bytes since the last tag, which are one text.
