@@ -296,7 +296,8 @@ impl Attack {
                 tenant.burden(&body.replace("NUMBER", &(number % DATASETS).to_string())).await;
             }
             Self::Ingest => {
-                if tenant.send("model_calls", body.to_owned()).await.is_ok() {
+                let dataset = "model_calls?on_conflict=add";
+                if tenant.send(dataset, body.to_owned()).await.is_ok() {
                     tenant.reached.fetch_add(1, Ordering::Relaxed);
                 }
             }

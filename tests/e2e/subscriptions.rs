@@ -93,7 +93,7 @@ async fn a_filter_narrows_what_is_told_of_a_change() {
             version previousVersion added {{ nodes {{ id }} }} }} }}"
     );
     let mut subscriber = Subscriber::open(&server, CHANGED, &query).await;
-    server.accepts("model_calls", &model_calls(0, 9)).await;
+    server.accepts("model_calls", &model_calls(1, 8)).await;
     let expected = [1, 4, 7].map(|n| format!("call-{n:012}"));
     let mut found = ids(&subscriber.change().await.body);
     found.sort();
