@@ -55,8 +55,8 @@ async fn at_clock(engine: &Engine, takes: Takes) -> (Runner, Arc<Mutex<DateTime<
 }
 
 async fn runs_of(runner: &Runner, schedule: &str) -> Vec<RunRecord> {
-    let all = runner.list(&Principal::local(), RunFilter { limit: 1_000, ..RunFilter::default() });
-    let mut runs = all.await.unwrap();
+    let filter = RunFilter { limit: 1_000, ..RunFilter::default() };
+    let mut runs = runner.list(&Principal::local(), filter).await.unwrap();
     runs.retain(|run| run.schedule.as_deref() == Some(schedule));
     runs.reverse();
     runs
