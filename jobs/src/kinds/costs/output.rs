@@ -136,8 +136,7 @@ pub(super) fn calls(
     let owned = |text: Option<&str>| text.map(str::to_owned);
     let priced = || of.iter().map(|(_, priced)| priced.as_ref().ok());
     let listed = |get: &dyn Fn(&Charged<'_>) -> Option<String>| -> ArrayRef {
-        let rows =
-            priced().map(|priced| priced.and_then(|of| of.by.as_ref()).and_then(|by| get(by)));
+        let rows = priced().map(|priced| priced.and_then(|of| of.by.as_ref()).and_then(get));
         Arc::new(StringArray::from_iter(rows))
     };
     let columns: Vec<ArrayRef> = vec![

@@ -320,7 +320,7 @@ mod tests {
         append(&engine, "metrics", &metrics()).await;
         let (runner, who) = (runner(&engine).await, Principal::local());
         let submit = async |request: OpenRequest| {
-            let run = runner.submit(&who, super::tests::request("anomalies", json!({})));
+            let run = runner.submit(&who, request("anomalies", json!({})));
             (request.doing(run).await.unwrap().id(), request)
         };
         let (first, lost) = submit(open(&runner, &who).await).await;
@@ -343,7 +343,7 @@ mod tests {
         let (runner, who) = (runner(&engine).await, Principal::local());
         for _ in 0..3 {
             let request = open(&runner, &who).await;
-            let run = runner.submit(&who, super::tests::request("anomalies", json!({})));
+            let run = runner.submit(&who, request("anomalies", json!({})));
             assert_eq!(request.doing(run).await.unwrap_err().code(), Code::NotFound);
             request.undone().await;
         }
