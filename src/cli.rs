@@ -433,6 +433,8 @@ impl Command {
                 ScheduleCommand::Add(c) => c.json,
                 ScheduleCommand::Pause(c)
                 | ScheduleCommand::Resume(c)
+                | ScheduleCommand::Run(c)
+                | ScheduleCommand::Reset(c)
                 | ScheduleCommand::Remove(c) => c.json,
             },
             Self::Schedules(c) => c.json,

@@ -107,9 +107,7 @@ mod linux {
                 }
             };
             // The system may refuse it, as in some containers: then the environment is clean all the same.
-            if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-                tracing::debug!(%error, "the process stays dumpable");
-            }
+            let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
             Ok(Self { sealed })
         }
     }
