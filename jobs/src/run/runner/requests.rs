@@ -319,9 +319,9 @@ mod tests {
         let engine = engine().await;
         append(&engine, "metrics", &metrics()).await;
         let (runner, who) = (runner(&engine).await, Principal::local());
-        let submit = async |request: OpenRequest| {
+        let submit = async |asked: OpenRequest| {
             let run = runner.submit(&who, request("anomalies", json!({})));
-            (request.doing(run).await.unwrap().id(), request)
+            (asked.doing(run).await.unwrap().id(), asked)
         };
         let (first, lost) = submit(open(&runner, &who).await).await;
         // The database broke off, so that the client heard of an error that may pass.
@@ -342,15 +342,15 @@ mod tests {
         let engine = engine().await;
         let (runner, who) = (runner(&engine).await, Principal::local());
         for _ in 0..3 {
-            let request = open(&runner, &who).await;
+            let asked = open(&runner, &who).await;
             let run = runner.submit(&who, request("anomalies", json!({})));
-            assert_eq!(request.doing(run).await.unwrap_err().code(), Code::NotFound);
-            request.undone().await;
+            assert_eq!(asked.doing(run).await.unwrap_err().code(), Code::NotFound);
+            asked.undone().await;
         }
         // One that broke off before it was inserted exists in no table.
-        let request = open(&runner, &who).await;
-        request.doing(async { queues(RunId::new()) }).await;
-        request.undone().await;
+        let asked = open(&runner, &who).await;
+        asked.doing(async { queues(RunId::new()) }).await;
+        asked.undone().await;
         open(&runner, &who).await.end("done").await;
     }
 }
