@@ -9,8 +9,9 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use datasets::{DatasetName, DatasetSpec, did_you_mean};
 
+use crate::engine::Engine;
 use crate::error::{Code, Error, Result};
-use crate::identity::{TenantId, Version};
+use crate::identity::{Principal, Role, TenantId, Version};
 use crate::lake::{ColumnIds, was_dropped};
 
 /// All datasets of one tenant at one moment.
@@ -70,6 +71,14 @@ impl DatasetEntry {
     /// versions are the same.
     pub fn identity(&self) -> TableIdentity {
         (self.created_at, self.column_ids.reshaped)
+    }
+}
+
+impl Engine {
+    /// The datasets of the tenant of `who` that were found unreadable or damaged, as last known.
+    pub fn unreadable_of(&self, who: &Principal) -> Result<Vec<DatasetName>> {
+        who.require(Role::Admin)?;
+        Ok(self.rooms().lake.unreadable_of(&who.tenant))
     }
 }
 

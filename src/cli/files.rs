@@ -30,6 +30,9 @@ pub struct Vacuum {
     /// Say what would go, and take nothing away
     #[arg(long)]
     pub dry_run: bool,
+    /// Do not ask before `--keep-days 0` ends time travel
+    #[arg(long, short)]
+    pub yes: bool,
     /// Print the outcome as one JSON document
     #[arg(long)]
     pub json: bool,

@@ -1,8 +1,11 @@
 //! `colonnade vacuum`: files go that no kept version has.
 
-use chrono::{TimeDelta, Utc};
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+
+use chrono::{DateTime, TimeDelta, Utc};
 use datasets::DatasetName;
-use engine::{Code, Engine, Error, Keep, Result};
+use engine::{Code, Engine, Error, Keep, Principal, Result};
+use jobs::Runner;
 use serde_json::json;
 
 use super::schedules::with_runner_of;
@@ -44,6 +47,10 @@ async fn vacuum_all(
     let (mut rows, mut documents, mut failed) = (Vec::new(), Vec::new(), None::<Error>);
     let since = Utc::now() - TimeDelta::days(i64::from(arguments.keep_days));
     with_runner_of(engine, settings, "colonnade vacuum", async |runner| {
+        if arguments.keep_days == 0 && !arguments.dry_run && !arguments.yes {
+            let losses = losses(engine, runner, &who, &datasets, since).await?;
+            require_confirmed(&losses, output)?;
+        }
         for dataset in datasets {
             let gone = async {
                 let from = runner.pinned(&who, &dataset).await?;
@@ -81,4 +88,65 @@ async fn vacuum_all(
         output.line(&columns(&["dataset", files, "size", "kept from version"], &rows))?;
     }
     failed.map_or(Ok(()), Err)
+}
+
+/// What `--keep-days 0` would end for each dataset that has older versions, one line each.
+async fn losses(
+    engine: &Engine,
+    runner: &Runner,
+    who: &Principal,
+    datasets: &[DatasetName],
+    since: DateTime<Utc>,
+) -> Result<Vec<String>> {
+    let mut losses = Vec::new();
+    for dataset in datasets {
+        let from = runner.pinned(who, dataset).await?;
+        // A dataset that cannot be looked through is reported, and left as it is, where its turn comes.
+        let Ok(gone) = engine.vacuum(who, dataset, Keep { since, from }, true).await else {
+            continue;
+        };
+        if gone.files > 0 {
+            losses.push(format!(
+                "{dataset}: all versions before {}, with {} files of {}",
+                gone.kept_from,
+                count(gone.files),
+                size(gone.bytes)
+            ));
+        }
+    }
+    Ok(losses)
+}
+
+/// Datasets that a question names.
+const NAMED_MAX: usize = 20;
+
+/// Fails unless there is nothing to lose, or whoever sits at the terminal agrees.
+fn require_confirmed(losses: &[String], output: &Output) -> Result<()> {
+    if losses.is_empty() {
+        return Ok(());
+    }
+    let more = losses.len().saturating_sub(NAMED_MAX);
+    let mut lost: Vec<String> = losses.iter().take(NAMED_MAX).cloned().collect();
+    if more > 0 {
+        lost.push(format!("{more} more datasets"));
+    }
+    let is_asked = !output.is_json() && io::stdin().is_terminal() && io::stderr().is_terminal();
+    if !is_asked {
+        let says = format!(
+            "vacuum --keep-days 0: expected --yes, because this cannot be undone; lost would be {}; --keep-days N keeps the versions of \
+             the last N days",
+            lost.join("; ")
+        );
+        return Err(Error::user(Code::BadInput, says));
+    }
+    output.note("vacuum --keep-days 0 ends time travel, and cannot be undone. Lost are:");
+    lost.iter().for_each(|line| output.note(&format!("  {line}")));
+    let asked = write!(io::stderr().lock(), "Continue? [y/N] ").and_then(|()| io::stderr().flush());
+    let mut answer = String::new();
+    let answered = asked.and_then(|()| io::stdin().lock().read_line(&mut answer));
+    answered.map_err(|e| Error::environment(Code::Internal, "reading the answer", e))?;
+    match answer.trim().to_ascii_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => Err(Error::user(Code::Cancelled, "vacuum: nothing was deleted")),
+    }
 }

@@ -72,7 +72,7 @@ async fn readers_of_old_versions_and_a_subscription_do_not_notice_a_compaction()
     let quick = times(&server).await;
 
     // What is older than is kept goes, and the newest stays as it is.
-    let vacuum = ["vacuum", "model_calls", "--keep-days", "0", "--json"];
+    let vacuum = ["vacuum", "model_calls", "--keep-days", "0", "--yes", "--json"];
     let gone = colonnade(root.path(), &vacuum).await.json();
     assert!(gone[0]["files"].as_u64().unwrap() >= commits, "{gone}");
     assert_eq!(read(&server, None).await, Ok(model(commits + 1)));

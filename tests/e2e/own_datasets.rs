@@ -482,7 +482,7 @@ async fn lists_are_json_in_csv() {
 /// Cut off, or with one in its middle gone.
 #[tokio::test]
 async fn a_dataset_whose_log_is_damaged_is_named_wherever_it_is_asked_for() {
-    for harm in ["cut", "gone"] {
+    for harm in ["cut", "gone", "newest gone"] {
         let folder = tempfile::tempdir().unwrap();
         let (root, file) = (folder.path().join("data"), folder.path().join("things.ndjson"));
         for id in 0..3 {
@@ -494,7 +494,8 @@ async fn a_dataset_whose_log_is_damaged_is_named_wherever_it_is_asked_for() {
             |version: u64| root.join(format!("default/my_things/_delta_log/{version:020}.json"));
         match harm {
             "cut" => std::fs::write(entry(3), &std::fs::read(entry(3)).unwrap()[..200]).unwrap(),
-            _ => std::fs::remove_file(entry(2)).unwrap(),
+            "gone" => std::fs::remove_file(entry(2)).unwrap(),
+            _ => std::fs::remove_file(entry(3)).unwrap(),
         }
         let server = Server::start(&root).await;
         for field in ["myThings { totalCount }", "a: myThingsGroups { nodes { count } }"] {
@@ -506,7 +507,7 @@ async fn a_dataset_whose_log_is_damaged_is_named_wherever_it_is_asked_for() {
             assert!(!says.contains("0: ") && !says.contains("::"), "a backtrace: {says}");
         }
         let ready = reqwest::get(server.url("/readyz")).await.unwrap().text().await.unwrap();
-        assert!(ready.contains("some datasets can not be read"), "{ready}");
+        assert!(ready.contains("some datasets can not be read: my_things"), "{ready}");
         let metrics = reqwest::get(server.url("/metrics")).await.unwrap().text().await.unwrap();
         assert!(metrics.contains("\ncolonnade_unreadable_datasets 1\n"), "{metrics}");
         let sent = server.ingest("my_things", "application/x-ndjson", "{\"id\": 9}").await;
@@ -544,4 +545,29 @@ async fn damaged_records_of_runs_are_named_and_take_nothing_else() {
     drop(server);
     let refused = colonnade(&root, &["runs"]).await;
     assert!(refused.fails_with("STORAGE_UNAVAILABLE").contains("runs"));
+}
+
+#[tokio::test]
+async fn a_vacuum_that_ends_time_travel_needs_a_confirmation() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, file) = (folder.path().join("data"), folder.path().join("things.ndjson"));
+    for id in 0..3 {
+        std::fs::write(&file, format!("{{\"id\": {id}}}\n")).unwrap();
+        let arguments = ["ingest", "my_things", file.to_str().unwrap(), "--create", "--json"];
+        colonnade(&root, &arguments).await.json();
+    }
+    colonnade(&root, &["compact", "my_things", "--json"]).await.json();
+    let refused = colonnade(&root, &["vacuum", "my_things", "--keep-days", "0"]).await;
+    let says = refused.fails_with("BAD_INPUT");
+    assert!(says.contains("--yes") && says.contains("my_things: all versions before"), "{says}");
+    // Nothing was deleted.
+    let dry = ["vacuum", "my_things", "--keep-days", "0", "--dry-run", "--json"];
+    let files = colonnade(&root, &dry).await.json()[0]["files"].as_u64().unwrap();
+    assert!(files >= 3, "{files}");
+    // A vacuum that keeps a day asks nothing.
+    colonnade(&root, &["vacuum", "my_things", "--keep-days", "1", "--json"]).await.json();
+    let gone = ["vacuum", "my_things", "--keep-days", "0", "--yes", "--json"];
+    assert_eq!(colonnade(&root, &gone).await.json()[0]["files"].as_u64(), Some(files));
+    // With nothing left to lose nothing is asked.
+    colonnade(&root, &["vacuum", "my_things", "--keep-days", "0", "--json"]).await.json();
 }

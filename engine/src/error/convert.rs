@@ -7,12 +7,12 @@ use std::error::Error as StdError;
 use std::io;
 
 use arrow::error::ArrowError;
-use datafusion::common::SchemaError;
+use datafusion::common::{Column, SchemaError};
 use datafusion::error::DataFusionError;
 use datasets::did_you_mean;
 use parquet::errors::ParquetError;
 
-use super::{Code, Error, scrub};
+use super::{Code, Error, of_arguments, plain, scrub};
 use crate::lake::table_failure;
 use crate::storage::store_failure;
 
@@ -69,16 +69,8 @@ impl From<kernels::Error> for Error {
 /// Of a function that no such values fit the planner says first that it is wrong itself.
 fn no_such_call(error: &DataFusionError) -> Option<String> {
     let text = error.to_string();
-    if !text.contains("bug in DataFusion") {
-        return None;
-    }
-    if let Some(at) = text.find("No function matches the given name") {
-        let says = text[at..].lines().next().unwrap_or_default();
-        return Some(says.trim_end_matches('.').to_owned());
-    }
-    let (before, _) = text.split_once(" failed to match any signature")?;
-    let name = before.rsplit_once("Function ")?.1.trim_matches('\'');
-    Some(format!("{name}: no such values fit; {name} takes others"))
+    let is_mistaken = text.contains("bug in DataFusion") && text.contains("No function matches");
+    is_mistaken.then(|| scrub(&plain(&text)))
 }
 
 impl From<DataFusionError> for Error {
@@ -90,7 +82,12 @@ impl From<DataFusionError> for Error {
             return Self::environment(code, FULL, error);
         }
         if let Some(says) = no_such_call(&error) {
-            return Self::user(Code::BadInput, scrub(&format!("SQL: {says}")));
+            return Self::user(Code::BadInput, format!("SQL: {says}"));
+        }
+        if let DataFusionError::Internal(text) = error.find_root()
+            && let Some(says) = of_arguments(text)
+        {
+            return Self::user(Code::BadInput, says);
         }
         if spill_is_full(&error) {
             let message = "the query needs more disk to spill to than its budget";
@@ -117,13 +114,12 @@ impl From<DataFusionError> for Error {
             DataFusionError::SchemaError(schema, _) => {
                 Self::user(Code::BadInput, scrub(&schema_message(schema)))
             }
+            DataFusionError::NotImplemented(text) => {
+                Self::user(Code::BadInput, scrub(&format!("SQL: {}", plain(text))))
+            }
             DataFusionError::Plan(text)
-            | DataFusionError::NotImplemented(text)
             | DataFusionError::Configuration(text)
-            | DataFusionError::Execution(text) => Self::user(
-                Code::BadInput,
-                scrub(text.trim_start_matches("Error during planning: ")),
-            ),
+            | DataFusionError::Execution(text) => Self::user(Code::BadInput, scrub(&plain(text))),
             DataFusionError::External(pattern) if is_pattern_error(pattern.as_ref()) => {
                 Self::user(Code::BadInput, scrub(&pattern.to_string()))
             }
@@ -137,8 +133,8 @@ impl From<DataFusionError> for Error {
                 if let Some(message) = find::<ParquetError>(&error).and_then(filter_problem) {
                     return Self::user(Code::BadInput, message);
                 }
-                if let Some(message) = store_failure(&error) {
-                    return Self::environment(Code::StorageUnavailable, message, error);
+                if let Some((code, message)) = store_failure(&error) {
+                    return Self::environment(code, message, error);
                 }
                 if find::<ParquetError>(&error).is_some() {
                     let message = "a data file can not be read";
@@ -235,15 +231,54 @@ fn first_line(text: &str) -> &str {
 
 fn schema_message(error: &SchemaError) -> String {
     match error {
-        SchemaError::FieldNotFound { field, valid_fields } => {
-            let mut names: Vec<&str> = valid_fields.iter().map(|c| c.name.as_str()).collect();
-            let near = did_you_mean(&field.name, names.iter().copied());
-            names.truncate(40);
-            let says = near.unwrap_or_else(|| format!("columns are {}", names.join(", ")));
-            format!("there is no column {:?}; {says}", field.name)
+        SchemaError::FieldNotFound { field, valid_fields } => no_such_column(field, valid_fields),
+        SchemaError::AmbiguousReference { field } => {
+            let name = &field.name;
+            format!(
+                "column {name:?} is one of several tables; write the table before it, as t.{name}"
+            )
         }
-        other => other.to_string(),
+        SchemaError::DuplicateQualifiedField { name, .. }
+        | SchemaError::DuplicateUnqualifiedField { name } => {
+            format!("there are two columns {name:?}; give one of them another name with AS")
+        }
     }
+}
+
+/// Names of columns that one message lists.
+const NAMES_MAX: usize = 40;
+
+fn no_such_column(field: &Column, valid: &[Column]) -> String {
+    let written = |column: &Column| match &column.relation {
+        Some(table) => format!("{}.{}", table.table(), column.name),
+        None => column.name.clone(),
+    };
+    // A query may have a column as its own and as that of its table.
+    let mut names: Vec<&str> = Vec::new();
+    for column in valid {
+        if !names.contains(&column.name.as_str()) {
+            names.push(&column.name);
+        }
+    }
+    let same: Vec<String> =
+        valid.iter().filter(|column| column.name == field.name).map(written).collect();
+    if let (Some(_), Some(same)) = (&field.relation, same.first()) {
+        return format!("there is no column {:?}; did you mean {same}?", written(field));
+    }
+    if !same.is_empty() {
+        return format!("column {:?} can not be used in this place of the query", field.name);
+    }
+    let near = did_you_mean(&field.name, names.iter().copied());
+    let says = near.unwrap_or_else(|| match names.len() {
+        0 => "no columns can be used in this place of the query".to_owned(),
+        count => {
+            let more = count.saturating_sub(NAMES_MAX);
+            names.truncate(NAMES_MAX);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!("columns are {}{more}", names.join(", "))
+        }
+    });
+    format!("there is no column {:?}; {says}", field.name)
 }
 
 /// What the user's values did to an Arrow operation, when it was they.
@@ -254,9 +289,9 @@ fn arrow_problem(error: &ArrowError) -> Option<String> {
         | ArrowError::ComputeError(text)
         | ArrowError::InvalidArgumentError(text)
         | ArrowError::SchemaError(text)
-        | ArrowError::NotYetImplemented(text) => Some(scrub(text)),
+        | ArrowError::NotYetImplemented(text) => Some(scrub(&plain(text))),
         ArrowError::DivideByZero | ArrowError::ArithmeticOverflow(_) => {
-            Some(scrub(&error.to_string()))
+            Some(scrub(&plain(&error.to_string())))
         }
         _ => None,
     }
@@ -280,15 +315,18 @@ fn filter_problem(error: &ParquetError) -> Option<String> {
     // The innermost, which may be quoted by those around it.
     let begins = KINDS.iter().filter_map(|kind| text.rfind(kind)).max()?;
     let text = first_line(&text[begins..]);
-    if let Some(ours) = quoted_message(text) {
+    if let Some(ours) = quoted_message(text, "message: \"") {
         return Some(scrub(&ours));
     }
-    Some(scrub(text.strip_suffix("\")").unwrap_or(text)))
+    if let Some(inner) = quoted_message(text, "Error(\"") {
+        return Some(scrub(&plain(&inner)));
+    }
+    Some(scrub(&plain(text.strip_suffix("\")").unwrap_or(text))))
 }
 
-/// What an error of ours says that was written as a value is.
-fn quoted_message(text: &str) -> Option<String> {
-    let (_, rest) = text.split_once("message: \"")?;
+/// What an error says that was written as a value is, behind the last `begin`.
+fn quoted_message(text: &str, begin: &str) -> Option<String> {
+    let (_, rest) = text.rsplit_once(begin)?;
     let mut message = String::new();
     let mut letters = rest.chars();
     loop {

@@ -6,6 +6,7 @@
 //! a credential or another tenant's name. What only the log may hold is in [`Error::detail`].
 
 mod convert;
+mod plain;
 mod scrub;
 
 use std::error::Error as StdError;
@@ -15,8 +16,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use convert::{FULL, exhausted, find};
+pub(crate) use plain::{OF_SUBQUERY, SUBQUERY, of_arguments, plain, type_in_words};
 pub(crate) use scrub::scrub;
 use scrub::untraced;
+
+use crate::storage::store_answer;
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -143,6 +147,15 @@ fn told(mut message: String) -> String {
     message
 }
 
+/// A text whose XML, the answer of a store, is its code and message.
+fn without_markup(text: &str) -> String {
+    let markup = text.find("<?xml").or_else(|| text.find("<Error>"));
+    match (markup, store_answer(text)) {
+        (Some(at), Some((code, message))) => format!("{}{code}: {message}", &text[..at]),
+        _ => text.to_owned(),
+    }
+}
+
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -218,7 +231,7 @@ impl Error {
         let mut text = self.to_string();
         let mut next = self.source();
         while let Some(source) = next {
-            let says = source.to_string();
+            let says = without_markup(&source.to_string());
             // Many say all that is behind them as well.
             if !text.contains(&says) {
                 text.push_str(": ");

@@ -20,7 +20,7 @@ use datafusion::logical_expr::{
     GroupsAccumulator, ReversedUDAF, SetMonotonicity, Signature, cast,
 };
 
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, type_in_words};
 
 /// Digits of a decimal of 128 bits.
 const DIGITS_MAX: u8 = 38;
@@ -158,7 +158,7 @@ fn too_large(kind: &DataType) -> DataFusionError {
         DataType::Decimal128(_, _) => "as floats they go further: CAST(… AS DOUBLE)",
         _ => "as decimals they go further: CAST(… AS DECIMAL(38, 0))",
     };
-    let says = format!("sum: the sum is no {kind}; {instead}");
+    let says = format!("sum: the sum is no {}; {instead}", type_in_words(kind));
     DataFusionError::External(Box::new(Error::user(Code::BadInput, says)))
 }
 

@@ -62,6 +62,7 @@ mod exact_sum;
 mod explain_change;
 mod forecast;
 mod gather;
+mod instants;
 mod isolation;
 mod joined;
 mod memory;
@@ -72,6 +73,7 @@ mod profile;
 mod rolling;
 mod seasons;
 mod series;
+mod sliding;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
@@ -106,6 +108,7 @@ use paced::Paced;
 pub use parts::{JsonAs, json_at, json_has, list_part};
 use profile::Profile;
 use seasons::Seasons;
+pub(crate) use sliding::Sliding;
 
 /// Makes the functions known to a session; the kernels run as `execution` says.
 pub(crate) fn register(state: &mut SessionState, execution: Execution) -> Result<()> {
@@ -121,6 +124,7 @@ pub(crate) fn register(state: &mut SessionState, execution: Execution) -> Result
         state.register_udf(Arc::new(function))?;
     }
     datafusion_functions_json::register_all(state)?;
+    instants::register(state)?;
     let memory = Memory::of(&state.runtime_env().memory_pool);
     for function in bounded::bounded(|name| state.udf(name).ok(), &memory) {
         state.register_udf(Arc::new(function))?;

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use deltalake_core::DeltaTable;
 use deltalake_core::protocol::checkpoints;
 use deltalake_core::table::config::TablePropertiesExt;
+use futures::{StreamExt, stream};
 use tokio::runtime::Handle;
 
 use super::check::is_damage;
@@ -16,6 +17,9 @@ use crate::error::Result;
 /// Versions behind a checkpoint that is not waited for to be made while others are committed: every process that opens the table
 /// reads them all, and one that dies soon after never makes one.
 const LOG_MAX: u64 = 2 * schema::CHECKPOINT_INTERVAL;
+
+/// Marks of newest versions that are written at once when the engine shuts down.
+const MARKS_AT_A_TIME: usize = 16;
 
 /// Commits until one that failed is tried again.
 const COMMITS_TO_NEXT_TRY: u64 = 10;
@@ -82,11 +86,17 @@ impl Table {
 }
 
 impl Lake {
-    /// Waits for work beside the commits to end.
+    /// Waits for work beside the commits to end, and has each table's folder state its newest version.
     pub(crate) async fn settle(&self) {
         let shelves: Vec<_> = self.shelves.lock().values().cloned().collect();
         for shelf in shelves {
-            for table in shelf.opened() {
+            let tables = shelf.opened();
+            if self.writable {
+                let mark = |table: Arc<Table>| async move { table.settle_mark().await };
+                let marks = stream::iter(tables.clone()).map(mark);
+                marks.buffer_unordered(MARKS_AT_A_TIME).collect::<()>().await;
+            }
+            for table in tables {
                 drop(table.checkpointing.lock().await);
             }
         }

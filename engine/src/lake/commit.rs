@@ -74,6 +74,9 @@ impl Lake {
             let whole = table.require_whole(head.version, head.entry_bytes);
             let damaged =
                 |e: Error| e.while_doing(format_args!("committing to dataset {}", table.name));
+            if table.is_damaged.load(Ordering::Relaxed) {
+                table.require_end(&head).await.map_err(damaged)?;
+            }
             let proposal = match author.commits_elsewhere() {
                 true => {
                     whole.await.map_err(damaged)?;
@@ -118,12 +121,14 @@ impl Lake {
                         tenant = %table.tenant, dataset = %table.name, version = head.version,
                         rows = rows_added, ms, "committed"
                     );
+                    table.mark_newest(&head, &self.beside);
                     table.checkpoint_when_due(head.version, &self.beside);
                     return Ok(Landed { version: head.version(), committed: true });
                 }
                 Ok(Put::Taken) => {
                     self.metrics.commit_conflicts.add(1);
                     self.catch_up(table, &mut head).await?;
+                    table.require_end(&head).await.map_err(damaged)?;
                 }
                 Err(e) => {
                     self.metrics.commit_failures.add(1);

@@ -196,6 +196,7 @@ impl Lake {
                 tracing::info!(tenant = %who.tenant, dataset = %spec.name, "dataset created");
                 let head = table.head.lock().await;
                 if head.version == 0 {
+                    table.mark_newest(&head, &self.beside);
                     self.announce(&table, &head, CommitKind::Create, None, 0, None);
                 }
                 drop(head);

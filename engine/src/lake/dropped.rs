@@ -298,6 +298,9 @@ impl Lake {
     async fn purge(&self, who: &Principal, name: &DatasetName, last: u64) -> Result<u64> {
         let store = self.root().store();
         let folder = folder_of(&who.tenant, name);
+        if let Some(table) = self.shelf(&who.tenant).get(name) {
+            table.stop_marking().await;
+        }
         let Files { rows, log } = Files::of(store.as_ref(), &folder).await?;
         let last: Path = folder.parts().chain(entry_path(last).parts()).collect();
         let (last, log): (Vec<Path>, Vec<Path>) = log.into_iter().partition(|path| *path == last);

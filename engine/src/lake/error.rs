@@ -55,7 +55,7 @@ fn words(error: &DeltaTableError) -> (Code, String) {
         | DeltaTableError::InvalidData { .. } => (Code::BadInput, scrub(&error.to_string())),
         // A store that failed stands somewhere below; anything else is a broken table.
         _ => match store_failure(error) {
-            Some(message) => (Code::StorageUnavailable, message.to_owned()),
+            Some(failure) => failure,
             None => (Code::StorageUnavailable, unreadable(error)),
         },
     }

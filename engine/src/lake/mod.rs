@@ -25,6 +25,7 @@ mod holding;
 mod layout;
 mod log;
 mod look;
+mod newest;
 mod others;
 mod publication;
 mod readiness;

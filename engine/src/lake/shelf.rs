@@ -58,6 +58,13 @@ impl Shelf {
         self.tables.lock().values().cloned().collect()
     }
 
+    /// The names of datasets that can not be read, or whose logs are damaged.
+    fn unreadable(&self) -> BTreeSet<DatasetName> {
+        let is_damaged = |table: &Arc<Table>| table.is_damaged.load(Ordering::Relaxed);
+        let damaged = self.opened().into_iter().filter(is_damaged).map(|table| table.name.clone());
+        damaged.chain(self.unreadable.lock().keys().cloned()).collect()
+    }
+
     pub(super) fn get(&self, name: &DatasetName) -> Option<Arc<Table>> {
         self.tables.lock().get(name).cloned()
     }
@@ -136,10 +143,13 @@ impl Lake {
     /// Datasets of all tenants of which it is known that they can not be read, or that their logs are damaged.
     pub(crate) fn unreadable(&self) -> usize {
         let shelves: Vec<Arc<Shelf>> = self.shelves.lock().values().cloned().collect();
-        let is_damaged = |table: &Arc<Table>| table.is_damaged.load(Ordering::Relaxed);
-        let damaged =
-            |shelf: &Shelf| shelf.opened().iter().filter(|table| is_damaged(table)).count();
-        shelves.iter().map(|shelf| shelf.unreadable.lock().len() + damaged(shelf)).sum()
+        shelves.iter().map(|shelf| shelf.unreadable().len()).sum()
+    }
+
+    /// The names of those of one tenant.
+    pub(crate) fn unreadable_of(&self, tenant: &TenantId) -> Vec<DatasetName> {
+        let shelf = self.shelves.lock().get(tenant).cloned();
+        shelf.map_or_else(Vec::new, |shelf| shelf.unreadable().into_iter().collect())
     }
 
     /// The catalogue, from the store the first time and from memory afterwards.

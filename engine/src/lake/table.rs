@@ -26,6 +26,7 @@ use super::excerpt::Shape;
 use super::file_list::{FileList, Listing};
 use super::layout::FILES_MANY;
 use super::log::{LogEntry, read_entry};
+use super::newest::{Mark, Marking, lost};
 use super::schema;
 use super::{Head, Publication};
 use crate::catalog::DatasetEntry;
@@ -73,6 +74,8 @@ pub(crate) struct Table {
     pub(super) checkpoint_due: AtomicU64,
     /// Files from which on it is looked whether some are to be put together.
     pub(super) layout_due: AtomicU64,
+    /// What its folder states as its newest version.
+    pub(super) marking: Marking,
     /// The oldest version that the log was last found to go back to, and when that was.
     oldest: Mutex<Option<(Version, Instant)>>,
     /// When it was last found that no row of it was ever rejected.
@@ -102,6 +105,12 @@ struct KeptState {
     files: Listing,
 }
 
+/// A table that was opened, and the newest version that was committed to it, if its log ends before that.
+pub(super) struct Opened {
+    pub(super) table: Table,
+    pub(super) lost: Option<u64>,
+}
+
 /// A table at one version, for reading.
 #[derive(Clone)]
 pub(crate) struct Snapshot {
@@ -112,8 +121,25 @@ pub(crate) struct Snapshot {
 }
 
 impl Table {
-    /// Opens the table at its newest version; NOT_FOUND when there is none.
+    /// Opens the table at its newest version; NOT_FOUND when there is none. STORAGE_UNAVAILABLE if a later version was committed
+    /// and is not in the log.
     pub(super) async fn open(root: &Root, tenant: &TenantId, name: &DatasetName) -> Result<Self> {
+        let opened = Self::open_as_far(root, tenant, name).await?;
+        match opened.lost {
+            None => Ok(opened.table),
+            Some(committed) => {
+                let error = advised(lost(opened.table.entry().version.0, committed));
+                Err(error.while_doing(format_args!("opening dataset {name}")))
+            }
+        }
+    }
+
+    /// The same, also if its log ends before a version that was committed.
+    pub(super) async fn open_as_far(
+        root: &Root,
+        tenant: &TenantId,
+        name: &DatasetName,
+    ) -> Result<Opened> {
         let opening = |e: Error| match e.code() {
             Code::NotFound => e,
             _ => advised(e).while_doing(format_args!("opening dataset {name}")),
@@ -121,9 +147,11 @@ impl Table {
         settled(|| Self::open_once(root, tenant, name)).await.map_err(opening)
     }
 
-    async fn open_once(root: &Root, tenant: &TenantId, name: &DatasetName) -> Result<Self> {
+    async fn open_once(root: &Root, tenant: &TenantId, name: &DatasetName) -> Result<Opened> {
         let (log, store) = places(root, tenant, name)?;
-        let files = LogFiles::list_newest(store.as_ref()).await?;
+        let files = LogFiles::list_newest(store.as_ref());
+        let (files, mark) = tokio::join!(files, Mark::read(store.as_ref()));
+        let (files, mark) = (files?, mark?);
         let (listed, checkpoint) = (files.newest()?, files.checkpoints.last().copied());
         // At a version that was there before it lists the log: beside a writer, its listing may have gaps behind that.
         let state = load_state(&log, listed).await?;
@@ -133,13 +161,18 @@ impl Table {
         let entry = read_entry(&log, newest).await?;
         let entry = entry.filter(|_| newest == head.version);
         head.entry_bytes = entry.as_ref().map(|entry| entry.bytes);
+        let lost = match mark.clone() {
+            Some(mark) => mark.lost_after(store.as_ref(), &head.metadata, newest).await?,
+            None => None,
+        };
         let mut table = Self::with_head(root, tenant, name, (log, store), head);
+        table.marking.found(mark);
         let is_late = |entry: &LogEntry| entry.at().is_none_or(|at| Utc::now() - at < REST_MAX_AGE);
         table.opened_in = entry.filter(is_late).and_then(|entry| entry.publication());
         table.checkpoint_due.store(due_after(checkpoint), Ordering::Relaxed);
         table.require_own_rows().await?;
         table.keep_loaded(state);
-        Ok(table)
+        Ok(Opened { table, lost })
     }
 
     pub(super) fn with_head(
@@ -158,6 +191,7 @@ impl Table {
             is_in_doubt: AtomicBool::new(false),
             is_damaged: AtomicBool::new(false),
             shown: RwLock::new(Showing::of(&head)),
+            marking: Marking::new(&head),
             opened_in: None,
             head: tokio::sync::Mutex::new(head),
             revising: Arc::default(),

@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::ast::{
     VisitMut,
 };
 
+use super::instants::bind_zone;
 use super::walk::{self, Write};
 
 /// What is called for `->`, and for `->>`.
@@ -44,6 +45,7 @@ impl Write for Arrows {
     }
 
     fn expr(&mut self, expr: &mut Expr) {
+        bind_zone(expr);
         if !matches!(expr, Expr::BinaryOp { op, .. } if is_arrow(op)) {
             return;
         }

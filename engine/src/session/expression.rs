@@ -12,11 +12,12 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::prelude::SessionContext;
 
 use super::arrows::bind_arrows_in;
+use super::instants::{met, number_is_seconds};
 use super::query::{UNSTEADY, gives_another_value};
 use super::semantics::with_safe_quotients;
 use super::sql::{check_text, has_query};
 use super::whole::exact;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Result, type_in_words};
 use crate::functions::Bounds;
 
 /// What `/` and `%` are.
@@ -65,7 +66,9 @@ fn planned(
         if quotients == Quotients::Safe {
             with_safe_quotients(&mut read.expr);
         }
-        state.create_logical_expr_from_sql_expr(read, schema)
+        let expression = state.create_logical_expr_from_sql_expr(read, schema)?;
+        let expression = number_is_seconds(expression, schema)?.data;
+        met(expression, schema).map(|met| met.data)
     });
     let expression = read.map_err(|e| fail(Error::from(e).to_string()))?;
     let mut refused = None;
@@ -120,7 +123,8 @@ pub(super) fn condition(
         return Ok(expression);
     }
     let says = format!(
-        "condition {text:?}: expected one that is true or false, found a value of type {found}"
+        "condition {text:?}: expected one that is true or false, found a value of type {}",
+        type_in_words(&found)
     );
     Err(Error::user(Code::BadInput, says))
 }

@@ -8,7 +8,7 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::optimizer::Optimizer;
+use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer};
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use kernels::{Budget, Execution};
@@ -17,9 +17,11 @@ use super::batches::BATCH_ROWS;
 use super::constants::ConstantsFit;
 use super::digits::DecimalDigits;
 use super::few_first::FewFirst;
+use super::instants::{InstantsMeet, MicrosecondTypes};
 use super::interrupt::{interrupted, interrupted_physical};
 use super::nan::NothingLearntOfFloats;
 use super::running::Queries;
+use super::sliding::WindowsMoveWithoutCancellation;
 use super::whole::WholeNumbersFit;
 use super::{CATALOG, SCHEMA};
 use crate::error::{Code, Error, Result};
@@ -44,11 +46,20 @@ pub(super) fn planner() -> Result<SessionState> {
     let mut state = SessionStateBuilder::new()
         .with_config(config())
         .with_default_features()
+        .with_type_planner(Arc::new(MicrosecondTypes))
+        .with_analyzer_rules(first_rules())
         .with_analyzer_rule(Arc::new(WholeNumbersFit))
         .build();
     state.register_expr_planner(Arc::new(DecimalDigits))?;
     functions::register(&mut state, Execution::default())?;
     Ok(state)
+}
+
+/// DataFusion's own rules, after the one that must see texts before they are coerced.
+fn first_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+    let mut rules = Analyzer::new().rules;
+    rules.insert(0, Arc::new(InstantsMeet));
+    rules
 }
 
 /// What is read the same way wherever a query is planned.
@@ -111,8 +122,11 @@ pub(super) fn template(options: &EngineOptions, root: &Root) -> Result<SessionSt
         .with_config(config)
         .with_runtime_env(runtime)
         .with_default_features()
+        .with_type_planner(Arc::new(MicrosecondTypes))
+        .with_analyzer_rules(first_rules())
         .with_optimizer_rules(interrupted(Optimizer::new().rules))
         .with_analyzer_rule(Arc::new(WholeNumbersFit))
+        .with_analyzer_rule(Arc::new(WindowsMoveWithoutCancellation))
         .with_optimizer_rule(Arc::new(ConstantsFit))
         .build();
     state.register_expr_planner(Arc::new(DecimalDigits))?;

@@ -25,9 +25,11 @@ use super::arrows::bind_arrows;
 use super::batches::for_rows_of;
 use super::breadth::require_narrow;
 use super::constants::for_constants_of;
+use super::instants::{instants_meet, numbers_are_seconds};
 use super::provider::PinnedSchema;
 use super::semantics;
-use crate::error::{Code, Error, Result};
+use super::subqueries::Subqueries;
+use crate::error::{Code, Error, Result, plain, scrub};
 use crate::functions;
 
 /// Longest query text, in bytes: parsing is recursive, and a query is written by someone.
@@ -241,7 +243,10 @@ pub(super) async fn plan_with(
     let tables = state.resolve_table_references(&statement)?;
     let row_bytes = schema.row_bytes(tables.iter().map(TableReference::table));
     let state = for_rows_of(row_bytes, state);
-    let plan = state.statement_to_plan(statement).await.map_err(|e| named(schema, e))?;
+    let subqueries = Subqueries::of(&statement);
+    let plan = state.statement_to_plan(statement).await;
+    let plan = plan.and_then(numbers_are_seconds).and_then(instants_meet);
+    let plan = plan.map_err(|e| named(schema, e))?;
     SQLOptions::new()
         .with_allow_ddl(false)
         .with_allow_dml(false)
@@ -254,7 +259,8 @@ pub(super) async fn plan_with(
     if !matches!(plan, LogicalPlan::Explain(_)) {
         let analyzer = state.analyzer();
         let analyzed = analyzer.execute_and_check(plan.clone(), state.config_options(), |_, _| {});
-        analyzed.map_err(mistaken)?;
+        analyzed.map_err(|error| subqueries.placed(mistaken(error)))?;
+        subqueries.require_planned(&state, &plan)?;
     }
     with_documents(for_constants_of(DataFrame::new(state, plan))?)
 }
@@ -262,8 +268,10 @@ pub(super) async fn plan_with(
 /// What the planner calls a mistake of its own is one of the query's types, more often than not.
 pub(super) fn mistaken(error: DataFusionError) -> Error {
     let DataFusionError::Internal(text) = error.find_root() else { return error.into() };
-    let says = text.lines().next().unwrap_or_default();
-    Error::user(Code::BadInput, format!("SQL: the query can not be planned: {says}"))
+    Error::user(
+        Code::BadInput,
+        scrub(&format!("SQL: the query can not be planned: {}", plain(text))),
+    )
 }
 
 /// Plans are walked, compared and dropped by recursion, as deep as operators, joins and common tables follow each other;

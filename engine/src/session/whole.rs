@@ -22,7 +22,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, type_in_words};
 use crate::functions::ExactSum;
 
 /// The rule for plans. It goes last, when all types are known.
@@ -199,7 +199,7 @@ impl Exact {
         let ArrowError::ArithmeticOverflow(problem) = error else { return error.into() };
         let says = format!(
             "{problem}: the result is no {}; as decimals they go further: CAST(… AS DECIMAL(38, 0))",
-            self.kind
+            type_in_words(&self.kind)
         );
         DataFusionError::External(Box::new(Error::user(Code::BadInput, says)))
     }

@@ -5,14 +5,35 @@ use std::io;
 
 use object_store::Error as StoreError;
 
-use crate::error::{Code, Error, FULL, exhausted, find};
+use crate::error::{Code, Error, FULL, exhausted, find, scrub};
 
 /// What is said of a store that fails for reasons of its own.
 pub(crate) const STORE_FAILED: &str = "the store failed";
 
-/// The store's failure at the bottom of `error`, when there is one, in words without places.
-pub(crate) fn store_failure(error: &(dyn StdError + 'static)) -> Option<&'static str> {
-    find::<StoreError>(error).map(|store| words(store).1)
+/// Longest reason of a store that is passed on, in characters.
+const REASON_MAX: usize = 300;
+
+/// What stores answer where their credentials are wrong, whatever the status: trying again does not help.
+const NOT_ADMITTED: [&str; 14] = [
+    "AccessDenied",
+    "AccountIsDisabled",
+    "AuthenticationFailed",
+    "AuthorizationFailure",
+    "AuthorizationHeaderMalformed",
+    "AuthorizationPermissionMismatch",
+    "ExpiredToken",
+    "InsufficientAccountPermissions",
+    "InvalidAccessKeyId",
+    "InvalidAuthenticationInfo",
+    "InvalidSecurity",
+    "InvalidToken",
+    "NoAuthenticationInformation",
+    "SignatureDoesNotMatch",
+];
+
+/// The store's failure at the bottom of `error`, when there is one: its code and words without places.
+pub(crate) fn store_failure(error: &(dyn StdError + 'static)) -> Option<(Code, String)> {
+    find::<StoreError>(error).map(words)
 }
 
 impl From<StoreError> for Error {
@@ -25,19 +46,41 @@ impl From<StoreError> for Error {
     }
 }
 
-fn words(error: &StoreError) -> (Code, &'static str) {
+fn words(error: &StoreError) -> (Code, String) {
+    let reason = reason_of(error);
+    let (code, says) = known(error, reason.as_ref().map(|(code, _)| code.as_str()));
+    let says = match reason {
+        // The end of the message tells a failure from damage.
+        Some((code, message)) if says != STORE_FAILED => format!("{says} ({code}: {message})"),
+        Some((code, message)) => format!("the store answered {code}: {message}; {STORE_FAILED}"),
+        None => says.to_owned(),
+    };
+    (code, says)
+}
+
+fn known(error: &StoreError, reason: Option<&str>) -> (Code, &'static str) {
+    const DENIED: &str = "the store refuses access: permission denied";
+    const UNKNOWN: &str = "the store refuses access: credentials are not valid";
     match error {
-        StoreError::NotFound { .. } => {
-            (Code::StorageUnavailable, "the store lacks an object that the table refers to")
-        }
         StoreError::AlreadyExists { .. } | StoreError::Precondition { .. } => {
             (Code::Conflict, "another writer came first")
         }
-        StoreError::PermissionDenied { .. } => {
-            (Code::StorageUnavailable, "the store refuses access: permission denied")
+        StoreError::Unauthenticated { .. } => (Code::Forbidden, UNKNOWN),
+        StoreError::PermissionDenied { .. } => (
+            Code::Forbidden,
+            match reason {
+                None | Some("AccessDenied") => DENIED,
+                Some(_) => UNKNOWN,
+            },
+        ),
+        _ if reason.is_some_and(|reason| NOT_ADMITTED.contains(&reason)) => {
+            (Code::Forbidden, UNKNOWN)
         }
-        StoreError::Unauthenticated { .. } => {
-            (Code::StorageUnavailable, "the store refuses access: credentials are not valid")
+        StoreError::NotFound { .. } if reason == Some("NoSuchBucket") => {
+            (Code::StorageUnavailable, "there is no such bucket")
+        }
+        StoreError::NotFound { .. } => {
+            (Code::StorageUnavailable, "the store lacks an object that the table refers to")
         }
         StoreError::NotSupported { .. }
         | StoreError::NotImplemented { .. }
@@ -47,8 +90,122 @@ fn words(error: &StoreError) -> (Code, &'static str) {
         _ if find::<io::Error>(error)
             .is_some_and(|e| e.kind() == io::ErrorKind::PermissionDenied) =>
         {
-            (Code::StorageUnavailable, "the store refuses access: permission denied")
+            (Code::StorageUnavailable, DENIED)
         }
         _ => (Code::StorageUnavailable, STORE_FAILED),
+    }
+}
+
+/// The code and the message of a store's own answer, where the error has one.
+fn reason_of(error: &StoreError) -> Option<(String, String)> {
+    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
+    let mut found = None;
+    while let Some(error) = next {
+        found = store_answer(&error.to_string()).or(found);
+        next = error.source();
+    }
+    found
+}
+
+/// The code and the message that a text has in it as XML or JSON, as S3, Azure and Google answer.
+pub(crate) fn store_answer(text: &str) -> Option<(String, String)> {
+    let between = |open: &str, close: &str| {
+        let (_, rest) = text.split_once(open)?;
+        let (inside, _) = rest.split_once(close)?;
+        Some(inside.trim().to_owned())
+    };
+    let (code, message) = match between("<Code>", "</Code>") {
+        Some(code) => (code, between("<Message>", "</Message>").unwrap_or_default()),
+        None => (between("\"status\": \"", "\"")?, between("\"message\": \"", "\"")?),
+    };
+    let is_word = !code.is_empty() && code.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let message = message.lines().next().unwrap_or_default();
+    let message: String = unescaped(message).chars().take(REASON_MAX).collect();
+    is_word.then(|| (code, scrub(&message)))
+}
+
+fn unescaped(text: &str) -> String {
+    let escapes = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&apos;", "'"), ("&amp;", "&")];
+    escapes.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(status: &str, body: &str) -> Box<dyn StdError + Send + Sync> {
+        let text = format!(
+            "Error performing PUT http://127.0.0.1:5555/bucket/key in 3ms - Server returned non-2xx status code: {status}: {body}"
+        );
+        Box::new(io::Error::other(text))
+    }
+
+    fn s3(code: &str, message: &str) -> String {
+        format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message>\
+             <AWSAccessKeyId>SECRETKEY</AWSAccessKeyId></Error>"
+        )
+    }
+
+    #[test]
+    fn a_store_says_why_and_wrong_credentials_are_not_tried_again() {
+        let denied = |code: &str| StoreError::PermissionDenied {
+            path: "key".to_owned(),
+            source: answered(
+                "403 Forbidden",
+                &s3(code, "The key you provided &amp; sent is not known."),
+            ),
+        };
+        for code in ["InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied"] {
+            let error = Error::from(denied(code));
+            assert_eq!(error.code(), Code::Forbidden, "{error}");
+            let says = error.to_string();
+            let reason = format!("({code}: The key you provided & sent is not known.)");
+            assert!(
+                says.starts_with("the store refuses access: ") && says.ends_with(&reason),
+                "{says}"
+            );
+            assert!(!says.contains("SECRETKEY") && !says.contains("127.0.0.1"), "{says}");
+        }
+        let expired = StoreError::Generic {
+            store: "S3",
+            source: answered(
+                "400 Bad Request",
+                &s3("ExpiredToken", "The provided token has expired."),
+            ),
+        };
+        let error = Error::from(expired);
+        assert_eq!(error.code(), Code::Forbidden, "{error}");
+        assert!(error.to_string().contains("The provided token has expired."), "{error}");
+    }
+
+    #[test]
+    fn a_store_that_is_busy_is_tried_again() {
+        let busy = StoreError::Generic {
+            store: "S3",
+            source: answered(
+                "503 Service Unavailable",
+                &s3("SlowDown", "Please reduce your request rate."),
+            ),
+        };
+        let error = Error::from(busy);
+        assert_eq!(error.code(), Code::StorageUnavailable);
+        let expected =
+            "the store answered SlowDown: Please reduce your request rate.; the store failed";
+        assert_eq!(error.to_string(), expected);
+        let silent = StoreError::Generic { store: "S3", source: answered("500", "") };
+        assert_eq!(Error::from(silent).to_string(), STORE_FAILED);
+    }
+
+    #[test]
+    fn what_a_command_shows_of_an_answer_is_one_line() {
+        let body = s3("NoSuchBucket", "The specified bucket does not exist");
+        let absent =
+            StoreError::NotFound { path: "key".to_owned(), source: answered("404", &body) };
+        let error = Error::from(absent);
+        assert_eq!(error.code(), Code::StorageUnavailable);
+        let detail = error.detail();
+        assert!(!detail.contains("<?xml") && !detail.contains('\n'), "{detail}");
+        assert!(detail.contains("NoSuchBucket: The specified bucket does not exist"), "{detail}");
     }
 }

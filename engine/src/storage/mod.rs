@@ -16,7 +16,7 @@ mod root;
 mod target;
 
 pub use environment::add_store_variables;
-pub(crate) use error::{STORE_FAILED, store_failure};
+pub(crate) use error::{STORE_FAILED, store_answer, store_failure};
 pub use lock::WorkMark;
 pub(crate) use lock::{WriterLock, is_marked};
 pub use marks::RootMark;

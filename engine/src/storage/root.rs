@@ -447,12 +447,11 @@ fn unknown_scheme(scheme: &str) -> Error {
 
 fn unreachable(operation: &str, error: object_store::Error) -> Error {
     let error = Error::from(error);
-    match error.code() {
-        Code::ResourcesExhausted => error.while_doing(operation),
-        _ => Error::environment(
-            Code::StorageUnavailable,
-            format!("the root is not usable: {operation} failed: {error}"),
-            error,
-        ),
-    }
+    let code = match error.code() {
+        Code::ResourcesExhausted => return error.while_doing(operation),
+        // Trying again does not help.
+        Code::Forbidden => Code::Forbidden,
+        _ => Code::StorageUnavailable,
+    };
+    Error::environment(code, format!("the root is not usable: {operation} failed: {error}"), error)
 }

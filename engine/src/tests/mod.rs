@@ -3,6 +3,7 @@
 // Measurements and what is skipped are said to the one who runs the tests.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod bad_queries;
 mod bounded;
 mod broken;
 mod cancelled;
@@ -21,9 +22,12 @@ mod functions;
 mod golden;
 mod grants;
 mod ingest;
+mod instants;
 mod load;
 mod measure;
+mod newest;
 mod numbers;
+mod odd_arguments;
 mod or_null;
 mod publication;
 mod reshape;
@@ -32,6 +36,7 @@ mod roots;
 mod semantics;
 mod settings;
 mod several;
+mod sliding;
 mod sql;
 mod tables;
 mod vacuum;

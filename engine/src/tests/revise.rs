@@ -399,7 +399,7 @@ async fn integers_do_not_begin_again_at_the_other_end() {
     ] {
         let error = set(text).await.unwrap_err();
         assert_eq!(error.code(), Code::BadInput, "{text}: {}", error.detail());
-        assert!(error.to_string().contains("the result is no Int64"), "{text}: {error}");
+        assert!(error.to_string().contains("the result is no int64"), "{text}: {error}");
     }
     assert_eq!(number(&engine, "SELECT sum(tokens) FROM calls").await, 60);
     set("tokens * 2 + id - 1").await.unwrap();

@@ -14,6 +14,8 @@ use super::{App, Purpose};
 use crate::meter::Gauges;
 use crate::service::in_time;
 
+/// Unreadable datasets that `/readyz` names.
+const NAMED_MAX: usize = 20;
 /// Of which time failed runs are counted.
 const LATELY: TimeDelta = TimeDelta::hours(1);
 /// Longest that the store may take to answer before it counts as unreachable.
@@ -25,7 +27,7 @@ pub(super) fn alive() -> Response {
 }
 
 /// The store can be reached, and the server is not ending.
-pub(super) async fn ready(app: &App, ids: &RequestIds) -> Response {
+pub(super) async fn ready(app: &App, request: &Request, ids: &RequestIds) -> Response {
     let service = &app.0.service.0;
     if service.ending.is_cancelled() {
         return wire::body(
@@ -42,9 +44,10 @@ pub(super) async fn ready(app: &App, ids: &RequestIds) -> Response {
                 return wire::failure(StatusCode::SERVICE_UNAVAILABLE, &error, ids);
             }
             let mut says = "ready".to_owned();
-            // How many, and whose, is for those who have a key.
+            // Their names are for admins of their tenant.
             if service.engine.unreadable() > 0 {
                 says.push_str("; some datasets can not be read");
+                says.push_str(&unreadable(app, request).await);
             }
             // Queries are answered all the same.
             if let Err(error) = in_time(READY_TIME_MAX, service.runner.counts()).await {
@@ -55,6 +58,19 @@ pub(super) async fn ready(app: &App, ids: &RequestIds) -> Response {
             wire::body(StatusCode::OK, "text/plain; charset=utf-8", says)
         }
         Err(error) => wire::failure(StatusCode::SERVICE_UNAVAILABLE, &error, ids),
+    }
+}
+
+/// The unreadable datasets of the caller's tenant, if the caller may know them: `: calls, orders`.
+async fn unreadable(app: &App, request: &Request) -> String {
+    let Ok(pass) = app.0.door.enter(request, Purpose::Read).await else { return String::new() };
+    let names = app.0.service.0.engine.unreadable_of(&pass.who).unwrap_or_default();
+    let more = names.len().saturating_sub(NAMED_MAX);
+    let named: Vec<&str> = names.iter().take(NAMED_MAX).map(|name| name.as_str()).collect();
+    match (named.is_empty(), more) {
+        (true, _) => String::new(),
+        (false, 0) => format!(": {}", named.join(", ")),
+        (false, more) => format!(": {} and {more} more", named.join(", ")),
     }
 }
 

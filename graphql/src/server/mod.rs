@@ -519,7 +519,7 @@ impl App {
             Route::Explorer(file) if is_read => explorer::file(&file, ids),
             Route::Auth(step) => Box::pin(oidc::answer(self, &step, request, ids)).await,
             Route::Health if is_read => health::alive(),
-            Route::Ready if is_read => health::ready(self, ids).await,
+            Route::Ready if is_read => health::ready(self, &request, ids).await,
             Route::Metrics if is_read => health::metrics(self, &request, ids).await,
             Route::Flight => Box::pin(flight::answer(self, request, ids)).await,
             Route::Unknown => wire::failure(

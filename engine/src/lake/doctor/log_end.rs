@@ -14,6 +14,7 @@ use super::super::create::grown;
 use super::super::data_files::is_data_file;
 use super::super::head::Size;
 use super::super::log::LogEntry;
+use super::super::newest::MARK;
 use super::super::table::{load_state, places};
 use super::super::{CommitLabel, Head, Table, schema};
 use super::again::Filler;
@@ -175,20 +176,60 @@ impl Examination<'_> {
         let (verb, folder) = (if version == last { "is" } else { "are" }, self.damaged_folder());
         let remedy = format!("{range} {verb} set aside in {folder}; {kept}");
         self.finds(FindingKind::Damage, found, remedy, self.repair);
-        if !unnamed.is_empty() {
-            let found = format!(
-                "{} in no commit that can be read, and may hold rows that were lost: {}",
-                match unnamed.len() {
-                    1 => "1 data file is".to_owned(),
-                    many => format!("{many} data files are"),
-                },
-                shown(&unnamed)
-            );
-            let remedy = "none: copy each away and load it with `colonnade ingest SCRATCH FILE --create` to see its rows; add what \
-                          is missing and will not be sent again by its producer";
-            self.finds(FindingKind::Oddity, found, remedy, false);
-        }
+        self.finds_unnamed(&unnamed);
         Ok(())
+    }
+
+    fn finds_unnamed(&mut self, unnamed: &[String]) {
+        if unnamed.is_empty() {
+            return;
+        }
+        let found = format!(
+            "{} in no commit that can be read, and may hold rows that were lost: {}",
+            match unnamed.len() {
+                1 => "1 data file is".to_owned(),
+                many => format!("{many} data files are"),
+            },
+            shown(unnamed)
+        );
+        let remedy = "none: copy each away and load it with `colonnade ingest SCRATCH FILE --create` to see its rows; add what \
+                      is missing and will not be sent again by its producer";
+        self.finds(FindingKind::Oddity, found, remedy, false);
+    }
+
+    /// Reports the versions up to `committed` that were committed and are not in the log of `table`. Returns the last version that
+    /// [`fill`](Self::fill) is to replace.
+    pub(super) async fn lost_end(&mut self, table: &Table, committed: u64) -> Result<Option<u64>> {
+        let newest = table.entry().version.0;
+        // An unfinished repair set these aside, and is reported where its entries are committed again.
+        let aside = self.set_aside_before().await?.iter().map(|(version, _)| *version).max();
+        let first = aside.unwrap_or_default().max(newest).saturating_add(1);
+        if committed < first {
+            return Ok(Some(committed));
+        }
+        self.is_count_known = false;
+        let (range, were) = match first == committed {
+            true => (format!("version {committed}"), "was"),
+            false => (format!("versions {first} to {committed}"), "were"),
+        };
+        let found = format!("{range} {were} committed, and the log ends at version {newest}");
+        if committed - newest > MISSING_MAX {
+            let remedy = format!(
+                "none: more than {MISSING_MAX} versions are missing; put their entries back, or delete {} to accept the table as \
+                 it is at version {newest}",
+                self.in_root(&Path::from(MARK))
+            );
+            self.finds(FindingKind::Damage, found, remedy, false);
+            return Ok(None);
+        }
+        let unnamed = self.unnamed(table, std::iter::empty()).await?;
+        let remedy = format!(
+            "put the missing entries back, if a copy exists; else the table stays as it is at version {newest}, what {range} \
+             changed is lost, and the next commits follow version {committed}"
+        );
+        self.finds(FindingKind::Damage, found, remedy, self.repair);
+        self.finds_unnamed(&unnamed);
+        Ok(Some(committed))
     }
 
     /// The entries of a break that a repair adds again.
@@ -275,10 +316,11 @@ impl Examination<'_> {
         }
     }
 
-    /// Goes on behind the versions that were set aside: whoever has read one of them must not see other rows under its number.
-    pub(super) async fn fill(&self, table: &Arc<Table>) -> Result<()> {
+    /// Goes on behind the versions that were set aside, and behind those up to `lost`: whoever has read one of them must not see
+    /// other rows under its number.
+    pub(super) async fn fill(&self, table: &Arc<Table>, lost: Option<u64>) -> Result<()> {
         let before = self.set_aside_before().await?;
-        let highest = before.iter().map(|(version, _)| *version).max();
+        let highest = before.iter().map(|(version, _)| *version).max().max(lost);
         let Some(highest) = highest.filter(|_| self.repair) else { return Ok(()) };
         let (version, is_gone) = {
             let head = table.head().await;

@@ -1,7 +1,8 @@
 //! What is wrong with the tables of a root, and what of it can be mended.
 //!
 //! A table is damaged where its log has a hole or an entry that can not be read (`log_end`), where a checkpoint can not be read
-//! (`checkpoints`), and where a data file that the log names is not there or can not be read (`contents`). Mending destroys
+//! (`checkpoints`), and where a data file that the log names is not there or can not be read (`contents`). So is a table whose log
+//! ends before the newest version that its folder states (`newest` of the lake). Mending destroys
 //! nothing: what can not be part of the table any more goes to a folder of the log, the rows that set-aside entries add are
 //! committed again (`again`), and a data file that is gone is taken out of the table. What is lost by that is said first.
 
@@ -23,7 +24,7 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use super::check::{LogFiles, entry_path, is_damage};
 use super::data_files::is_data_file;
 use super::log::{LogEntry, OPERATION_KEY};
-use super::table::places;
+use super::table::{Opened, places};
 use super::{Lake, Table, TakenRequest, lost_of};
 use crate::error::{Code, Error, Result};
 use crate::identity::{Principal, TenantId};
@@ -200,10 +201,15 @@ impl<'a> Examination<'a> {
                 return Ok(broken.version.checked_sub(1));
             }
         }
-        let table = self.open().await?;
-        self.fill(&table).await?;
+        let Opened { table, lost } = self.open().await?;
+        let table = Arc::new(table);
+        let lost = match lost {
+            Some(committed) => self.lost_end(&table, committed).await?,
+            None => None,
+        };
+        self.fill(&table, lost).await?;
         self.restore(&table).await?;
-        let table = self.open().await?;
+        let table = Arc::new(self.open().await?.table);
         let logged = self.logged(table.entry().version.0).await?;
         if !logged.gaps.is_empty() && !self.name.is_quarantine() {
             let found = format!("sequences do not follow each other: {}", shown(&logged.gaps));
@@ -213,8 +219,8 @@ impl<'a> Examination<'a> {
         Ok(Some(table.entry().version.0))
     }
 
-    async fn open(&self) -> Result<Arc<Table>> {
-        Ok(Arc::new(Table::open(self.lake.root(), &self.who.tenant, self.name).await?))
+    async fn open(&self) -> Result<Opened> {
+        Table::open_as_far(self.lake.root(), &self.who.tenant, self.name).await
     }
 
     fn ended(mut self, found: Result<Option<u64>>) -> Option<Examined> {

@@ -36,6 +36,7 @@ pub(super) use definition::with_safe_quotients;
 use definition::{Definition, Definitions};
 pub use shape::Shape;
 
+use super::instants::{met, number_is_seconds};
 use super::opaque::Opaque;
 use super::runtime;
 use crate::error::{Code, Error, Result};
@@ -359,7 +360,8 @@ impl std::fmt::Debug for Measure {
 fn planned(ast: Ast, schema: &DFSchema) -> Result<Expr> {
     let read = ExprWithAlias { expr: ast, alias: None };
     let planned = planner()?.create_logical_expr_from_sql_expr(read, schema)?;
-    let planned = planned.unalias_nested().data;
+    let planned = number_is_seconds(planned.unalias_nested().data, schema)?.data;
+    let planned = met(planned, schema)?.data;
     let mut refused = None;
     planned.apply(|part| {
         refused = match part {
