@@ -438,7 +438,10 @@ impl Command {
                 | ScheduleCommand::Remove(c) => c.json,
             },
             Self::Schedules(c) => c.json,
-            Self::Backfill(c) => c.json,
+            Self::Backfill(c) => match &c.command {
+                Some(BackfillCommand::Cancel(named)) => named.json,
+                None => c.json,
+            },
             Self::Pipeline(c) => c.json,
             Self::Pipelines(c) => c.json,
             Self::Alert(c) => c.json,
