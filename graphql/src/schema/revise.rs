@@ -252,9 +252,15 @@ fn assigned(column: &Column, value: &Value, place: &str) -> Result<Expr> {
 
 fn list(of: &ColumnType, items: &[Value], place: &str) -> Result<ScalarValue> {
     let items = items.iter().enumerate().map(|(at, item)| match item {
-        Value::Null => Ok(ScalarValue::try_from(&of.arrow_type())?),
-        item => literal(of, item, &format!("{place}[{at}]")),
+        Value::Null => Ok(None),
+        item => literal(of, item, &format!("{place}[{at}]")).map(Some),
     });
     let items = items.collect::<Result<Vec<_>>>()?;
+    // Items must be of one type, which a literal chooses itself.
+    let kind =
+        items.iter().flatten().next().map_or_else(|| of.arrow_type(), ScalarValue::data_type);
+    let null = ScalarValue::try_from(&kind)?;
+    let items: Vec<_> =
+        items.into_iter().map(|item| item.unwrap_or_else(|| null.clone())).collect();
     Ok(ScalarValue::List(ScalarValue::new_list(&items, &of.arrow_type(), true)))
 }
