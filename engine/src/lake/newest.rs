@@ -143,12 +143,14 @@ impl Table {
         let table = Arc::downgrade(self);
         beside.spawn(async move {
             while let Some(table) = table.upgrade() {
-                let is_marked = table.marking.is_due() && table.try_mark().await;
+                let is_due = table.marking.is_due();
+                let is_marked = is_due && table.try_mark().await;
                 if !is_marked {
                     table.marking.is_running.store(false, Ordering::Release);
-                    // A commit before that line found the task running, and did not start another.
-                    let is_done = !table.marking.is_due() || !*table.marking.may_write.lock().await;
-                    if is_done || table.marking.is_running.swap(true, Ordering::AcqRel) {
+                    // After a failure the next commit tries again. Without one, a commit before that line may have found the task
+                    // running, and did not start another.
+                    let is_missed = !is_due && table.marking.is_due();
+                    if !is_missed || table.marking.is_running.swap(true, Ordering::AcqRel) {
                         return;
                     }
                 }
