@@ -46,7 +46,8 @@ let producing = true;
 async function produce() {
   while (producing) {
     const sequence = sent + 1;
-    const row = { id: sequence, at: new Date(Date.UTC(2026, 0, 1) + sequence * 1000).toISOString() };
+    const at = new Date(Date.UTC(2026, 0, 1) + sequence * 1000).toISOString();
+    const row = { id: String(sequence), at, kind: "tick" };
     const headers = { "content-type": "application/x-ndjson", producer: "restarts", sequence: String(sequence) };
     const body = JSON.stringify(row) + "\n";
     try {
