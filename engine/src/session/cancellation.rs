@@ -57,13 +57,16 @@ const HANDS_ON: [&str; 12] = [
     "Wall",
 ];
 
+/// A scan of the Delta library, which takes no operators of others below it.
+const WHOLE: &str = "DeltaScanExec";
+
 /// The plan, which `control` ends.
 pub(super) fn cancellable(
     plan: Arc<dyn ExecutionPlan>,
     control: &Control,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let children = plan.children();
-    let plan = match children.is_empty() {
+    let plan = match children.is_empty() || plan.name() == WHOLE {
         true => plan,
         false => {
             let children: Result<Vec<_>> =

@@ -26,7 +26,10 @@ async fn called(engine: &Engine, of: &[(Option<&str>, Option<i64>)]) -> Session 
 
 #[tokio::test]
 async fn values_that_are_large_together_end_the_query_and_not_the_process() {
-    let engine = engine().await;
+    // With memory for more than the bound.
+    let options = EngineOptions { memory_budget_bytes: 1 << 30, ..options("memory:") };
+    let engine = Engine::open(options).await.unwrap();
+    engine.create_dataset(&who(), calls()).await.unwrap();
     let session = called(&engine, &vec![(Some("x"), Some(1)); 300]).await;
     let (calls, uncomputed) = (name("calls"), Arc::new(Uncomputed::default()));
     let frame = session.table(&calls).await.unwrap();
