@@ -397,7 +397,7 @@ async fn others_may_wait_for_a_step_and_not_for_a_pipeline() {
         Schedule {
             name: "later".into(),
             job: "anomalies".into(),
-            params: json!({"dataset": "x"}),
+            params: json!({"dataset": "tickets"}),
             steps,
             trigger: Trigger::After { after: after.into() },
             ..pipeline(PIPELINE)

@@ -20,16 +20,16 @@ async fn names_match_without_case_and_the_results_say_what_matched() {
         (
             "input_cost_per_token",
             ColumnType::Float64,
-            Arc::new(Float64Array::from(vec![1.0, 2.0, 3.0])) as ArrayRef,
+            Arc::new(Float64Array::from(vec![1e-6, 2e-6, 3e-6])) as ArrayRef,
         ),
         (
             "input_cost_per_token_batches",
             ColumnType::Float64,
-            Arc::new(Float64Array::from(vec![None, None, Some(0.5)])),
+            Arc::new(Float64Array::from(vec![None, None, Some(5e-7)])),
         ),
     ];
     write(&engine, "prices", WriteMode::Overwrite, &columns).await;
-    let of = |provider, model, tier| Said { provider, tier, ..said(0, model, 1, 0) };
+    let of = |provider, model, tier| Said { provider, tier, ..said(0, model, 1_000_000, 0) };
     let some = [
         of(Some("OpenAI"), "G-5", None),
         of(None, "openai/g-5", None),

@@ -432,7 +432,7 @@ async fn what_was_read_is_known_from_the_commit_and_not_from_records() {
     order(&engine, &[(5, "zero", 0)]).await;
     let broken = "SELECT id, 100 / amount AS twice FROM orders";
     let (_, message) = refused(&second, broken, since()).await;
-    assert!(message.to_lowercase().contains("divide by zero"), "{message}");
+    assert!(message.contains("division by zero"), "{message}");
     let record = done(&second, EACH, since()).await;
     assert_eq!(record.summary["rows_out"], 2, "{}", record.summary);
     assert_eq!(made(&engine).await, ["1|20", "2|40", "3|60", "4|80", "5|0"]);
