@@ -359,7 +359,7 @@ async fn the_examples_of_the_readme_and_of_the_pages_on_queries_answer() {
 #[tokio::test]
 async fn the_examples_of_the_page_on_triage_answer_or_say_why_not() {
     let mut reader = Reader::new(
-        &[("\"previous\"", "no other version of triage")],
+        &[("\"previous\"", "no version of triage was promoted before")],
         &[
             ("method: \"head\"", "method: \"head\", embedder: \"ngram\""),
             ("corrections: ", "embedder: \"ngram\", corrections: "),
