@@ -332,7 +332,7 @@ async fn rows_are_deleted_and_changed_and_older_versions_keep_them() {
         (&["delete", "cities", "--where", "population > 3"], "population"),
         (
             &["delete", "cities", "--where", "area"],
-            "expected one that is true or false, found a value of type Int64",
+            "expected one that is true or false, found a value of type int64",
         ),
         (&["delete", "cities", "--where", "area > (SELECT 1)"], "queries are not taken here"),
         (&["delete", "cities", "--where", "random() < 0.5"], "something else each time"),

@@ -47,6 +47,8 @@ async fn a_program_finds_no_secret_in_the_environment_of_its_server() {
         let columns = json!([
             {"name": "series", "type": "text"}, {"name": "at", "type": "timestamp"},
             {"name": "value", "type": "float64", "nullable": true},
+            {"name": "tags", "type": "json", "nullable": true},
+            {"name": "at_month", "type": "date", "nullable": true},
         ]);
         let params = json!({
             "program": "spy", "dataset": "metrics", "output": "made", "output_columns": columns,

@@ -99,6 +99,6 @@ async fn a_text_that_grows_without_end_is_refused() {
     let null = query(&engine, "SELECT 'a' || NULL AS x, concat('a', NULL) AS y").await;
     assert!(null.contains("|   | a |"), "{null}");
     assert_eq!(number(&engine, &doubled("a || a", 20)).await, 1 << 20);
-    let crossed = "SELECT count(*) FROM (SELECT repeat('x', 1000000) AS t) a CROSS JOIN generate_series(1, 3000) b WHERE length(a.t) > b.value";
-    assert_eq!(number(&engine, crossed).await, 3000);
+    let crossed = "SELECT CAST(sum(length(a.t)) AS bigint) FROM (SELECT repeat('x', 1000000) AS t) a CROSS JOIN generate_series(1, 3000) b";
+    assert_eq!(number(&engine, crossed).await, 3_000_000_000);
 }
