@@ -396,8 +396,8 @@ async fn others_may_wait_for_a_step_and_not_for_a_pipeline() {
         let steps: Vec<Step> = Vec::new();
         Schedule {
             name: "later".into(),
-            job: "anomalies".into(),
-            params: json!({"dataset": "tickets"}),
+            job: "sql".into(),
+            params: json!({"query": "SELECT id FROM tickets", "output": "later_rows"}),
             steps,
             trigger: Trigger::After { after: after.into() },
             ..pipeline(PIPELINE)
