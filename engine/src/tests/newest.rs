@@ -205,29 +205,3 @@ async fn a_log_that_ends_far_before_its_mark_is_left_as_it_is() {
     std::fs::remove_file(mark(&table)).unwrap();
     assert_eq!(read(folder.path()).await.unwrap(), 190);
 }
-
-#[tokio::test]
-async fn no_commit_waits_for_its_mark() {
-    use crate::storage::Root;
-    use crate::storage::faulty::Faulty;
-
-    let store = Faulty::new();
-    let gate = store.hold("calls/_newest", 0);
-    let engine = Engine::open_root(Root::over(Arc::clone(&store) as _), options("memory:")).await;
-    let engine = engine.unwrap();
-    engine.create_dataset(&who(), calls()).await.unwrap();
-    gate.reached().await;
-    for id in 0..3 {
-        send(&engine, id..id + 1, None).await.unwrap();
-    }
-    assert_eq!(store.count("calls/_newest").await, 0);
-    gate.open();
-    engine.shutdown().await.unwrap();
-    let mark = store.text("default/calls/_newest").await.unwrap();
-    assert!(mark.contains("\"version\":3"), "{mark}");
-    // A mark that cannot be read is no reason to go on as if there were none.
-    store.unreadable(Some("calls/_newest"));
-    let engine = Engine::open_root(Root::over(Arc::clone(&store) as _), options("memory:")).await;
-    let refused = send(&engine.unwrap(), 3..4, None).await.map(|receipt| receipt.version);
-    assert_eq!(refused.unwrap_err().code(), Code::StorageUnavailable);
-}

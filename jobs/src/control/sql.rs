@@ -35,6 +35,9 @@ const MIGRATIONS: [&str; 14] = [
 /// who will not let go. What was acknowledged is on the disk.
 const READY: &str =
     "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;";
+/// How often, and how soon again, a file that another process creates is opened.
+const BUSY_TRIES_MAX: u32 = 50;
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
 /// How long a call waits for a connection.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long a call waits for its answer.
@@ -43,6 +46,13 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 const POSTGRES_CONNECTIONS_MAX: u32 = 8;
 /// Connections to a file: one writes at a time, the others read.
 const SQLITE_CONNECTIONS_MAX: u32 = 4;
+
+/// Whether another process holds the file.
+fn is_busy(error: &sqlx::Error) -> bool {
+    /// `SQLITE_BUSY`.
+    const BUSY: &str = "5";
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == BUSY)
+}
 
 /// A statement that gives whole runs.
 macro_rules! entries {
@@ -204,11 +214,22 @@ impl SqlStore {
         }
         if !is_in_memory {
             // A pool goes on trying where a first connection tells why there is none.
-            let first = AnyConnection::connect(url).await;
-            let mut first = first.map_err(|e| failed(e, &file))?;
-            let made = dialect.make_ready(&mut first).await;
-            let closed = first.close().await;
-            made.and(closed).map_err(|e| failed(e, &file))?;
+            let mut tries = 1;
+            loop {
+                let first = AnyConnection::connect(url).await;
+                let mut first = first.map_err(|e| failed(e, &file))?;
+                let made = dialect.make_ready(&mut first).await;
+                let closed = first.close().await;
+                match made.and(closed) {
+                    Ok(()) => break,
+                    // Two processes create the file: the switch to a write-ahead log waits for nobody.
+                    Err(error) if is_busy(&error) && tries < BUSY_TRIES_MAX => {
+                        tries += 1;
+                        tokio::time::sleep(BUSY_PAUSE).await;
+                    }
+                    Err(error) => return Err(failed(error, &file)),
+                }
+            }
         }
         if !is_in_memory {
             // Where a database ends a transaction by itself, as on a full disk, the library does not know so, and none could begin again.
