@@ -5,6 +5,7 @@
 //! place. The message is for people who may not see the server: it never holds a path of the server,
 //! a credential or another tenant's name. What only the log may hold is in [`Error::detail`].
 
+mod arguments;
 mod convert;
 mod plain;
 mod scrub;
@@ -15,8 +16,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use arguments::of_arguments;
 pub(crate) use convert::{FULL, exhausted, find};
-pub(crate) use plain::{OF_SUBQUERY, SUBQUERY, of_arguments, plain, type_in_words};
+pub(crate) use plain::{OF_SUBQUERY, SUBQUERY, plain, type_in_words};
 pub(crate) use scrub::scrub;
 use scrub::untraced;
 

@@ -204,29 +204,6 @@ pub(crate) fn type_in_words(kind: &DataType) -> String {
     in_words(&kind.to_string())
 }
 
-/// What is said of an error that DataFusion calls its own, and that arguments of a function cause.
-pub(crate) fn of_arguments(text: &str) -> Option<&'static str> {
-    const CAUSED: [(&str, &str); 4] = [
-        (
-            "array_resize: failed to convert size to usize",
-            "array_resize: expected a size of at least 0, found a negative number",
-        ),
-        (
-            "Nth value indices are 1 based",
-            "nth_value: expected a place of at least 1, or below 0 to count from the end, found 0",
-        ),
-        (
-            "Uncomparable values",
-            "min, max: lists with NULL among their items have no order; expected numbers, texts or instants",
-        ),
-        (
-            "Min/Max accumulator not implemented",
-            "min, max: values of this type have no order; expected numbers, texts or instants",
-        ),
-    ];
-    CAUSED.iter().find(|(form, _)| text.contains(form)).map(|(_, says)| *says)
-}
-
 /// Signatures of a function that one message lists.
 const CANDIDATES_MAX: usize = 3;
 /// Words of signatures that say nothing to whoever calls.

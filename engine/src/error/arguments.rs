@@ -1,0 +1,24 @@
+//! Internal errors of DataFusion that are mistakes of a query: arguments that a function does not check.
+
+/// The message for an internal error of DataFusion that the arguments of a function cause; `None` for any other.
+pub(crate) fn of_arguments(text: &str) -> Option<&'static str> {
+    const CAUSED: [(&str, &str); 4] = [
+        (
+            "array_resize: failed to convert size to usize",
+            "array_resize: expected a size of at least 0, found a negative number",
+        ),
+        (
+            "Nth value indices are 1 based",
+            "nth_value: expected a place of at least 1, or below 0 to count from the end, found 0",
+        ),
+        (
+            "Uncomparable values",
+            "min, max: lists with NULL among their items have no order; expected numbers, texts or instants",
+        ),
+        (
+            "Min/Max accumulator not implemented",
+            "min, max: values of this type have no order; expected numbers, texts or instants",
+        ),
+    ];
+    CAUSED.iter().find(|(form, _)| text.contains(form)).map(|(_, says)| *says)
+}
