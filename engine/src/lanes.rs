@@ -8,7 +8,8 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::mpsc::{SendError, Sender, channel};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use kernels::Control;
@@ -26,6 +27,8 @@ use crate::stop::{StopOnDrop, stopped_by};
 
 /// Most threads of a lane.
 const THREADS_MAX: usize = 1_024;
+/// A thread that takes longer to end is in the middle of something, and is left to it.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
 /// By how much patient threads are nicer than the process: to one of them the system gives a tenth of what it gives to a prompt
 /// one, where both want to run.
 const PATIENT_NICENESS: i32 = 10;
@@ -102,9 +105,26 @@ impl Threads {
 impl Drop for Threads {
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
-            // Whoever drops it may be one of its own threads, which can not wait for itself.
-            runtime.shutdown_background();
+            end(runtime);
         }
+    }
+}
+
+/// Stops `runtime` and waits for its threads, on another thread: one of its own cannot wait for itself.
+///
+/// They are joined, because glibc's `pthread_detach` reads a thread that ends meanwhile after its memory was given back (bug
+/// 19951), and `Runtime::shutdown_background` detaches threads just as they end. The thread that waits never ends.
+fn end(runtime: Runtime) {
+    static ENDED: LazyLock<Sender<Runtime>> = LazyLock::new(|| {
+        let (ended, waiting) = channel::<Runtime>();
+        let wait = move || waiting.iter().for_each(|runtime| runtime.shutdown_timeout(ENDS_WITHIN));
+        if let Err(error) = std::thread::Builder::new().name("ending".into()).spawn(wait) {
+            tracing::debug!(%error, "no thread waits for others to end");
+        }
+        ended
+    });
+    if let Err(SendError(runtime)) = ENDED.send(runtime) {
+        runtime.shutdown_background();
     }
 }
 
@@ -300,9 +320,26 @@ mod tests {
     }
 
     #[test]
+    fn threads_end_with_what_started_them_and_may_end_it_themselves() {
+        let (tell, told) = channel::<()>();
+        let threads = Arc::new(Threads::new("ended", 2, Urgency::Prompt).unwrap());
+        let own = Arc::clone(&threads);
+        // Told when the runtime drops what it runs.
+        let until_dropped = async move {
+            let _tell = tell;
+            std::future::pending::<()>().await;
+        };
+        drop(threads.spawn(until_dropped).unwrap());
+        drop(threads.spawn(async move { drop(own) }).unwrap());
+        drop(threads);
+        let told = told.recv_timeout(Duration::from_secs(20));
+        assert_eq!(told, Err(std::sync::mpsc::RecvTimeoutError::Disconnected));
+    }
+
+    #[test]
     fn work_that_never_pauses_learns_that_nobody_waits_for_it() {
         let threads = Threads::new("test", 1, Urgency::Prompt).unwrap();
-        let (tell, told) = std::sync::mpsc::channel();
+        let (tell, told) = channel();
         let busy = async move {
             let control = crate::stop::current().unwrap();
             while !control.is_cancelled() {
@@ -381,7 +418,7 @@ mod tests {
 
     #[test]
     fn what_was_begun_goes_on_without_the_one_who_began_it() {
-        let (lanes, (tell, told)) = (lanes(), std::sync::mpsc::channel());
+        let (lanes, (tell, told)) = (lanes(), channel());
         let (go, gone) = tokio::sync::oneshot::channel::<()>();
         let caller = Builder::new_current_thread().build().unwrap();
         let work = async move { gone.await.map(|()| tell.send(())) };
