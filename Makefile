@@ -235,7 +235,7 @@ test-random: build ## 5,000 random filters, orders and groups beside DuckDB's an
 	tests/peers/run-random.sh
 
 .PHONY: test-files
-test-files: build ## random tables in files of pandas, Polars, DuckDB and writers of Excel, loaded twice each and compared; COUNT=2000; prints its seed
+test-files: build ## random tables in files of pandas, Polars, DuckDB and writers of Excel, loaded twice each and compared, and public suites of JSON and CSV through every door; COUNT=2000; prints its seed
 	tests/peers/run-files.sh
 
 .PHONY: test-isolation

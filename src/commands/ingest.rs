@@ -63,15 +63,15 @@ async fn load_all(
         match load(engine, arguments, dataset, file, &spec, settings, output).await {
             Ok(receipt) => receipts.push(receipt),
             Err(error) => {
-                // What was loaded before it stays.
+                // The rows of earlier files are committed.
                 if !receipts.is_empty() {
-                    tell(dataset, &receipts, output)?;
+                    report(dataset, &receipts, Some(&error), output)?;
                 }
                 return Err(error);
             }
         }
     }
-    tell(dataset, &receipts, output)?;
+    report(dataset, &receipts, None, output)?;
     some_fits(dataset, &receipts)
 }
 
@@ -287,10 +287,11 @@ impl<'a> Readable<'a> {
     }
 }
 
-/// Says of each file what became of it.
-fn tell(
+/// Reports the result of each loaded file, and the error of the file that ended the command.
+fn report(
     dataset: &DatasetName,
     receipts: &[(String, IngestReceipt)],
+    failure: Option<&Error>,
     output: &Output,
 ) -> Result<()> {
     let accepted: u64 = receipts.iter().map(|(_, r)| r.accepted).sum();
@@ -302,14 +303,18 @@ fn tell(
                 json!({"file": file, "accepted": r.accepted, "quarantined": r.quarantined, "replaced": r.replaced, "skipped": r.skipped, "repeated": r.repeated, "version": r.version.0, "duplicate": r.duplicate, "causes": r.causes, "added_columns": r.added_columns, "stored_settings": r.stored_settings, "warnings": r.warnings})
             })
             .collect();
-        output.document(&json!({
+        let mut document = json!({
             "dataset": dataset.as_str(),
             "files": files,
             "accepted": accepted,
             "quarantined": quarantined,
             "version": receipts.last().map(|(_, r)| r.version.0),
-        }))?;
-        return Ok(());
+        });
+        if let Some(failure) = failure {
+            document["error"] =
+                json!({"code": failure.code().as_str(), "message": failure.to_string()});
+        }
+        return output.document(&document);
     }
     let has_conflicts = receipts.iter().any(|(_, r)| r.replaced + r.skipped > 0);
     let rows: Vec<Vec<String>> = receipts

@@ -326,6 +326,7 @@ async fn of_several_files_those_before_one_that_fails_are_told() {
                     (&json!("d.csv"), &json!(1))
                 );
                 assert_eq!(told["files"].as_array().map(Vec::len), Some(1));
+                assert_eq!(told["error"], json!({"code": "BAD_INPUT", "message": says}));
             }
         }
     }

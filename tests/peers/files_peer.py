@@ -302,7 +302,8 @@ def parquet_of_polars(table, folder):
 
 def parquet_of_duckdb(table, folder):
     file = File(table, folder / "table.parquet")
-    version = table.random.choice(["V1", "V2"])
+    # DuckDB's V2 files of 32-bit integers have deltas that need 33 bits, which Rust's parquet crate refuses.
+    version = table.random.choice(["V1", "V2"]) if "small" not in table.kinds.values() else "V1"
     file.what = f"DuckDB Parquet {version}"
     data = arrow(table)
     duckdb.sql(f"COPY (SELECT * FROM data) TO '{file.path}' (FORMAT parquet, PARQUET_VERSION {version})")
@@ -380,8 +381,8 @@ def excel(table, folder):
     else:
         frame(table).to_excel(file.path, index=False, engine=writer)
     for name, kind in table.kinds.items():
-        if kind == "float" and writer != "openpyxl":
-            # XlsxWriter writes 16 digits.
+        if kind == "float":
+            # Both libraries write 16 digits.
             file.expected[name] = [None if value is None else float(f"{value:.16G}") for value in file.expected[name]]
     file.nothing_for()
     return file
