@@ -205,3 +205,48 @@ async fn a_log_that_ends_far_before_its_mark_is_left_as_it_is() {
     std::fs::remove_file(mark(&table)).unwrap();
     assert_eq!(read(folder.path()).await.unwrap(), 190);
 }
+
+#[tokio::test]
+async fn a_commit_does_not_wait_for_the_mark() {
+    use crate::storage::Root;
+    use crate::storage::faulty::Faulty;
+
+    let store = Faulty::new();
+    let root = || Root::over(Arc::clone(&store) as _);
+    let engine = Engine::open_root(root(), options("memory:")).await.unwrap();
+    engine.create_dataset(&who(), calls()).await.unwrap();
+    while store.count("calls/_newest").await == 0 {
+        tokio::task::yield_now().await;
+    }
+    // The task that writes marks reads the mark first. It stays there until the gate is opened.
+    let gate = store.hold("calls/_newest", 0);
+    send(&engine, 0..1, None).await.unwrap();
+    gate.reached().await;
+    for id in 1..3 {
+        send(&engine, id..id + 1, None).await.unwrap();
+    }
+    let mark = async || store.text("default/calls/_newest").await.unwrap();
+    assert!(mark().await.contains("\"version\":0"), "{}", mark().await);
+    gate.open();
+    engine.shutdown().await.unwrap();
+    assert!(mark().await.contains("\"version\":3"), "{}", mark().await);
+}
+
+#[tokio::test]
+async fn without_its_mark_a_table_is_not_opened() {
+    use crate::storage::Root;
+    use crate::storage::faulty::Faulty;
+
+    let store = Faulty::new();
+    let open =
+        async || Engine::open_root(Root::over(Arc::clone(&store) as _), options("memory:")).await;
+    let engine = open().await.unwrap();
+    engine.create_dataset(&who(), calls()).await.unwrap();
+    engine.shutdown().await.unwrap();
+    store.unreadable(Some("calls/_newest"));
+    let engine = open().await.unwrap();
+    let refused = send(&engine, 0..1, None).await.map(|receipt| receipt.version).unwrap_err();
+    assert_eq!(refused.code(), Code::StorageUnavailable, "{refused}");
+    store.unreadable(None);
+    assert_eq!(send(&engine, 0..1, None).await.unwrap().version, Version(1));
+}
