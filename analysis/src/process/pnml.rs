@@ -18,7 +18,7 @@ use super::file::{BadModel, activity, escaped, few_parts, id_of, some};
 use super::log::Names;
 use super::net::{Net, Transition};
 
-/// States in which the end of a net is looked for, at most.
+/// Most states in which the end of a net is searched.
 const END_STATES_MAX: usize = 10_000;
 
 /// A net as PNML.
