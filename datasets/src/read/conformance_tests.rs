@@ -151,7 +151,7 @@ fn refused_of_its_own(path: &Path, format: Format) -> Result<Vec<String>> {
 
 #[test]
 fn a_dataset_created_from_a_file_accepts_all_of_its_rows() {
-    let Some(folder) = shared_data("a_dataset_made_from_a_file_takes") else { return };
+    let Some(folder) = shared_data("a_dataset_created_from_a_file_accepts") else { return };
     let parquet = folder.join("parquet_testing/data");
     let mut count = 0;
     for file in files(&parquet).into_iter().chain(files(&parquet.join("geospatial"))) {

@@ -107,7 +107,7 @@ fn documents_of_the_json_test_suite_are_accepted_or_refused_as_it_says() {
 
 #[test]
 fn documents_in_csv_fields_are_accepted_or_refused_alike() {
-    let Some(folder) = shared_data("documents_in_fields_of_csv") else { return };
+    let Some(folder) = shared_data("documents_in_csv_fields") else { return };
     let spec = r#"{"name": "a", "columns": [
         {"name": "v", "type": "json", "nullable": true}, {"name": "w", "type": "text", "nullable": true}]}"#;
     let spec = DatasetSpec::from_json(spec).unwrap();

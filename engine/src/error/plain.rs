@@ -69,7 +69,7 @@ const KNOWN: &[(&str, &str)] = &[
     ("Divide by zero", "division by zero; write nullif(divisor, 0), or safe_divide(a, b)"),
     (
         "Unable to cast to Date32 for converting from i64 to i32 failed",
-        "a text is no date; expected one such as 2026-01-31",
+        "a text is not a date; expected a date such as 2026-01-31",
     ),
 ];
 

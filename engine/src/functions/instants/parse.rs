@@ -210,9 +210,9 @@ fn instant(text: &str, format: &str) -> Result<DateTime<Utc>, String> {
     if let Some(before) = format.trim_end().strip_suffix(" %Z") {
         let (rest, name) = text.trim_end().rsplit_once(' ').ok_or("it names no time zone")?;
         (text, format) = (rest, before);
-        zone = Some(name.parse().map_err(|_| format!("{name:?} is no time zone"))?);
+        zone = Some(name.parse().map_err(|_| format!("{name:?} is not a time zone"))?);
     } else if format.contains("%Z") {
-        return Err("%Z may only be at its end, behind a space".to_owned());
+        return Err("%Z may only be at the end, after a space".to_owned());
     }
     let mut parsed = Parsed::new();
     parse(&mut parsed, text, StrftimeItems::new(format)).map_err(|e| e.to_string())?;
@@ -229,7 +229,7 @@ fn instant(text: &str, format: &str) -> Result<DateTime<Utc>, String> {
         Some(zone) => {
             let at = local.and_local_timezone(zone).single();
             at.map(|at| at.with_timezone(&Utc))
-                .ok_or_else(|| "the clock of that zone shows it twice, or never".to_owned())
+                .ok_or_else(|| "that local time exists twice in the zone, or never".to_owned())
         }
     }
 }

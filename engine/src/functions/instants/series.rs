@@ -80,7 +80,9 @@ impl Steps {
         let falls = match second.map(|second| second.cmp(&start)) {
             Some(Ordering::Equal) => {
                 let says = "expected a step of at least a microsecond, such as INTERVAL '1 day'";
-                return Err(refused(format!("{function}: {says}, found one that leads nowhere")));
+                return Err(refused(format!(
+                    "{function}: {says}, found one that does not advance"
+                )));
             }
             Some(order) => order == Ordering::Less,
             None => step.months < 0 || step.days < 0 || step.nanoseconds < 0,
@@ -292,12 +294,12 @@ impl TableFunctionImpl for SeriesOfRows {
         let kind = micros(zone.clone());
         let instant = |value: &ScalarValue| match value.cast_to(&kind)? {
             ScalarValue::TimestampMicrosecond(instant, _) => Ok(instant),
-            other => Err(expected(&format!("{other} is no instant"))),
+            other => Err(expected(&format!("{other} is not an instant"))),
         };
         let steps = match step {
             ScalarValue::Null => None,
             ScalarValue::IntervalMonthDayNano(step) => *step,
-            other => return Err(expected(&format!("the step {other} is no interval"))),
+            other => return Err(expected(&format!("the step {other} is not an interval"))),
         };
         let steps = match (instant(start)?, instant(stop)?, steps) {
             (Some(start), Some(stop), Some(step)) => {
