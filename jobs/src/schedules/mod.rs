@@ -95,7 +95,7 @@ pub struct ScheduleState {
     pub progress: Option<Progress>,
     /// How its newest run is; none, where it had none or that was long ago.
     pub last_state: Option<RunState>,
-    /// The run whose results its newest run found unchanged, so that it wrote nothing.
+    /// The earlier run whose results the newest run found unchanged, so the newest run wrote nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_same_as: Option<RunId>,
 }
