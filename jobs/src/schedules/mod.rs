@@ -515,7 +515,7 @@ impl Runner {
     }
 }
 
-/// The error for a name that no schedule has; `names` are those that there are.
+/// The error for an unknown name; `names` are the existing ones.
 pub fn no_such_schedule(name: &str, names: &[&str]) -> Error {
     let near = engine::did_you_mean(name, names.iter().copied());
     let says = near.unwrap_or_else(|| match names.is_empty() {
