@@ -444,7 +444,7 @@ def pairs(options):
 
 
 def one(binary, root, seed):
-    """Loads the table of a seed twice. Returns the problem, if any, and the kind of file."""
+    """Loads the table of a seed twice. Returns the writer, the kind of file, and the problem, if any."""
     r = random.Random(seed)
     folder = pathlib.Path(root) / f"t{seed}"
     folder.mkdir(parents=True)

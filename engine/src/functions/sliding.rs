@@ -3,7 +3,7 @@
 //! DataFusion subtracts a row that leaves a window from the running state of the aggregate. For floats that subtraction loses
 //! precision: after 1e9 leaves, the variance of small values can be negative, and after infinity leaves, it is NaN
 //! (apache/datafusion#13247). Here no row is ever subtracted. The rows of a window are kept in two stacks. The newer stack
-//! holds plain rows and their aggregate. The older stack holds, for each row, the aggregate of that row and all later rows in
+//! holds plain rows and their aggregate. The older stack holds, for each row, the aggregate of that row and all newer rows in
 //! the stack. A row that leaves pops one entry, so a row costs about three additions for a window of any length.
 
 use std::mem::size_of_val;
@@ -268,7 +268,7 @@ struct Window {
     newer: Vec<[f64; 2]>,
     /// The aggregate of all newer rows.
     newer_part: Part,
-    /// For each older row, the aggregate of it and the later rows of this stack. The oldest row is
+    /// For each older row, the aggregate of it and the newer rows of this stack. The oldest row is
     /// last.
     older: Vec<Part>,
 }

@@ -88,8 +88,8 @@ pub(super) fn cancellable(
     })
 }
 
-/// A join whose condition checks for cancellation. An outer join without a condition gets one that is always true, because it
-/// visits all pairs before its first batch.
+/// A join whose condition checks for cancellation. A semi, anti or mark join without a condition gets one that is always true,
+/// because it visits all pairs before its first batch.
 fn with_checked_condition(
     plan: Arc<dyn ExecutionPlan>,
     control: &Control,
