@@ -132,8 +132,8 @@ fn parquet_files_have_their_rows() {
     }
 }
 
-/// The reasons of the rows that a dataset created from a file rejects from that same file, or why
-/// the file cannot be read.
+/// Creates a dataset from a file and loads the file into it. Returns the reasons of rejected rows, or
+/// why the file cannot be read.
 fn refused_of_its_own(path: &Path, format: Format) -> Result<Vec<String>> {
     let name = path.file_name().unwrap().to_string_lossy().into_owned();
     let source = Source::File { path: path.to_owned(), name: name.clone() };
