@@ -176,7 +176,8 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// Model calls to generate; the other datasets follow in proportion. From 100,000 on, a job that finds too little fails the demo
+    /// Model calls to generate; the other datasets follow in proportion. With 100,000 or more, a job that finds too little
+    /// fails the demo
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..=1_000_000_000))]
     pub rows: u64,
     /// Seed of the generators
@@ -232,21 +233,20 @@ pub struct Ingest {
     pub creation: Creation,
     #[command(flatten)]
     pub written: Written,
-    /// The name that a column of the files has in the dataset: "Order Id=order_id". A column is named as in
-    /// the file, or by its number as in "#3=order_id"
+    /// Rename a column of the files: "Order Id=order_id". Name the column as in the file, or by its number: "#3=order_id"
     #[arg(long = "rename", value_name = "COLUMN=NAME", value_parser = rename)]
     pub renames: Vec<(String, String)>,
-    /// The sheet of a workbook [default: the first that can be seen]
+    /// The sheet of a workbook [default: the first visible sheet]
     #[arg(long, value_name = "NAME")]
     pub sheet: Option<String>,
     /// Say what would become of the rows, and what the dataset would be, and load none
     #[arg(long)]
     pub dry_run: bool,
-    /// What happens to a row whose key is in the dataset already [default: the dataset's on_conflict, or refuse]. A dataset
-    /// without a key refuses a file that was loaded before
+    /// What happens to a row whose key already exists in the dataset [default: the dataset's on_conflict, or refuse]. A dataset
+    /// without a key refuses a file that was already loaded
     #[arg(long, value_enum, value_name = "POLICY")]
     pub on_conflict: Option<Conflict>,
-    /// Add columns of the file that the dataset does not have, also where its columns are fixed
+    /// Add columns of the file that the dataset lacks, even if its columns are fixed
     #[arg(long)]
     pub add_columns: bool,
     /// Rows of a file that may go to quarantine, as a number or a share such as 1%; with more, nothing of the file is loaded
@@ -278,18 +278,18 @@ pub struct Creation {
     pub write_spec: Option<PathBuf>,
 }
 
-/// What happens to a row whose key is in the dataset already.
+/// What happens to a row whose key already exists in the dataset.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Conflict {
     /// The file is refused; rows that repeat a key within it are all loaded
     Refuse,
-    /// It replaces the other row; of two in the file the later one is loaded
+    /// The row replaces the stored one; of two in the file, the later one is loaded
     Replace,
-    /// It is skipped; of two in the file the first one is loaded
+    /// The row is skipped; of two in the file, the first one is loaded
     Skip,
-    /// The file is refused, also where a key repeats within it
+    /// The file is refused, also if a key repeats within it
     Error,
-    /// It is added next to the other row
+    /// The row is added next to the stored one
     Add,
 }
 
@@ -478,7 +478,7 @@ fn rejects_max(text: &str) -> Result<RejectsMax, String> {
     }
 }
 
-/// A column of a file and its name in a dataset. The name has no `=`, which a column of a file may have.
+/// A column of a file and its name in the dataset. Columns of files may contain `=`, so the last one separates them.
 fn rename(text: &str) -> Result<(String, String), String> {
     let parts = text.rsplit_once('=').filter(|(column, _)| !column.is_empty());
     let (column, name) =

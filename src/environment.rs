@@ -1,31 +1,32 @@
 //! The environment of this process without its secrets.
 //!
-//! Linux shows the environment that a process was started with in `/proc/PID/environ`, to every process of the same user and so to the
-//! programs of the job `exec`. Removing a variable later does not change what is shown there. A process that finds secrets in its
-//! environment therefore starts itself again without them, before it has threads, and passes them through a pipe:
+//! Linux shows the environment with which a process was started in `/proc/PID/environ`. Every process of the same user can read
+//! it, including the programs of the job `exec`. Removing a variable later does not change that file. So a process that finds
+//! secrets in its environment starts itself again without them, before it has threads, and passes them through a pipe:
 //!
 //! ```text
 //!  colonnade (secrets in environ) ──pipe──▶ exec ──▶ colonnade (same process id, environ without secrets)
 //! ```
 //!
-//! The process is also marked as not dumpable, so that others of the same user cannot attach to it or read its memory.
+//! The process also marks itself as not dumpable, so that other processes of the same user cannot attach to it or read its
+//! memory.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-/// Parts of the names of variables that hold secrets.
+/// Words in the names of variables that hold secrets.
 const SECRET_WORDS: [&str; 7] =
     ["KEY", "SECRET", "TOKEN", "PASSWORD", "PASSWD", "CREDENTIAL", "SAS"];
-/// Ends of the names of variables that say where a secret is, and are none.
+/// Suffixes of variables that only state where a secret is.
 const PLACES: [&str; 4] = ["_FILE", "_PATH", "_URI", "_URL"];
-/// Variables that libraries read themselves, whatever is in them.
+/// Variables that libraries read directly, so they stay in the environment.
 const PROXIES: [&str; 4] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"];
-/// Variables of ours that may hold a password.
+/// Our own variables that may hold a password.
 const OWN: [&str; 1] = ["COLONNADE_CONTROL"];
 
-/// The variables of this process, the secret ones included.
+/// The variables of this process, including secrets.
 pub struct Environment {
-    /// Those that `/proc/PID/environ` does not show.
+    /// Secrets that `/proc/PID/environ` does not show.
     pub sealed: BTreeMap<String, String>,
 }
 
@@ -55,14 +56,14 @@ fn is_secret(name: &str, value: &str) -> bool {
 
 /// Whether a value is a URL with a password.
 fn has_password(value: &str) -> bool {
-    // A password may contain a slash, whatever the rules are.
+    // A password may contain a slash, although URLs forbid it.
     let rest = value.split_once("://").map(|(_, rest)| rest);
     let user = rest.and_then(|rest| rest.rsplit_once('@')).map(|(user, _)| user);
     let is_in_query = value.contains("://") && value.to_lowercase().contains("password=");
     is_in_query || user.is_some_and(|user| user.contains(':'))
 }
 
-/// The secret variables, and the others.
+/// The secret variables, and all others.
 type Parted = (BTreeMap<String, String>, Vec<(OsString, OsString)>);
 
 fn part(variables: impl Iterator<Item = (OsString, OsString)>) -> Parted {
@@ -91,13 +92,13 @@ mod linux {
 
     use super::{BTreeMap, Environment, part};
 
-    /// The variable with the descriptor that the secrets are read from.
+    /// The variable that states the file descriptor of the secrets.
     const DESCRIPTOR: &str = "COLONNADE_SEALED_ENVIRONMENT";
-    /// Bytes of the secrets: a pipe holds as many without a reader.
+    /// Most bytes of the secrets: a pipe holds as many before it is read.
     const BYTES_MAX: usize = 48 << 10;
 
     impl Environment {
-        /// Takes the secrets out of the environment of this process. Must be called before there is another thread.
+        /// Takes the secrets out of the environment of this process. Must be called before other threads exist.
         pub fn seal() -> Result<Self> {
             let sealed = match std::env::var(DESCRIPTOR) {
                 Ok(descriptor) => received(&descriptor)?,
@@ -106,13 +107,13 @@ mod linux {
                     BTreeMap::new()
                 }
             };
-            // The system may refuse it, as in some containers: then the environment is clean all the same.
+            // Some containers forbid this call. The environment is clean in any case.
             let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
             Ok(Self { sealed })
         }
     }
 
-    /// Starts this process again where its environment has secrets; returns where it has none.
+    /// Starts this process again if its environment has secrets; otherwise returns.
     fn start_again() -> Result<()> {
         let failed = |what: &'static str| move |e| Error::environment(Code::Internal, what, e);
         let (secrets, others) = part(std::env::vars_os());
@@ -133,7 +134,7 @@ mod linux {
         }
         let (reader, mut writer) = std::io::pipe().map_err(failed("make a pipe"))?;
         writer.write_all(&text).map_err(failed("write to a pipe"))?;
-        // This end outlives the start of the program; the others do not.
+        // Only this duplicate of the pipe is inherited by the new program.
         let inherited = rustix::io::dup(&reader)
             .map_err(|e| Error::environment(Code::Internal, "keep a pipe open", e))?;
         let program = std::env::current_exe().ok().filter(|path| path.exists());
@@ -155,7 +156,7 @@ mod linux {
         ))
     }
 
-    /// The secrets that the process was started again with. A second reader finds none.
+    /// The secrets passed by the earlier incarnation of the process. They can only be read once.
     fn received(descriptor: &str) -> Result<BTreeMap<String, String>> {
         let wrong = || {
             Error::user(
@@ -176,7 +177,7 @@ mod linux {
 
 #[cfg(not(target_os = "linux"))]
 impl Environment {
-    /// Elsewhere no other process sees the environment in a file.
+    /// On other systems, no file shows the environment to other processes.
     pub fn seal() -> engine::Result<Self> {
         Ok(Self { sealed: BTreeMap::new() })
     }

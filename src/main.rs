@@ -17,7 +17,7 @@ use engine::{Code, Error, Result, STACK_BYTES};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    // First: the process may start again.
+    // Must come first, because the process may start itself again.
     let sealed = environment::Environment::seal();
     let arguments = cli::Arguments::parse();
     let output = output::Output::new(arguments.command.wants_json());

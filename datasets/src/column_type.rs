@@ -181,8 +181,8 @@ impl ColumnType {
             DataType::Decimal256(p @ 1..=38, s @ 0..=38) if s <= &(*p as i8) => {
                 Self::Decimal(*p, *s as u8)
             }
-            // Nothing is known of a column of nulls; text takes whatever comes later. Where no type holds
-            // all values, the text of each is exact.
+            // A column of nulls has no type yet, and text accepts every later value. Where no type holds all values, their text
+            // is exact.
             DataType::Null
             | DataType::Time32(_)
             | DataType::Time64(_)
@@ -194,7 +194,7 @@ impl ColumnType {
             {
                 Self::Decimal(*p, *s as u8)
             }
-            // Digits before the point alone, and the last of them are zeros.
+            // Integers that end in zeros.
             DataType::Decimal32(1..=38, ..0)
             | DataType::Decimal64(1..=38, ..0)
             | DataType::Decimal128(1..=38, ..0) => Self::Text,
@@ -426,7 +426,7 @@ mod tests {
         }
         let wide = |p, s| ColumnType::from_arrow(&DataType::Decimal256(p, s));
         assert_eq!(wide(38, 10), Some(ColumnType::Decimal(38, 10)));
-        // No decimal of ours holds all of these; their texts do.
+        // Our decimals cannot hold all of these; text can.
         assert_eq!([of(4, -1), wide(39, 2), wide(76, 76)], [const { Some(ColumnType::Text) }; 3]);
     }
 

@@ -1,14 +1,14 @@
-//! Local times of a zone as instants.
+//! Converts local times of a zone to instants.
 //!
-//! A clock change skips some local times and repeats others. Neither is an instant, so neither is guessed:
-//! both are errors that name the rule.
+//! A clock change skips some local times and repeats others. Those do not identify an instant, so they are errors that state
+//! the reason.
 
 use chrono::{DateTime, LocalResult, Offset, TimeZone};
 use chrono_tz::Tz;
 
 use crate::parse::{quoted, timestamp_us};
 
-/// The instant that `text` means, in microseconds: by its own offset, or as local time of `zone`.
+/// The instant of `text`, in microseconds: by its own offset, or as a local time of `zone`.
 pub(crate) fn instant_in(text: &str, zone: Tz) -> Result<i64, String> {
     let shown = || quoted(text);
     let Some(micros) = timestamp_us(text) else {
@@ -37,7 +37,7 @@ pub(crate) fn instant_in(text: &str, zone: Tz) -> Result<i64, String> {
     }
 }
 
-/// Whether a timestamp that [`timestamp_us`] reads names its offset.
+/// Whether a timestamp that [`timestamp_us`] reads states its offset.
 fn has_offset(text: &str) -> bool {
     let time = text.as_bytes().get(11..).unwrap_or_default();
     time.iter().any(|byte| matches!(byte, b'Z' | b'z' | b'+' | b'-' | b'C'))
@@ -54,7 +54,7 @@ mod tests {
             (Tz::Europe__Berlin, "2025-03-30 02:00", "2025-10-26 02:59:59"),
             (Tz::America__New_York, "2025-03-09 02:30", "2025-11-02 01:30"),
             (Tz::Australia__Lord_Howe, "2025-10-05 02:15", "2025-04-06 01:45"),
-            // Midnight itself is skipped, so that a bare day is no instant.
+            // The clock skips midnight itself, so a bare day has no instant.
             (Tz::America__Santiago, "2025-09-07", "2025-04-05 23:30"),
         ] {
             let error = instant_in(skipped, zone).unwrap_err();

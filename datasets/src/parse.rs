@@ -79,8 +79,8 @@ pub fn text_slot<'a>(data_type: &ColumnType, text: &'a str) -> Result<Slot<'a>, 
     }
 }
 
-/// Whether a float column holds `value`, which was parsed from `text`. Digits beyond the range of the
-/// type parse as infinity, which is another value; the words `inf` and `nan` are what they say.
+/// Whether a float column can hold `value`, which was parsed from `text`. Digits beyond the range of the type parse as
+/// infinity, which is a different value. The words `inf` and `nan` are accepted.
 fn is_held(data_type: &ColumnType, value: f64, text: &str) -> bool {
     let is_finite = match data_type {
         ColumnType::Float32 => (value as f32).is_finite(),
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn digits_beyond_the_range_of_a_float_are_no_value() {
+    fn digits_beyond_the_range_of_a_float_are_rejected() {
         let float = |kind: &str, text| text_slot(&kind.parse().unwrap(), text);
         for (kind, text) in [
             ("float64", "1e400"),

@@ -53,12 +53,12 @@ impl Engine {
         Box::pin(async move { self.rooms().lake.root().id(may_get).await })
     }
 
-    /// Whether the control state of this root has held something.
+    /// Whether the root has this mark of its control state.
     pub fn has_mark(&self, mark: RootMark) -> BoxFuture<'_, Result<bool>> {
         Box::pin(async move { self.rooms().lake.root().has_mark(mark).await })
     }
 
-    /// Marks that the control state of this root holds something.
+    /// Sets a mark of the control state.
     pub fn set_mark(&self, mark: RootMark) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             self.rooms().lake.require_writer()?;
@@ -66,7 +66,7 @@ impl Engine {
         })
     }
 
-    /// Removes a mark.
+    /// Removes a mark of the control state.
     pub fn clear_mark(&self, mark: RootMark) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             self.rooms().lake.require_writer()?;

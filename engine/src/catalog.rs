@@ -75,7 +75,7 @@ impl DatasetEntry {
 }
 
 impl Engine {
-    /// The datasets of the tenant of `who` that were found unreadable or damaged, as last known.
+    /// The caller's datasets that were last found unreadable or damaged.
     pub fn unreadable_of(&self, who: &Principal) -> Result<Vec<DatasetName>> {
         who.require(Role::Admin)?;
         Ok(self.rooms().lake.unreadable_of(&who.tenant))

@@ -27,7 +27,7 @@ use crate::stop::{StopOnDrop, stopped_by};
 
 /// Most threads of a lane.
 const THREADS_MAX: usize = 1_024;
-/// A thread that takes longer to end is in the middle of something, and is left to it.
+/// A thread that takes longer to end is busy, and is not waited for.
 const ENDS_WITHIN: Duration = Duration::from_secs(1);
 /// By how much patient threads are nicer than the process: to one of them the system gives a tenth of what it gives to a prompt
 /// one, where both want to run.
@@ -110,16 +110,17 @@ impl Drop for Threads {
     }
 }
 
-/// Stops `runtime` and waits for its threads, on another thread: one of its own cannot wait for itself.
+/// Stops `runtime` and joins its threads, on another thread: a thread cannot join itself.
 ///
-/// They are joined, because glibc's `pthread_detach` reads a thread that ends meanwhile after its memory was given back (bug
-/// 19951), and `Runtime::shutdown_background` detaches threads just as they end. The thread that waits never ends.
+/// Joining avoids a bug of glibc: `pthread_detach` can read the memory of a thread after that thread has ended and its memory
+/// was freed (bug 19951). `Runtime::shutdown_background` would detach the threads just as they end. The joining thread itself
+/// never ends.
 fn end(runtime: Runtime) {
     static ENDED: LazyLock<Sender<Runtime>> = LazyLock::new(|| {
         let (ended, waiting) = channel::<Runtime>();
         let wait = move || waiting.iter().for_each(|runtime| runtime.shutdown_timeout(ENDS_WITHIN));
         if let Err(error) = std::thread::Builder::new().name("ending".into()).spawn(wait) {
-            tracing::debug!(%error, "no thread waits for others to end");
+            tracing::debug!(%error, "cannot start the thread that joins other threads");
         }
         ended
     });
@@ -320,11 +321,11 @@ mod tests {
     }
 
     #[test]
-    fn threads_end_with_what_started_them_and_may_end_it_themselves() {
+    fn threads_end_with_their_owner_and_may_drop_it_themselves() {
         let (tell, told) = channel::<()>();
         let threads = Arc::new(Threads::new("ended", 2, Urgency::Prompt).unwrap());
         let own = Arc::clone(&threads);
-        // Told when the runtime drops what it runs.
+        // Dropped when the runtime drops its tasks.
         let until_dropped = async move {
             let _tell = tell;
             std::future::pending::<()>().await;

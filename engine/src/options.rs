@@ -17,7 +17,7 @@ pub struct EngineOptions {
     pub storage_options: BTreeMap<String, String>,
     /// Memory that all queries together may take before they spill.
     pub memory_budget_bytes: usize,
-    /// Memory of the whole process above which the largest query ends; `None` where nobody watches it.
+    /// Resident memory of the process above which the largest query is cancelled; `None` for no limit.
     pub resident_bytes_max: Option<u64>,
     /// Where queries spill to; a folder of the system's temporary folder when absent.
     pub spill_dir: Option<PathBuf>,

@@ -1,7 +1,7 @@
-//! Errors of validation that name what the schema accepts: the values of an enum, the fields of an input.
+//! Completes validation errors with the names that the schema accepts: the values of an enum, or the fields of an input.
 //!
-//! The library says what it found. What it would have taken is read from the schema by introspection, so that a server on which nobody
-//! may see the schema names nothing of it.
+//! The library only reports what it found. The accepted names are read from the schema by introspection. So a server that hides
+//! its schema names nothing of it.
 
 use std::fmt::Write as _;
 
@@ -11,25 +11,25 @@ use datasets::near_names;
 
 use crate::limits::Limits;
 
-/// Names that one error lists at most.
+/// Most names in one error.
 const NAMES_MAX: usize = 24;
-/// Errors of one answer that are completed: each takes a look into the schema.
+/// Most errors of one answer that are completed, since each reads the schema.
 const COMPLETED_MAX: usize = 8;
-/// Bytes of a name that is compared with those of the schema.
+/// Longest name, in bytes, that is compared with those of the schema.
 const FOUND_BYTES_MAX: usize = 64;
-/// Where the library begins to name what is spelt alike.
+/// Start of the library's suggestions of similar names.
 const SUGGESTION: &str = " Did you mean";
 
 impl Limits {
-    /// Whether errors may name parts of the schema that a request did not name.
+    /// Whether errors may name parts of the schema that the request does not name.
     pub(crate) fn names_are_shown(&self) -> bool {
         self.introspection && self.suggestions
     }
 }
 
-/// Completes the errors of validation in `errors`, or takes from them what callers may not see.
+/// Completes the validation errors in `errors`, or removes names that the caller may not see.
 pub(crate) async fn complete(schema: &Schema, limits: &Limits, errors: &mut [ServerError]) {
-    // What fails while it is executed has a code.
+    // Errors during execution have a code.
     let plain = errors.iter_mut().filter(|error| error.extensions.is_none());
     if !limits.names_are_shown() {
         for error in plain {
@@ -48,19 +48,19 @@ pub(crate) async fn complete(schema: &Schema, limits: &Limits, errors: &mut [Ser
     }
 }
 
-/// What of a type is listed.
+/// Which names of a type are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Names {
     Values,
     Fields,
 }
 
-/// A value or a field that a type does not have.
+/// A value or field that a type does not have.
 #[derive(Debug, PartialEq, Eq)]
 struct Wrong<'a> {
     kind: Names,
     in_type: &'a str,
-    /// What was found, where the error names it.
+    /// The value or field that was found, if the error names it.
     found: &'a str,
 }
 
@@ -117,7 +117,7 @@ impl<'a> Wrong<'a> {
     }
 }
 
-/// The names of a type's values or fields; none of one that has none, or does not exist.
+/// The names of a type's values or fields; empty if it has none or does not exist.
 async fn names_of(schema: &Schema, kind: Names, in_type: &str) -> Vec<String> {
     let list = match kind {
         Names::Values => "enumValues",
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_of_values_and_fields_are_read() {
+    fn errors_about_values_and_fields_are_parsed() {
         let read = |text| Wrong::of(text).map(|wrong| (wrong.kind, wrong.in_type, wrong.found));
         assert_eq!(
             read(

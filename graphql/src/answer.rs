@@ -33,7 +33,7 @@ pub struct Answer {
     pub errors: Vec<ServerError>,
     /// Whether it was given before, to the same request.
     pub is_again: bool,
-    /// The version that a message of a subscription is about: a client that reconnects continues after it.
+    /// The version that a subscription's message reports. A client that reconnects continues after it.
     pub(crate) version: Option<Version>,
     /// Where its bytes are counted, until the client has taken them.
     pub(crate) room: Option<Room>,
@@ -100,22 +100,22 @@ pub enum Answers {
     Many(BoxStream<'static, Event>),
 }
 
-/// An item of a subscription's stream. The subscription is complete where the stream ends without [`Event::Interrupted`].
+/// An item of a subscription's stream. A stream that ends without [`Event::Interrupted`] is complete.
 pub enum Event {
     /// A message.
     Answer(Answer),
-    /// The version after which the first message follows. A client that reconnects before that message continues after it.
+    /// The version before the first message. A client that reconnects without a message continues after it.
     Position(Version),
-    /// The stream ends and the subscription does not: the client has to subscribe again.
+    /// The stream ends but the subscription is not complete: the client has to subscribe again.
     Interrupted,
 }
 
-/// Whether one of these errors may pass, so that the same request may succeed later.
+/// Whether one of these errors is temporary, so that the same request may succeed later.
 pub(crate) fn is_retryable(errors: &[ServerError]) -> bool {
     errors.iter().filter_map(code_of).any(Code::is_retryable)
 }
 
-/// The code of an error. LIMIT_EXCEEDED with a time to retry after is [`Code::TooMany`].
+/// The code of an error. LIMIT_EXCEEDED with a retry time is [`Code::TooMany`].
 pub(crate) fn code_of(error: &ServerError) -> Option<Code> {
     let extensions = error.extensions.as_ref()?;
     let Some(Value::String(name)) = extensions.get("code") else { return None };

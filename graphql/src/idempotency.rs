@@ -1,6 +1,7 @@
 //! Mutations that their clients give a key: each is done once, and who sends it again is told what came of it.
 //!
-//! A request of which nothing was done is done when it is sent again, where its error may pass.
+//! A request that failed with a temporary error before it did anything is executed when it is sent
+//! again.
 //!
 //! The key comes as the header `Idempotency-Key` (IETF draft-ietf-httpapi-idempotency-key-header), or among the request's extensions,
 //! which WebSockets have, too. What it was used for is kept by control state, with what came of it.
@@ -97,8 +98,8 @@ struct Told {
     errors: Vec<ServerError>,
 }
 
-/// Whether one of these errors may not be there when the same is asked later: a retry may help, a limit may leave room, or somebody may be
-/// granted more.
+/// Whether one of these errors may disappear for the same request: a retry may help, a limit may have room later, or the caller
+/// may get more rights.
 fn may_pass(errors: &[ServerError]) -> bool {
     let passes = |code: Code| {
         code.is_retryable()
@@ -113,7 +114,7 @@ mod tests {
     use crate::error::refused;
 
     #[test]
-    fn an_answer_is_stored_only_if_its_error_is_the_same_later() {
+    fn an_answer_is_stored_only_if_its_error_is_permanent() {
         let stored = [Code::BadInput, Code::NotFound, Code::Conflict];
         for code in Code::ALL.into_iter().chain([Code::TooMany]) {
             let errors = [*refused(&Error::user(code, "as it is"))];

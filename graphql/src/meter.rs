@@ -315,7 +315,7 @@ mod tests {
         assert_eq!(families.len(), count);
     }
 
-    /// Families of a page: name and type, and the labels of their samples.
+    /// The metric families of a page: name, type and label names.
     fn families(page: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
         let mut families: BTreeMap<String, (String, BTreeSet<String>)> = BTreeMap::new();
         let mut last = String::new();
@@ -329,7 +329,7 @@ mod tests {
             {
                 let labels = labels.split(',').filter_map(|label| label.split_once('='));
                 let names = labels.map(|(name, _)| name.to_owned());
-                // The bounds of buckets are part of the type.
+                // The bounds of buckets belong to the type.
                 known.extend(names.filter(|name| name != "le"));
             }
         }

@@ -50,7 +50,7 @@ pub(crate) struct RequestState {
     ready: Mutex<HashMap<Vec<String>, String>>,
     /// What is recorded of what it does, where it is one that does something.
     acts: Option<Acts>,
-    /// Whether a field of a mutation is done.
+    /// Whether any field of a mutation has been executed.
     has_done: AtomicBool,
     pace: Pace,
     /// What the answer that is made now holds.
@@ -63,7 +63,7 @@ pub(crate) struct RequestState {
     subscriber: Mutex<Subscriber>,
     /// The version that a subscription goes on behind, whatever its `since` says, and the last that it looked at.
     resumes: OnceLock<(Version, Version)>,
-    /// The version that the message which is made now is about.
+    /// The version that the current message reports.
     version: Mutex<Option<Version>>,
     /// The message of a subscription that comes next, where others who ask the same can be told the same.
     telling: Mutex<Option<Telling>>,
@@ -240,18 +240,18 @@ impl RequestState {
         self.resumes.get().copied()
     }
 
-    /// Has a subscription continue after this version, whatever its `since` says.
+    /// Makes a subscription continue after this version, whatever its `since` says.
     pub(crate) fn resume_after(&self, version: Version) {
-        // One that resumes already keeps its place.
+        // A subscription that already resumes keeps its position.
         let _ = self.resumes.set((version, version));
     }
 
-    /// Notes that the message which is made now is about this version.
+    /// Records the version that the current message reports.
     pub(crate) fn is_about(&self, version: Version) {
         *self.version.lock() = Some(version);
     }
 
-    /// The version that the message is about, if it is about one.
+    /// The version that the message reports, if any.
     pub(crate) fn take_version(&self) -> Option<Version> {
         self.version.lock().take()
     }
@@ -357,7 +357,7 @@ impl RequestState {
         done
     }
 
-    /// Whether a field of a mutation is done.
+    /// Whether any field of a mutation has been executed.
     pub(crate) fn has_done(&self) -> bool {
         self.has_done.load(Ordering::Acquire)
     }

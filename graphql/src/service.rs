@@ -313,7 +313,7 @@ impl Service {
         self.answer_after(who, request, request_id, accepts, None).await
     }
 
-    /// The same; a subscription to the versions of a dataset continues after `after` if that is given.
+    /// The same; a subscription to the versions of a dataset continues after `after`, if given.
     pub(crate) async fn answer_after(
         &self,
         who: &Principal,
@@ -578,7 +578,7 @@ async fn before<T>(
     }
 }
 
-/// The error for an operation that did not end within `time`.
+/// The error for an operation that exceeds its time limit.
 fn too_late(time: Duration) -> Error {
     let says = format!(
         "the operation took longer than the limit of {} ms; ask for less, or narrow `where`",

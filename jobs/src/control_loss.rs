@@ -1,6 +1,6 @@
-//! Whether the control database is still the one that this root had. Keys and the end of the audit chain are in that database. A root
-//! whose database was lost or replaced would let everybody in and begin a new chain end, so nothing is served until an operator has
-//! decided. Marks in the root itself say what there was ([`engine::RootMark`]).
+//! Detects that a root has lost its control database. Keys and the end of the audit chain are in that database. Without it, a
+//! root would let everybody in and start a new audit chain. So the server refuses to start until an operator decides. Marks in
+//! the root record what it had ([`engine::RootMark`]).
 
 use engine::{Code, Error, Principal, Result, Role, RootMark};
 
@@ -8,7 +8,7 @@ use crate::audit::{NewAct, Outcome};
 use crate::run::runner::Runner;
 
 impl Runner {
-    /// CONFLICT where the root had keys or an audit chain of which control state knows nothing. Otherwise marks what there is.
+    /// Fails with CONFLICT if the root had keys or an audit chain that the control database lacks. Otherwise sets the marks.
     pub async fn require_control_kept(&self) -> Result<()> {
         let lost = self.lost_control().await?;
         if lost.is_empty() {
@@ -24,7 +24,7 @@ impl Runner {
         Err(Error::user(
             Code::Conflict,
             format!(
-                "control state: this root had {}, and its control database knows of none: the database was lost or replaced, or the \
+                "control state: this root had {}, and its control database has none: the database was lost or replaced, or the \
                  setting `control` names another one. Nothing is served until this is decided: put the database back from its copy; \
                  or make new keys with `colonnade keys create`; or accept the loss with `colonnade keys accept-loss`, after which a \
                  root without keys is open to the local user",
@@ -33,12 +33,13 @@ impl Runner {
         ))
     }
 
-    /// STORAGE_UNAVAILABLE where the file of the control database was removed or replaced while this process has it open.
+    /// Fails with STORAGE_UNAVAILABLE if the file of the control database was removed or replaced while this process had it
+    /// open.
     pub fn require_control_there(&self) -> Result<()> {
         self.store().require_there().map_err(Into::into)
     }
 
-    /// What the root had and control state has no more. What control state has is marked, also where an earlier release made it.
+    /// What the root had and the control database lacks. Also marks what the database has, for example from an earlier release.
     async fn lost_control(&self) -> Result<Vec<RootMark>> {
         let mut lost = Vec::new();
         for mark in RootMark::ALL {
@@ -46,7 +47,7 @@ impl Runner {
                 RootMark::Keys => self.has_had_keys().await?,
                 RootMark::Audit => self.store().has_chains().await?,
             };
-            // A process that keeps control state in memory follows the chain in the dataset `audit`.
+            // With control state in memory, the audit chain continues from the dataset `audit`.
             if mark == RootMark::Audit && self.forgets() {
                 continue;
             }
@@ -59,8 +60,8 @@ impl Runner {
         Ok(lost)
     }
 
-    /// Accepts that what the root had in control state is lost, and says what that is. The act is recorded: from there the audit chain
-    /// continues after its last row in the dataset.
+    /// Accepts the loss of control state, and returns what was lost. The act is recorded: it continues the audit chain after
+    /// the last row of the dataset.
     pub async fn accept_control_loss(&self, who: &Principal) -> Result<Vec<RootMark>> {
         who.require(Role::Admin)?;
         let lost = self.lost_control().await?;
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_root_that_lost_its_keys_serves_nothing_until_that_is_decided() {
+    async fn a_root_that_lost_its_keys_serves_nothing_until_an_operator_decides() {
         let folder = tempfile::tempdir().unwrap();
         let engine = engine_at(folder.path()).await;
         let who = Principal::local();
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn so_does_one_that_lost_the_end_of_its_audit_chain() {
+    async fn a_root_that_lost_its_audit_chain_serves_nothing_until_an_operator_decides() {
         let folder = tempfile::tempdir().unwrap();
         let engine = engine_at(folder.path()).await;
         let who = Principal::local();

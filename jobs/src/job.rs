@@ -76,8 +76,8 @@ pub trait Job: Send + Sync {
         false
     }
 
-    /// Whether a run with these parameters adds rows to those of earlier runs. The scheduled time is then part of the run's identity:
-    /// each time adds its rows, also where the inputs have not changed.
+    /// Whether a run with these parameters adds rows to those of earlier runs. If so, the scheduled time is part of the run's
+    /// identity: each time adds rows, even if the inputs have not changed.
     fn appends(&self, params: &Value) -> bool {
         let _ = params;
         false

@@ -73,7 +73,7 @@ impl Job for Does {
     }
 }
 
-/// A job kind whose first runs all finish their work before one of them commits its results.
+/// A job kind whose first runs all finish their work before any of them commits.
 pub(crate) struct Meets {
     job: Arc<dyn Job>,
     left: AtomicUsize,
@@ -131,7 +131,7 @@ impl Job for Meets {
         Box::pin(async move {
             let outcome = self.job.run(ctx, params).await?;
             let take = |left: usize| left.checked_sub(1);
-            // A run that begins again after it lost the race waits for nobody.
+            // A run that restarts after a conflict does not wait.
             if self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok() {
                 self.barrier.wait().await;
             }
@@ -140,12 +140,12 @@ impl Job for Meets {
     }
 }
 
-/// How many times a test forces an overlap: few, or as many as `COLONNADE_OVERLAPS` asks for.
+/// How often a test forces an overlap: a few times, or as often as `COLONNADE_OVERLAPS` says.
 pub(crate) fn overlaps() -> usize {
     std::env::var("COLONNADE_OVERLAPS").map_or(3, |count| count.parse().unwrap())
 }
 
-/// Runs one job in two processes of one root, so that both have read everything before either commits.
+/// Runs a job in two processes of one root, so that both have read everything before either commits.
 pub(crate) async fn overlapping(
     engines: [&Engine; 2],
     job: Arc<dyn Job>,

@@ -44,7 +44,7 @@ pub struct Alter {
     /// date_order, zone, null
     #[arg(long, group = "change", value_name = "NAME=VALUE", value_parser = set)]
     pub set: Vec<(String, String)>,
-    /// Remove a setting of how rows are loaded
+    /// Remove such a setting
     #[arg(long, group = "change", value_name = "NAME")]
     pub unset: Vec<String>,
     /// The unit of the values of what is added or declared: ms, usd, …

@@ -30,7 +30,7 @@ pub struct Vacuum {
     /// Say what would go, and take nothing away
     #[arg(long)]
     pub dry_run: bool,
-    /// Do not ask before `--keep-days 0` ends time travel
+    /// Do not ask for confirmation before `--keep-days 0` ends time travel
     #[arg(long, short)]
     pub yes: bool,
     /// Print the outcome as one JSON document

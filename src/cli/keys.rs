@@ -30,9 +30,9 @@ pub enum KeysCommand {
     List,
     /// End a key, within a second on every server and for good; what goes on with it is closed
     Revoke(RevokeKey),
-    /// Accept that the control database was lost, with the keys and the end of the audit chain that this root had
+    /// Accept that the control database of this root was lost, with its keys and the end of its audit chain
     ///
-    /// Until then servers of this root refuse to start. Afterwards a root without keys is open to the local user.
+    /// Until then, servers refuse to start on this root. Afterwards, a root without keys is open to the local user.
     AcceptLoss,
 }
 

@@ -76,7 +76,7 @@ pub struct Runs {
     /// Only runs that are queued, running, succeeded, failed or cancelled
     #[arg(long)]
     pub state: Option<String>,
-    /// Also those of alerts, which run every half a minute; without it they are listed where they failed, or with --job alerts
+    /// Include runs of alerts, which start every half a minute; otherwise only failed ones are listed, or all with --job alerts
     #[arg(long)]
     pub all: bool,
     /// How many at most
@@ -161,9 +161,9 @@ pub enum ScheduleCommand {
     Pause(ScheduleNamed),
     /// Let it go on, from now
     Resume(ScheduleNamed),
-    /// Queue a run of it now; its next time stays as it is
+    /// Queue a run of it now; its next time does not change
     Run(ScheduleNamed),
-    /// Set its next time to the next one from now on
+    /// Move its next time to the first one after now
     Reset(ScheduleNamed),
     /// Remove it; its runs stay
     Remove(ScheduleNamed),
@@ -192,7 +192,7 @@ pub struct ScheduleAdd {
     pub json: bool,
 }
 
-/// What a schedule waits for: one of the three.
+/// What triggers a schedule: exactly one of these.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("trigger").args(["cron", "on_change", "after"]).required(true)))]
 pub struct When {
@@ -266,7 +266,7 @@ pub struct Backfill {
 
 #[derive(Debug, Subcommand)]
 pub enum BackfillCommand {
-    /// Pause one and cancel the runs of its open partitions
+    /// Pause a backfill and cancel the runs of its open partitions
     Cancel(ScheduleNamed),
 }
 

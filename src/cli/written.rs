@@ -1,23 +1,25 @@
-//! Arguments that say how text files are written. Their names are those of the dataset's settings.
+//! Arguments that describe how text files are written. They have the names of the dataset's
+//! settings.
 
 use ::datasets::LoadSettings;
 use clap::Args;
 use engine::Result;
 
-/// How text files are written. The dataset stores what is stated, and reads later files by it.
+/// How text files are written. The dataset stores the stated settings, and reads later files by
+/// them.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "How CSV files are written")]
 pub struct Written {
-    /// Encoding of the text, such as windows-1252 or utf-16le [default: found]
+    /// Encoding of the text, such as windows-1252 or utf-16le [default: detected]
     #[arg(long, value_name = "NAME", value_parser = |text: &str| setting("encoding", text))]
     pub encoding: Option<String>,
-    /// What separates fields: one character, or `tab` [default: found]
+    /// The delimiter between fields: one character, or `tab` [default: detected]
     #[arg(long, value_name = "CHARACTER", value_parser = |text: &str| setting("delimiter", text))]
     pub delimiter: Option<String>,
-    /// What encloses fields: one character [default: found, " or ']
+    /// The quote character around fields [default: detected, " or ']
     #[arg(long, value_name = "CHARACTER", value_parser = |text: &str| setting("quote", text))]
     pub quote: Option<String>,
-    /// Whether the first row names the columns [default: found]
+    /// Whether the first row names the columns [default: detected]
     #[arg(long, value_name = "true|false", value_parser = |text: &str| setting("header", text))]
     pub header: Option<String>,
     /// Same as --header false: columns are named column_1, column_2 and so on
@@ -29,7 +31,8 @@ pub struct Written {
     /// Same as --decimal-mark comma: 1.234,56
     #[arg(long, conflicts_with = "decimal_mark")]
     pub decimal_comma: bool,
-    /// The mark between thousands: comma, point, apostrophe, space or underscore [default: none; with a decimal comma any but the comma]
+    /// The mark between thousands: comma, point, apostrophe, space or underscore [default: none; with a decimal comma, any but
+    /// the comma]
     #[arg(long, value_name = "MARK", value_parser = |text: &str| setting("thousands_mark", text))]
     pub thousands_mark: Option<String>,
     /// A text that means null, such as "n/a"
@@ -44,7 +47,7 @@ pub struct Written {
 }
 
 impl Written {
-    /// The settings that are stated.
+    /// The stated settings.
     pub fn settings(&self) -> Result<LoadSettings> {
         let mut settings = LoadSettings::default();
         let of_flag = |is_set: bool, value: &str| is_set.then(|| value.to_owned());
@@ -73,7 +76,7 @@ impl Written {
     }
 }
 
-/// Checks the value of a setting where it is typed.
+/// Checks the value of a setting while the command line is parsed.
 fn setting(name: &str, text: &str) -> std::result::Result<String, String> {
     let mut settings = LoadSettings::default();
     settings.set(name, text).map(|()| text.to_owned()).map_err(|error| error.to_string())

@@ -60,7 +60,7 @@ pub async fn backfill(
     }
 }
 
-/// Pauses one, and cancels what is open of it.
+/// Pauses a backfill and cancels its open runs.
 async fn cancel(named: &ScheduleNamed, settings: &Settings, output: &Output) -> Result<()> {
     let who = settings.principal()?;
     let state = with_runner(settings, "colonnade backfill cancel", async |runner| {

@@ -146,7 +146,7 @@ pub(super) async fn show(
     output.line(&columns(&["version", "at (UTC)", "operation", "rows added", "by"], &rows))
 }
 
-/// How rows are loaded, with the defaults that the spec does not state.
+/// How rows are loaded, including the defaults of settings that the spec does not state.
 fn loading(spec: &DatasetSpec) -> String {
     let mut settings: Vec<(&str, String)> = spec.load.stated();
     if spec.load.on_conflict.is_none() && !spec.key.is_empty() {

@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::cli::Ingest;
 use crate::output::{Output, count};
 
-/// How files are read by these settings.
+/// The options for reading files with these settings.
 pub(super) fn read_options(settings: &LoadSettings, arguments: &Ingest) -> ReadOptions {
     let csv = settings.csv_options(TextEncoding::Found);
     let renames = Renames { columns: arguments.renames.clone(), ..Renames::default() };
@@ -44,7 +44,7 @@ pub(super) fn guessed(
     let doing = |e| Error::from(e).while_doing(format_args!("make {dataset} from {name}"));
     let Guess { mut spec, notes, .. } = guess(dataset, source, format, &options).map_err(doing)?;
     spec.load = spec.load.with(&stated, dataset.as_str())?;
-    // The policy is stated, so that every door and every reader of the spec knows it.
+    // States the policy explicitly, so that every reader of the spec sees it.
     spec.load.on_conflict = (!spec.key.is_empty()).then_some(KeyPolicy::Refuse);
     for Note { text, hints } in &notes {
         let flags: Vec<&str> = hints.iter().map(|hint| flag(*hint)).collect();

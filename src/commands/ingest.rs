@@ -216,7 +216,7 @@ fn new_columns(arguments: &Ingest) -> NewColumns {
     if arguments.add_columns { NewColumns::Add } else { NewColumns::BySpec }
 }
 
-/// The policy for rows whose key exists: the dataset's, unless one is stated.
+/// The policy for rows whose key exists: the dataset's, unless the command states one.
 fn on_conflict(arguments: &Ingest) -> OnConflict {
     match arguments.on_conflict {
         Some(Conflict::Replace) => OnConflict::Replace,

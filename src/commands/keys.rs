@@ -104,7 +104,7 @@ async fn create(
     Ok(())
 }
 
-/// Has servers start again on a root whose control database was lost.
+/// Lets servers start again on a root whose control database was lost.
 async fn accept_loss(runner: &Runner, settings: &Settings, output: &Output) -> Result<()> {
     let lost = runner.accept_control_loss(&settings.principal()?).await?;
     let names = lost.iter().map(|mark| match mark {
@@ -116,9 +116,9 @@ async fn accept_loss(runner: &Runner, settings: &Settings, output: &Output) -> R
         return output.document(&json!({ "lost": names }));
     }
     match names.is_empty() {
-        true => output.line("nothing is lost: control state has what this root had"),
+        true => output.line("nothing was lost: control state has all that this root had"),
         false => {
-            output.line(&format!("accepted as lost: {}; servers start again", names.join(", ")))
+            output.line(&format!("loss accepted: {}; servers can start again", names.join(", ")))
         }
     }
 }

@@ -155,7 +155,7 @@ async fn open(settings: &Settings, access: Access) -> Result<Opened> {
     Ok(Opened { engine, notices: None })
 }
 
-/// An error of a folder that can not be opened, with its name: whoever types a command has named it.
+/// Adds the name of the folder to an error about opening it. The user typed that name, so it is no secret.
 fn naming(error: Error, data: &str) -> Error {
     match data.contains("://") || data.starts_with("memory:") || error.code() == Code::Conflict {
         true => error,

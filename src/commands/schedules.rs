@@ -55,7 +55,7 @@ pub async fn change(
                 match output.is_json() {
                     true => output.document(&serde_json::json!({ "run": run })),
                     false => output.line(&format!(
-                        "schedule {}: run {run} is queued; a server or worker on this root does it",
+                        "schedule {}: run {run} is queued; a server or worker on this root executes it",
                         named.name
                     )),
                 }
@@ -90,7 +90,7 @@ pub(super) fn removed(wait: &[String]) -> String {
 pub async fn schedules(arguments: Schedules, settings: &Settings, output: &Output) -> Result<()> {
     require_kept(settings.data())?;
     let who = settings.principal()?;
-    // Control state that can only be read is enough for a list.
+    // Read-only control state is enough for a list.
     let engine = open_to_read(settings).await?;
     let control = settings.control();
     let all = jobs::recorded_schedules(&engine, control.as_deref(), &who).await;
@@ -117,17 +117,17 @@ pub async fn schedules(arguments: Schedules, settings: &Settings, output: &Outpu
         return output.document(&all);
     }
     match all.is_empty() {
-        true => output.line("no schedules yet; `colonnade schedule add` makes one"),
+        true => output.line("no schedules yet; `colonnade schedule add` adds one"),
         false => output.line(&table(&all, output.columns())),
     }
 }
 
-/// Fails for a root that is gone with this command.
+/// Fails for a root in memory, which does not outlive this command.
 fn require_kept(data: &str) -> Result<()> {
     match data.starts_with("memory:") {
         true => {
             let says =
-                "it is gone with this command; expected a folder or the URL of an object store";
+                "it does not outlive this command; expected a folder or the URL of an object store";
             Err(Error::user(Code::BadInput, format!("data {data}: {says}")))
         }
         false => Ok(()),

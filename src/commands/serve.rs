@@ -85,8 +85,8 @@ pub async fn listen(
     server.run(stop_signal()).await
 }
 
-/// Warns of keys in the settings whose grants do not fit their datasets, such as a mask of a missing column: their holders
-/// see nothing of these. The server starts all the same, because a column may be dropped while it runs.
+/// Warns about keys in the settings whose grants do not fit their datasets, such as a mask on a missing column. Their holders
+/// see nothing of those datasets. The server starts anyway, because a column may also be dropped while it runs.
 async fn report_unfit_grants(engine: &Engine, keys: &[ApiKey], output: &Output) {
     for key in keys {
         let who = Principal::new(key.tenant.clone(), "colonnade serve", &[Role::Admin]);

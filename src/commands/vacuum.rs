@@ -24,7 +24,7 @@ pub async fn vacuum(arguments: Vacuum, settings: &Settings, output: &Output) -> 
     }
     if arguments.keep_days == 0 && !arguments.dry_run {
         output.note(
-            "--keep-days 0: no earlier version can be read afterwards, by a query with a version or time nor by `rerun --as-it-was`",
+            "--keep-days 0: earlier versions cannot be read afterwards, neither by queries with a version or time nor by `rerun --as-it-was`",
         );
     }
     let engine = open_to_write(settings, "colonnade vacuum").await?;
@@ -90,7 +90,7 @@ async fn vacuum_all(
     failed.map_or(Ok(()), Err)
 }
 
-/// What `--keep-days 0` would end for each dataset that has older versions, one line each.
+/// What `--keep-days 0` would delete, one line for each dataset that has older versions.
 async fn losses(
     engine: &Engine,
     runner: &Runner,
@@ -101,7 +101,7 @@ async fn losses(
     let mut losses = Vec::new();
     for dataset in datasets {
         let from = runner.pinned(who, dataset).await?;
-        // A dataset that cannot be looked through is reported, and left as it is, where its turn comes.
+        // A dataset that cannot be examined is left unchanged; the vacuum itself reports it.
         let Ok(gone) = engine.vacuum(who, dataset, Keep { since, from }, true).await else {
             continue;
         };
@@ -117,10 +117,10 @@ async fn losses(
     Ok(losses)
 }
 
-/// Datasets that a question names.
+/// Most datasets that the question names.
 const NAMED_MAX: usize = 20;
 
-/// Fails unless there is nothing to lose, or whoever sits at the terminal agrees.
+/// Fails unless there is nothing to lose, or the user agrees at the terminal.
 fn require_confirmed(losses: &[String], output: &Output) -> Result<()> {
     if losses.is_empty() {
         return Ok(());
@@ -133,13 +133,13 @@ fn require_confirmed(losses: &[String], output: &Output) -> Result<()> {
     let is_asked = !output.is_json() && io::stdin().is_terminal() && io::stderr().is_terminal();
     if !is_asked {
         let says = format!(
-            "vacuum --keep-days 0: expected --yes, because this cannot be undone; lost would be {}; --keep-days N keeps the versions of \
+            "vacuum --keep-days 0: expected --yes, because this cannot be undone; it would delete {}; --keep-days N keeps the versions of \
              the last N days",
             lost.join("; ")
         );
         return Err(Error::user(Code::BadInput, says));
     }
-    output.note("vacuum --keep-days 0 ends time travel, and cannot be undone. Lost are:");
+    output.note("vacuum --keep-days 0 ends time travel, and cannot be undone. It deletes:");
     lost.iter().for_each(|line| output.note(&format!("  {line}")));
     let asked = write!(io::stderr().lock(), "Continue? [y/N] ").and_then(|()| io::stderr().flush());
     let mut answer = String::new();

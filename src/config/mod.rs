@@ -357,8 +357,8 @@ impl Settings {
         Ok(Memory { queries, searches, entities, runs: all - queries - searches - entities })
     }
 
-    /// Memory of the whole process above which it ends its largest query: halfway from what is set to what the machine or the
-    /// container has.
+    /// Resident memory above which the process cancels its largest query: halfway between the setting and the memory of the
+    /// machine or container.
     pub fn resident_bytes_max(&self) -> Result<u64> {
         let (set, most) = (self.memory_bytes()? as u64, size::machine_memory_bytes());
         Ok(set.min(most).midpoint(most) / 16 * 15)
@@ -398,8 +398,8 @@ impl Settings {
         Some(self.text("control")).filter(|url| !url.is_empty()).map(str::to_owned)
     }
 
-    /// Gives the URL of the control database the password that PostgreSQL's clients take from `PGPASSWORD`, which the library that
-    /// connects finds in the environment no longer.
+    /// Adds the password of `PGPASSWORD` to the URL of the control database, because the library cannot find the removed
+    /// variable in the environment any more.
     fn add_password(&mut self, sealed: &BTreeMap<String, String>) {
         let Some(password) = sealed.get("PGPASSWORD") else { return };
         let Some((url, _)) = self.values.get_mut("control") else { return };

@@ -11,10 +11,10 @@ use super::{Settings, bad};
 /// Runs that one process works at at a time, at most: each has its part of the memory.
 const RUNS_AT_A_TIME_MAX: usize = 256;
 
-/// The users of the system.
+/// The file that lists the users of the system.
 const USERS: &str = "/etc/passwd";
 
-/// A user by its name or as `UID:GID`; `known` are lines of `/etc/passwd`.
+/// A user by name, or as `UID:GID`. `known` is the content of `/etc/passwd`.
 fn user_of(text: &str, known: &str) -> Option<ProgramsUser> {
     let of = |id: &str, group: &str| {
         Some(ProgramsUser { id: id.parse().ok()?, group: group.parse().ok()? })
@@ -41,7 +41,7 @@ impl Settings {
         self.text("quotas").parse()
     }
 
-    /// The user that programs of `exec` run as, where it is another than that of this process.
+    /// The user that programs of `exec` run as, if it differs from the user of this process.
     pub fn programs_user(&self) -> Result<Option<ProgramsUser>> {
         let text = self.text("programs_user");
         if text.is_empty() {

@@ -22,8 +22,8 @@ pub fn parse(text: &str) -> Option<u64> {
     (1.0..9e18).contains(&bytes).then_some(bytes as u64)
 }
 
-/// Memory that this process may have: that of the machine, or of the control group that it runs in, as in a container. 4 GiB where
-/// the system does not say.
+/// Memory available to this process: that of the machine, or of its control group, for example in a container. 4 GiB if the
+/// system does not report it.
 pub fn machine_memory_bytes() -> u64 {
     const UNKNOWN_BYTES: u64 = 4 << 30;
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
@@ -33,7 +33,7 @@ pub fn machine_memory_bytes() -> u64 {
     limits.min().unwrap_or(machine).min(machine)
 }
 
-/// Of the text of `/proc/meminfo`.
+/// The machine's memory, from the text of `/proc/meminfo`.
 fn machine_bytes(text: &str) -> Option<u64> {
     text.lines().find_map(|line| {
         let kib = line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?;
@@ -41,8 +41,8 @@ fn machine_bytes(text: &str) -> Option<u64> {
     })
 }
 
-/// The files that hold the limits of a process whose `/proc/self/cgroup` is `text`: its group's and those above it. In a container
-/// the group is the root of what is mounted.
+/// The files that limit the memory of a process whose `/proc/self/cgroup` is `text`: those of its group and of all parent
+/// groups. In a container, the group is the mounted root.
 fn group_files(text: &str) -> Vec<String> {
     let mut files = Vec::new();
     for line in text.lines() {

@@ -119,7 +119,7 @@ impl Reader {
             return;
         }
         if text.starts_with("[load]") {
-            // A part of a spec, which a test of `datasets` reads.
+            // Part of a spec, which a test in `datasets` parses.
             return;
         }
         if text.starts_with("title = ") {

@@ -46,7 +46,8 @@ async fn a_full_disk_is_told_and_nothing_acknowledged_is_lost() {
         .any(|why| message.contains(why));
     assert!(is_told, "{message}");
     assert!(!message.contains(folder.path().to_str().unwrap()), "a path of the server: {message}");
-    // It lives, and what it said it has it has. While it takes no rows it is not ready.
+    // The server is alive and has all acknowledged rows. It is not ready while it cannot accept
+    // rows.
     server.is_alive().await;
     let ready = reqwest::get(server.url("/readyz")).await.unwrap();
     assert_eq!(ready.status(), 503);

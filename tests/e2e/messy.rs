@@ -257,7 +257,7 @@ async fn what_a_file_is_called_on_to_be_is_refused_by_name() {
         (&["--type", "price"], 2, "expected COLUMN=TYPE"),
         (&["--mostly", "0"], 2, "expected a share above 0 up to 1"),
         (&["--encoding", "ebcdic"], 2, "expected a WHATWG encoding"),
-        (&["--delimiter", "::"], 2, "expected one character of ASCII, or tab"),
+        (&["--delimiter", "::"], 2, "expected one ASCII character, or tab"),
     ] {
         let outcome =
             ask(folder.path(), &[&["ingest", "plain", &plain, "--create"], more].concat()).await;

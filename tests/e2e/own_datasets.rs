@@ -564,10 +564,10 @@ async fn a_vacuum_that_ends_time_travel_needs_a_confirmation() {
     let dry = ["vacuum", "my_things", "--keep-days", "0", "--dry-run", "--json"];
     let files = colonnade(&root, &dry).await.json()[0]["files"].as_u64().unwrap();
     assert!(files >= 3, "{files}");
-    // A vacuum that keeps a day asks nothing.
+    // A vacuum that keeps one day does not ask.
     colonnade(&root, &["vacuum", "my_things", "--keep-days", "1", "--json"]).await.json();
     let gone = ["vacuum", "my_things", "--keep-days", "0", "--yes", "--json"];
     assert_eq!(colonnade(&root, &gone).await.json()[0]["files"].as_u64(), Some(files));
-    // With nothing left to lose nothing is asked.
+    // Nothing is asked if there is nothing to lose.
     colonnade(&root, &["vacuum", "my_things", "--keep-days", "0", "--json"]).await.json();
 }

@@ -62,7 +62,7 @@ const SOURCES: [Source; 12] = [
     (
         "workflow_steps",
         "xes",
-        // Start and complete of an activity are one step: 3,730 events of reviewing are 2,278 steps.
+        // `start` and `complete` become one step: the 3,730 events of reviewing are 2,278 steps.
         &[("pm4py/interval_event_log.xes.gz", 8_109), ("pm4py/reviewing.xes.gz", 2_278)],
     ),
     (

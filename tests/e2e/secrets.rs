@@ -1,4 +1,5 @@
-//! Secrets of the environment: a server uses them, and no program that it runs can read them there.
+//! Secrets in the environment: a server uses them, but the programs that it runs cannot read them
+//! there.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -40,7 +41,7 @@ async fn a_program_finds_no_secret_in_the_environment_of_its_server() {
     assert!(!environment.contains(KEY) && !environment.contains(OTHER), "{environment}");
     assert!(environment.contains("COLONNADE_LOG=info"), "{environment}");
 
-    // The key is in force.
+    // The server uses the key.
     let run = |key: Option<&'static str>| {
         let query = "mutation($params: JSON) { runJob(job: \"exec\", wait: true, params: $params) \
                      { state summary error { message } } }";

@@ -33,7 +33,7 @@ import pyarrow.parquet
 UTC = datetime.timezone.utc
 EPOCH = datetime.datetime(1970, 1, 1)
 ROWS_MAX = 40
-# Failures that are printed.
+# Most failures that are printed.
 SHOWN_MAX = 20
 WORDS = ["red", "x y", "Größe", "naïve", "Ünïcödé", "東京", "smile 🙂", "a,b", "a;b", "a\tb", "a|b", 'say "hi"', "'tis", "O'Neill"]
 WORDS += ["the dogs'", "007", "12", "1.5", "true", "2024-01-01", " padded ", "-", "=1", "line\nbreak", "cr\rhere", "crlf\r\nhere", "\x00", "a\x00b", "#", "{}", "[1]", "\\", "\\n", "null", "x" * 300]
@@ -42,7 +42,7 @@ NAMES = ["value", "Order Id", "orderId", "Größe", "unit price", "UnitPrice", "
 
 
 def stored(value):
-    """A value as it is compared: nested values without the order of their fields, instants in UTC."""
+    """Normalizes a value for comparison: sorts fields of nested values, converts instants to UTC."""
     if isinstance(value, float) and math.isnan(value):
         return "nan"
     if isinstance(value, datetime.datetime):
@@ -57,7 +57,7 @@ def stored(value):
 
 
 def alike(expected, found):
-    """Whether a stored value is the one that was written."""
+    """Whether a stored value equals the written one."""
     if expected is None or found is None:
         return expected is found
     if isinstance(expected, bool) or isinstance(found, bool):
@@ -74,7 +74,7 @@ def alike(expected, found):
 
 
 class Table:
-    """A random table: columns by name with their kinds, and values."""
+    """A random table: the kinds and values of its columns, by name."""
 
     def __init__(self, seed, kinds, words, least=0):
         self.random = random.Random(seed)
@@ -162,7 +162,7 @@ NESTED = ["instant", "nanos", "bytes", "ints", "texts", "struct", "structs", "ma
 
 
 def arrow(table):
-    """The table as Arrow's."""
+    """The table as an Arrow table."""
     columns = []
     for name, kind in table.kinds.items():
         values = table.values[name]
@@ -173,7 +173,7 @@ def arrow(table):
 
 
 class File:
-    """A file of a table: where it is, the options that say how it is written, and the values that it holds."""
+    """A file of a table: its path, the options that describe its format, and the values that it holds."""
 
     def __init__(self, table, path):
         self.table, self.path, self.options = table, path, []
@@ -184,14 +184,14 @@ class File:
         self.options += options
 
     def types(self, *kinds):
-        """States the types of columns whose texts look like other values."""
+        """Adds type options for text columns that look like other types."""
         for name, kind in self.table.kinds.items():
             if kind in kinds:
                 stated = {"text": "text", "time": "timestamp", "instant": "timestamp"}[kind]
                 self.options_of("--type", f"{name}={stated}")
 
     def nothing_for(self, *spellings):
-        """Texts that a file has no other spelling for than that of no value."""
+        """Expects null for texts that the file cannot distinguish from null."""
         for name, kind in self.table.kinds.items():
             if kind == "text":
                 is_null = lambda value: value is None or value == "" or value.strip() in spellings
@@ -199,7 +199,7 @@ class File:
 
 
 def frame(table):
-    """The table as one of pandas, with nullable types."""
+    """The table as a pandas data frame with nullable types."""
     names = {"int": "Int64", "small": "Int32", "float": "Float64", "text": "object", "bool": "boolean", "amount": "object", "date": "object", "time": "object", "milli": "object"}
     return pandas.DataFrame({name: pandas.Series(table.values[name], dtype=names[kind]) for name, kind in table.kinds.items()})
 
@@ -284,7 +284,7 @@ def parquet_of_arrow(table, folder):
 
 
 def floored(file):
-    """Nanoseconds are rounded down to microseconds."""
+    """Expects nanoseconds to be rounded down to microseconds."""
     for name, kind in file.table.kinds.items():
         if kind == "nanos":
             of = lambda value: None if value is None else EPOCH + datetime.timedelta(microseconds=value // 1000)
@@ -357,7 +357,7 @@ def ndjson_of_json(table, folder):
         lines.append(json.dumps(row, ensure_ascii=is_ascii, default=str) + "\n")
     file.path.write_text("".join(lines), encoding="utf-8", newline="")
     file.types("text", "time")
-    # Columns are in the order in which a value of theirs is first seen, and one without any value is none.
+    # Columns are ordered by the row in which they first have a value. A column without any value does not exist.
     first = lambda name: next((at for at in range(table.rows) if not is_sparse or table.values[name][at] is not None), None)
     names = [name for name in table.kinds if first(name) is not None]
     file.expected = {name: file.expected[name] for name in sorted(names, key=first)}
@@ -406,7 +406,7 @@ WRITERS = [
 
 
 def renames(names):
-    """Renames of the columns whose names in a dataset would be the same."""
+    """Rename options for columns whose names would collide in a dataset."""
     taken, options = set(), []
     for name in names:
         plain = {"Order Id": "order_id", "orderId": "order_id", "unit price": "unit_price", "UnitPrice": "unit_price"}.get(name, name)
@@ -435,7 +435,7 @@ def load(binary, data, file, more):
 
 
 def pairs(options):
-    """Options with their values, those that have one."""
+    """Options, each with its value if it has one."""
     found, at = [], 0
     while at < len(options):
         width = 1 if at + 1 == len(options) or options[at + 1].startswith("--") else 2
@@ -445,7 +445,7 @@ def pairs(options):
 
 
 def one(binary, root, seed):
-    """What is wrong with the table of a seed, if anything, and what it is."""
+    """Loads the table of a seed twice. Returns the writer, the kind of file, and the problem, if any."""
     r = random.Random(seed)
     folder = pathlib.Path(root) / f"t{seed}"
     folder.mkdir(parents=True)
@@ -456,7 +456,7 @@ def one(binary, root, seed):
     try:
         file = make(table, folder)
         what = file.what
-        # A file of text without rows has no types, and Polars writes a bare line for one column without a value.
+        # A text file without rows has no types. Polars also writes an empty line for a single column without a value.
         problem = load(binary, folder / "data", file, ["--create"]) or load(binary, folder / "data", file, [])
         if problem is None:
             problem = compare(folder / "data", file)
@@ -471,7 +471,7 @@ def compare(data, file):
     tables = [path.parent for path in pathlib.Path(data).glob("*/rows/_delta_log")]
     found = deltalake.DeltaTable(str(tables[0])).to_pyarrow_table() if tables else None
     if found is None:
-        return "no dataset was made"
+        return "no dataset was created"
     names = list(file.expected)
     if found.num_columns != len(names):
         return f"columns {found.column_names}, expected {names}"

@@ -1,4 +1,4 @@
-"""Writes what DuckDB says of instants from year 1 to 9999, which `engine/src/tests/instants.rs` is held against.
+"""Writes DuckDB's results for instants from year 1 to 9999, which `engine/src/tests/instants.rs` compares with ours.
 
     pip install duckdb
     python tests/peers/instants.py > engine/src/tests/data/instants.csv
@@ -10,7 +10,7 @@ import duckdb
 
 SEED = 55
 FIRST, LAST = -62_135_596_800_000_000, 253_402_300_799_999_999
-# Where nanoseconds of 64 bits end.
+# The limits of nanoseconds in 64 bits.
 EDGES = [FIRST, LAST, -1, 0, 1, -9_223_372_036_854_776, 9_223_372_036_854_775]
 PRECISIONS = "microsecond millisecond second minute hour day week month quarter year".split()
 WIDTHS = ["15 minutes", "36 hours", "7 days", "5 months"]

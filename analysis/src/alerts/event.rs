@@ -1,5 +1,5 @@
-//! What happens to an alert. An event's id is a function of its cause alone, not of the clock of the run: two runs that follow from one
-//! state give an event the same id.
+//! What happens to an alert. The id of an event depends only on its cause, never on the run's clock: two runs that start from
+//! the same state give an event the same id.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -71,9 +71,9 @@ pub struct Event {
 /// A change of the rules.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Change {
-    /// The generation of the state that it begins.
+    /// The generation of the state that starts with this change.
     pub(super) generation: u64,
-    /// When a run reads it.
+    /// The time at which a run read the change.
     pub(super) at_us: i64,
 }
 

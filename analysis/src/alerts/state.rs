@@ -23,8 +23,8 @@ pub struct State {
     /// How many alerts it may hold.
     pub(super) room: usize,
     pub(super) rules: BTreeMap<String, RuleState>,
-    /// How often its rules have changed. Ids of events contain it, so that a rule which is removed and added again reads a commit as a
-    /// new event, while two runs that follow from one state find the same ids.
+    /// Number of times the tenant's rules have changed. Event ids contain it, so a rule that is removed and added again reports
+    /// a commit as a new event, and two runs that start from the same state compute the same ids.
     #[serde(default)]
     pub(super) generation: u64,
 }
@@ -37,7 +37,7 @@ pub struct RuleState {
     /// When it began: nothing was known to it before.
     #[serde(default)]
     pub(super) began_us: i64,
-    /// The generation of the state in which it began.
+    /// The generation of the state in which the rule was added.
     #[serde(default)]
     pub(super) generation: u64,
     /// Up to which version its dataset is read.
@@ -191,7 +191,7 @@ fn not_adopted(rule: &Rule) -> AlertError {
 }
 
 impl RuleState {
-    /// A rule that begins in a generation of the state, and has read its dataset up to `mark`.
+    /// A rule that is added in `generation` and has read its dataset up to `mark`.
     pub(super) fn new(rule: Rule, mark: Option<u64>, generation: u64, now_us: i64) -> Self {
         let newest = Newest { at_us: now_us, known_us: now_us, version: mark };
         let (began_us, alerts) = (now_us, BTreeMap::new());

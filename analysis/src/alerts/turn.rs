@@ -80,7 +80,7 @@ pub(super) struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    /// A rule, and the generation in which it began.
+    /// A pass for a rule that was added in `generation`.
     pub(super) fn new(
         (rule, generation): (&'a Rule, u64),
         silences: &'a [Silence],
@@ -91,7 +91,7 @@ impl<'a> Pass<'a> {
         Self { rule, generation, change: None, silences, reading, events, resolved: 0 }
     }
 
-    /// The same, because the rule is changed.
+    /// A pass that a change of the rule causes.
     pub(super) fn because_of(self, change: Change) -> Self {
         Self { change: Some(change), ..self }
     }

@@ -14,7 +14,7 @@ use super::amount::Amount;
 pub const TOKENS_MAX: i64 = 1_000_000_000;
 /// Prices of one model at one time, at most.
 const PRICES_MAX: usize = 200;
-/// Parts of a name such as `provider/model` that are tried as a provider.
+/// Most leading parts of a name such as `provider/model` that are tried as a provider.
 const PARTS_MAX: usize = 4;
 /// The largest price of one token that is believed, in 10^-18: a thousand.
 const PRICE_MAX: i128 = 1_000 * 10i128.pow(18);
@@ -96,7 +96,7 @@ impl Rates {
         self.0.is_empty()
     }
 
-    /// The price of a token of this kind in a call, and its tier where it is that of the call.
+    /// The price of one token of this kind, and the call's tier if the price is specific to it.
     fn of(&self, what: What, tokens: &Tokens<'_>) -> Option<(Amount, Option<&str>)> {
         let holds = self.0.iter().filter(|(key, _)| {
             let is_passed = key.above == 0 || tokens.input > key.above;
@@ -112,7 +112,7 @@ impl Rates {
         self.charged(tokens).map(|(cost, _)| cost)
     }
 
-    /// What a call costs, and the tier whose prices were used.
+    /// The cost of a call, and the tier whose prices were used.
     fn charged(&self, tokens: &Tokens<'_>) -> Result<(Amount, Option<&str>), Unpriced> {
         let read = tokens.cache_read;
         let plain = tokens.input.saturating_sub(read).saturating_sub(tokens.cache_write);
@@ -261,14 +261,14 @@ impl Listed {
     }
 }
 
-/// A row, and the model's name as the list writes it.
+/// A row, and the model's name as spelled in the list.
 #[derive(Clone, Debug, PartialEq)]
 struct Row {
     model: String,
     listed: Listed,
 }
 
-/// The rows of a list, by the lower-case name of their model.
+/// The rows of a list, by lower-case model name.
 type List = HashMap<String, Vec<Row>>;
 
 /// Lists of prices, of which the first that has one for a call counts.
@@ -286,7 +286,7 @@ pub struct Charged<'a> {
     pub model: &'a str,
     /// The row.
     pub listed: &'a Listed,
-    /// The tier whose prices were used, as the list names it; none where only prices without a tier were.
+    /// The tier whose prices were used, as spelled in the list; `None` if only prices without a tier were used.
     pub tier: Option<&'a str>,
 }
 
@@ -309,7 +309,7 @@ impl PriceBook {
         self.lists.iter().map(List::len).sum()
     }
 
-    /// Whether a list has the model of a call, at whatever time and price.
+    /// Whether any list has the model of a call, at any time and price.
     pub fn knows(&self, provider: Option<&str>, model: &str) -> bool {
         let names = names(provider, model);
         self.lists.iter().any(|list| {
@@ -320,10 +320,10 @@ impl PriceBook {
         })
     }
 
-    /// What a call costs. Case does not matter in names of models, providers and tiers; among names that differ in case alone, the
-    /// one that is written as in the call counts. Each list is searched before the next, in this order: for `provider/model`, for the
-    /// model among the rows of the provider, for the model alone. Of a model that itself is written `provider/model`, the part before
-    /// the slash is then taken for the provider.
+    /// The cost of a call. Names of models, providers and tiers are compared without case; a row spelled exactly as in the call
+    /// wins over rows that differ only in case. The first list with a price wins. Within a list the order is: `provider/model`,
+    /// the model among the provider's rows, the model alone. If the model itself is written `provider/model`, the part before
+    /// the slash is then tried as the provider.
     pub fn charge(
         &self,
         provider: Option<&str>,
@@ -373,7 +373,7 @@ struct Name<'a> {
     full: Option<String>,
 }
 
-/// The names of a call, as it writes them first.
+/// The names to search for a call, first as the call spells them.
 fn names<'a>(provider: Option<&'a str>, model: &'a str) -> Vec<Name<'a>> {
     let provider = provider.map(str::trim).filter(|name| !name.is_empty());
     let name = |provider: Option<&'a str>, model: &'a str| Name {
@@ -392,7 +392,7 @@ fn names<'a>(provider: Option<&'a str>, model: &'a str) -> Vec<Name<'a>> {
     names
 }
 
-/// The rows by which a call of this name may be charged at an instant, or ever, the best first.
+/// The rows that price a call of this name, best first. Without an instant, rows of any time.
 fn candidates<'a>(
     list: &'a List,
     name: &Name<'_>,
@@ -413,14 +413,14 @@ fn candidates<'a>(
     [named, of_provider, of_any].into_iter().flatten().map(|rows| latest(&rows, at_us)).collect()
 }
 
-/// The rows of a model: those that write its name as it is asked for, or all where none does.
+/// The rows of a model: those with exactly this spelling, or all if there are none.
 fn written<'a>(list: &'a List, model: &str) -> Option<Vec<&'a Row>> {
     let rows = list.get(&model.to_lowercase())?;
     let same: Vec<&Row> = rows.iter().filter(|row| row.model == model).collect();
     Some(if same.is_empty() { rows.iter().collect() } else { same })
 }
 
-/// The row that holds at an instant: of several that which began last. Without an instant, any.
+/// The row that is valid at an instant, the latest start first. Without an instant, any row.
 fn latest<'a>(rows: &[&'a Row], at_us: Option<i64>) -> Result<&'a Row, Unpriced> {
     let Some(at_us) = at_us else {
         return rows.first().copied().ok_or(Unpriced::NotListed);

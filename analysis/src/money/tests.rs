@@ -281,7 +281,7 @@ fn case_does_not_matter_and_a_model_may_name_its_provider() {
     }
     assert_eq!(cost(None, "Azure/g-5"), is("2", "g-5", Some("azure")));
     assert_eq!(cost(Some("OPENAI"), "Full"), is("3", "openai/full", None));
-    // A name that is written alike counts before those that differ in case.
+    // An exact spelling wins over names that differ only in case.
     assert_eq!(
         (cost(None, "Case"), cost(None, "case")),
         (is("4", "Case", None), is("5", "case", None))

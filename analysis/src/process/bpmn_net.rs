@@ -22,7 +22,7 @@ const TOKENS_MAX: usize = 1 << 24;
 const FIRST: u32 = 0;
 const LAST: u32 = 1;
 
-/// A transition, and the node that it is of.
+/// The index of a node, and one of its transitions.
 type Step = (usize, Transition);
 
 /// The net of nodes. Those of a sub-process stand behind it.
@@ -94,12 +94,12 @@ impl Parts {
         self.places - 1
     }
 
-    /// The first place of a process and its last.
+    /// The first and the last place of a process or sub-process.
     fn bounds(&self, within: Option<usize>) -> (u32, u32) {
         within.map_or((FIRST, LAST), |whole| (self.before[whole], self.behind[whole]))
     }
 
-    /// What a node does. Where it is an end, notes where it is reached.
+    /// The transitions of a node. For an end, also records the place where it is reached.
     fn steps_of(
         &mut self,
         node: &Node<'_, '_>,
@@ -145,7 +145,7 @@ impl Parts {
         }
     }
 
-    /// What joins the ends of a process that are reached together.
+    /// The transitions that join ends of a process which are reached together.
     fn joins(
         &self,
         nodes: &[Node<'_, '_>],

@@ -18,7 +18,7 @@ use super::file::{BadModel, activity, escaped, few_parts, id_of, some};
 use super::log::Names;
 use super::net::{Net, Transition};
 
-/// States in which the end of a net is looked for, at most.
+/// Most states in which the end of a net is searched.
 const END_STATES_MAX: usize = 10_000;
 
 /// A net as PNML.
@@ -209,7 +209,7 @@ pub(super) fn from_pnml(document: &Document<'_>, names: &mut Names) -> Result<Ne
     let net = Net { places: places.len() as u32, first, last, transitions };
     match net.can_end(END_STATES_MAX) {
         Some(false) => Err(BadModel(
-            "no case can end by it: none of its ways leads to one token at its end, and no other"
+            "no case can end by it: no run of the net ends with one token in its last place and none elsewhere"
                 .to_owned(),
         )),
         _ => Ok(net),

@@ -120,7 +120,8 @@ impl Cast {
         Ok(carried)
     }
 
-    /// The same row by row, where one value fails the cast of all: a time of day beyond its day.
+    /// Casts row by row, when one value (such as a time of day past 24 hours) fails the cast of the
+    /// whole array.
     fn cast_rows(
         &self,
         array: &ArrayRef,
@@ -299,7 +300,7 @@ impl Cast {
             .map_err(|e| Unfit(format!("{column:?} ({}) as JSON: {e}", array.data_type())))
     }
 
-    /// Vectors are of one length and hold no nulls.
+    /// Rejects vectors of a wrong length or with nulls.
     fn check_vectors(&self, array: &ArrayRef, column: &str, failures: &mut Failures) {
         let ColumnType::Vector(length) = &self.target else { return };
         let Some(lists) = array.as_list_opt::<i32>() else { return };

@@ -213,7 +213,7 @@ impl Conformer {
     }
 }
 
-/// Instants of any unit as those of a column, rounded down.
+/// Converts instants of any unit to the unit of a column, rounded down.
 pub(crate) fn instants(array: &ArrayRef) -> std::result::Result<ArrayRef, ArrowError> {
     cast::arrow_cast(array, &ColumnType::Timestamp.arrow_type())
 }
@@ -304,7 +304,7 @@ fn plan(column: &ColumnSpec, schema: &Schema, index: usize, source_name: &str) -
     })
 }
 
-/// The problem of columns that a dataset does not have, and how to add them.
+/// The error for columns that a dataset lacks, with the ways to add them.
 fn unknown_columns(spec: &DatasetSpec, schema: &Schema, unknown: &[usize]) -> String {
     let name = &spec.name;
     let (rule, advice) = match spec.evolution {
@@ -347,7 +347,7 @@ fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
     if names.is_empty() { "no columns".into() } else { few(&names) }
 }
 
-/// Some of the words, and the number of the others.
+/// The first words, and the number of the remaining ones.
 fn few(words: &[String]) -> String {
     const SHOWN: usize = 24;
     match words.len() {

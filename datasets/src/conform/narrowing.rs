@@ -1,5 +1,5 @@
-//! Casts where Arrow gives another value without a word: instants before 1970 that are cut towards
-//! zero instead of rounded down, and large numbers that become infinite in 32 bits.
+//! Casts in which Arrow silently changes a value: instants before 1970 are truncated towards zero
+//! instead of rounded down, and large numbers become infinite in 32 bits.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::column_type::item_of;
 const NANOS_PER_MICRO: i64 = 1_000;
 const MILLIS_PER_DAY: i64 = 86_400_000;
 
-/// Whether instants of the type, or of the items of its lists, are finer than those of a dataset.
+/// Whether instants of this type, or of its list items, are finer than a dataset stores.
 pub(super) fn has_finer_times(data_type: &DataType) -> bool {
     match data_type {
         DataType::Timestamp(TimeUnit::Nanosecond, _) | DataType::Date64 => true,
@@ -27,7 +27,7 @@ pub(super) fn has_finer_times(data_type: &DataType) -> bool {
     }
 }
 
-/// `array` with its instants rounded down to those that `to` holds, so that a cast cuts nothing off.
+/// Rounds the instants of `array` down to the unit of `to`, so that the cast truncates nothing.
 pub(super) fn floored(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
     if !has_finer_times(array.data_type()) {
         return Ok(Arc::clone(array));
@@ -82,7 +82,7 @@ fn floor(value: i64, unit: i64) -> i64 {
     value.saturating_sub(value.rem_euclid(unit))
 }
 
-/// The rows with a number in 64 bits or more that became infinite in 32, as an item of a list too.
+/// The rows in which a finite number became infinite in 32 bits, list items included.
 pub(super) fn overflowed(before: &ArrayRef, after: &ArrayRef) -> Result<Vec<usize>, ArrowError> {
     match after.data_type() {
         DataType::Float32 => {
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_is_the_one_in_which_its_instant_lies() {
+    fn an_instant_becomes_the_day_that_contains_it() {
         let days: ArrayRef = Arc::new(Date64Array::from(vec![-1, -86_400_000, 86_399_999]));
         let spec = spec(r#"{name="day",type="date"},{name="at",type="timestamp"}"#, "");
         let out = conform(&spec, &chunk(vec![("day", Arc::clone(&days)), ("at", days)]));
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_beyond_32_bits_sets_its_row_aside() {
+    fn a_row_with_a_number_beyond_32_bits_is_rejected() {
         let values = vec![Some(1.5), Some(1e39), None, Some(f64::INFINITY), Some(-1e300)];
         let values: ArrayRef = Arc::new(Float64Array::from(values));
         let spec = |kind: &str| spec(&format!(r#"{{name="v",type="{kind}",nullable=true}}"#), "");

@@ -1,8 +1,8 @@
-//! Values that no folder of a partition can be named after.
+//! Partition values that cannot be folder names.
 //!
-//! A partition's folder is `column=value`, percent-encoded. File systems take names of 255 bytes, object
-//! stores keys of 1,024, and Delta reads an empty value as null. A row with another value is rejected with
-//! the column and the value, so that it costs neither its file nor a retry.
+//! A partition's folder is `column=value`, percent-encoded. File systems limit names to 255 bytes, object stores limit keys to
+//! 1,024, and Delta reads an empty value as null. A row with any other value is rejected, and the reason names the column and
+//! the value. The rest of its file is loaded, and no retry is needed.
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Date32Type, TimestampMicrosecondType};
@@ -13,17 +13,17 @@ use crate::validate::Failures;
 
 /// Longest name of a folder, in bytes.
 const FOLDER_MAX_BYTES: usize = 255;
-/// Longest path of folders, in bytes: an object store's key less root, tenant, dataset and file name.
+/// Longest path of partition folders, in bytes: an object store's key limit, less root, tenant, dataset and file name.
 const PATH_MAX_BYTES: usize = 700;
-/// The folder of null, which readers do not distinguish from a text of its name.
+/// The folder of null. Readers cannot distinguish it from a text with this spelling.
 const NULL_FOLDER: &str = "__HIVE_DEFAULT_PARTITION__";
-/// Bytes of a percent-encoded byte.
+/// Length of one percent-encoded byte.
 const ENCODED_BYTES: usize = 3;
-/// Years that a folder's name can hold and every reader reads back.
+/// Years that a folder name can state and every reader can parse.
 const YEARS: (i64, i64) = (1, 9_999);
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
-/// Notes the rows of `batch` whose partition cannot be written.
+/// Records the rows of `batch` whose partition cannot be written.
 pub(super) fn note_unwritable(spec: &DatasetSpec, batch: &RecordBatch, failures: &mut Failures) {
     let mut paths = vec![0; if spec.partition_by.len() > 1 { batch.num_rows() } else { 0 }];
     for partition in &spec.partition_by {
@@ -80,7 +80,7 @@ fn refused(name: &str, value: &str, problem: &str) -> String {
     format!("{name:?}: it splits the dataset into partitions, and {value} cannot be one: {problem}")
 }
 
-/// Why a text names no folder of a partition.
+/// Why a text cannot be a folder name, if so.
 fn problem_of(text: &str, bytes: usize) -> Option<String> {
     if text.is_empty() {
         return Some("readers take it for null; expected a text that is not empty, or null".into());
@@ -95,7 +95,7 @@ fn problem_of(text: &str, bytes: usize) -> Option<String> {
     })
 }
 
-/// Bytes of a text once every byte is encoded that may not stand in a folder's name.
+/// Length of a text in which every byte that is not allowed in a folder name is percent-encoded.
 fn encoded_bytes(text: &str) -> usize {
     let is_plain =
         |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_no_folder_can_be_named_after_costs_its_row() {
+    fn a_row_whose_text_cannot_name_a_folder_is_rejected() {
         let spec = r#"
             name = "rows"
             partition_by = [{column = "p"}]
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn years_that_no_reader_reads_back_cost_their_row() {
+    fn a_row_whose_year_no_reader_can_parse_is_rejected() {
         let spec = r#"
             name = "rows"
             partition_by = [{column = "day"}, {column = "at"}]
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_of_many_long_folders_costs_its_row() {
+    fn a_row_with_too_long_a_path_is_rejected() {
         let spec = r#"
             name = "rows"
             partition_by = [{column = "a"}, {column = "b"}, {column = "c"}]

@@ -410,7 +410,7 @@ fn what_a_dataset_computes_may_come_with_its_rows_and_is_left_out() {
 }
 
 #[test]
-fn a_null_is_an_item_like_others_and_none_of_a_vector() {
+fn lists_may_contain_nulls_and_vectors_may_not() {
     let spec = spec(
         r#"{name="tags",type="list(text)",nullable=true},{name="at",type="vector(2)",nullable=true}"#,
         "",

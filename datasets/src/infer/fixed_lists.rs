@@ -1,5 +1,5 @@
-//! Lists of fixed length as vectors, where they are: a vector has a number in every place, and the schema of
-//! a file allows nulls in lists that have none.
+//! Decides which fixed-length lists become vectors. A vector has a number in every place, but a file's schema often allows
+//! nulls in lists that contain none.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use crate::column_type::item_of;
 use crate::error::Result;
 use crate::read::RowReader;
 
-/// The schema of the rows of `reader`. A list of fixed length with a null among its items is a list of any
-/// length there, so that no row is refused by a type that was made from its own file.
+/// The schema of the rows of `reader`. A fixed-length list with a null item becomes a plain list, so that the inferred type
+/// accepts every row of the file.
 pub(super) fn schema_of(mut reader: Box<dyn RowReader>) -> Result<Schema> {
     let schema = reader.schema();
     let mut fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone()).collect();
@@ -64,7 +64,7 @@ fn has_null_items(array: &ArrayRef) -> bool {
     }
 }
 
-/// The type with lists of any length for those of fixed length.
+/// The type with plain lists instead of fixed-length ones.
 fn of_any_length(data_type: &DataType) -> DataType {
     let within = |field: &Arc<Field>| {
         let data_type = of_any_length(field.data_type());

@@ -40,7 +40,7 @@ pub struct Guess {
     pub spec: DatasetSpec,
     /// What is to be known of it.
     pub notes: Vec<Note>,
-    /// The names in the file and in the spec of columns that are renamed, for reading the file.
+    /// Renamed columns, as pairs of the name in the file and in the spec; needed to read the file.
     pub renames: Vec<(String, String)>,
 }
 
@@ -119,7 +119,7 @@ pub fn guess(
     for (at, to) in collisions {
         let from = &names[at];
         notes.push(format!("{} is {to}: another column has its name", quoted(from)).into());
-        // A column that was renamed before is known to the file by its first name.
+        // The file knows a column that was renamed before by its original name.
         match renames.iter_mut().find(|(_, renamed)| renamed == from) {
             Some((_, renamed)) => renamed.clone_from(&to),
             None => renames.push((from.clone(), to.clone())),
@@ -127,10 +127,10 @@ pub fn guess(
         schema = renamed_field(&schema, at, &to);
     }
     let mut spec = spec_from_schema(name, &schema, &options.hints)?;
-    // Another table's file is a mistake more often than a wider one.
+    // A file with other columns is more often another table's than a wider one.
     spec.evolution = Evolution::Fixed;
     if format == Format::Csv {
-        // The next file is read by the same rule, also where this one had no fraction.
+        // Later files are read with the same mark, even if this one had no fractions.
         spec.load.decimal_mark = Some(if options.read.csv.decimal_comma { ',' } else { '.' });
         spec.load.thousands_mark = thousands_mark;
     }
@@ -145,7 +145,7 @@ pub fn guess(
     Ok(Guess { spec, notes, renames })
 }
 
-/// The error of the column at `at`, which could be called `to`.
+/// The error for the column at `at`, which could be renamed to `to`.
 fn collision(source: &Source, names: &[String], at: usize, to: &str) -> Error {
     let identifier = to_identifier(&names[at]);
     let is_other =
@@ -224,13 +224,13 @@ fn xlsx(source: &Source, options: &GuessOptions) -> Result<(Schema, Vec<Note>)> 
     Ok((schema, notes))
 }
 
-/// That only the first rows were read, if so.
+/// A note if only the first rows were read.
 fn partial(is_whole: bool, rows: u64, options: &GuessOptions) -> Option<Note> {
     let mib = options.bytes_max >> 20;
     (!is_whole).then(|| format!("types are those of the first {rows} rows ({mib} MiB)").into())
 }
 
-/// The columns with the types that were found, and the reasons for types that are not obvious.
+/// The columns with their inferred types, and a reason for each type that is not obvious.
 fn typed(columns: Vec<(String, Finding)>, options: &GuessOptions) -> (Schema, Vec<Note>) {
     let mut notes: Vec<Note> = Vec::new();
     let said: Vec<&str> = options.hints.types.iter().map(|(of, _)| of.as_str()).collect();

@@ -1,4 +1,4 @@
-//! What the values of one member of JSON objects look like, counted, and which type that makes it.
+//! Infers the type of a JSON member by counting how its values look.
 
 use super::tally::{Because, Finding};
 use crate::column_type::ColumnType;
@@ -6,14 +6,14 @@ use crate::parse;
 use crate::read::Place;
 use crate::read::json::{self, JsonError, Kind, RawValue};
 
-/// What one value looks like.
+/// The look of one value.
 #[derive(Clone, Debug, PartialEq)]
 enum Look {
     /// A single value of a type.
     Value(ColumnType),
-    /// An array of single values of a type; of none where it has no items but nulls.
+    /// An array of single values of one type; `None` if it is empty or has only nulls.
     List(Option<ColumnType>),
-    /// An object, or an array that is no list of one type.
+    /// An object, or an array that is not a list of one type.
     Document,
 }
 
@@ -23,7 +23,7 @@ enum Family {
     Truth,
     Number,
     Time,
-    /// Texts, those of times included.
+    /// Strings, including those that are times.
     Text,
 }
 
@@ -59,25 +59,26 @@ impl Candidate {
     }
 }
 
-/// The values that have one look.
+/// The values with one look.
 #[derive(Clone, Debug)]
 struct Seen {
     look: Look,
     count: u64,
-    /// Where the first of them is, and its text.
+    /// The position and the text of the first one.
     row: u64,
     line: u64,
     text: String,
 }
 
-/// The values of a member. There are as many looks as scalar types and lists of them, and one more.
+/// The values of a member. The number of looks is bounded: one for each scalar type, one for each
+/// list of them, and documents.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct JsonTally {
     seen: Vec<Seen>,
 }
 
 impl JsonTally {
-    /// Counts the value of a row.
+    /// Counts one value.
     pub(crate) fn add(&mut self, value: &RawValue<'_>, at: Place) {
         let Some(look) = look_of(value) else { return };
         match self.seen.iter_mut().find(|seen| seen.look == look) {
@@ -90,8 +91,8 @@ impl JsonTally {
         }
     }
 
-    /// The type of the column: that of all values, or of the share `mostly` of them. Values that have no
-    /// type together are documents.
+    /// The type of the column: it fits all values, or at least the share `mostly` of them. Values without a common type are
+    /// JSON.
     pub(crate) fn decide(&self, mostly: f64) -> Finding {
         let found = |data_type, because| Finding {
             data_type,
@@ -105,7 +106,7 @@ impl JsonTally {
         }
         let values = Family::ALL.map(Candidate::Value);
         let candidates = || values.into_iter().chain(Family::ALL.map(Candidate::List));
-        // Of several with as many values the first, which is the narrowest.
+        // On a tie the first candidate wins, which is the narrowest.
         let most = candidates().rev().max_by_key(|candidate| self.count(*candidate));
         let Some(most) = most.filter(|most| self.count(*most) > 0) else {
             return found(ColumnType::Json, None);
@@ -157,7 +158,7 @@ impl JsonTally {
             None => Some(data_type.clone()),
             Some(joined) => Some(joined_type(joined, data_type).unwrap_or(ColumnType::Text)),
         });
-        // Nothing is known of lists without items; text takes whatever arrives later.
+        // Empty lists reveal no item type, and text accepts every later value.
         let joined = joined.unwrap_or(ColumnType::Text);
         match candidate {
             Candidate::Value(_) => joined,
@@ -166,7 +167,7 @@ impl JsonTally {
     }
 }
 
-/// The look of a value; a null has none.
+/// The look of a value; `None` for null.
 fn look_of(value: &RawValue<'_>) -> Option<Look> {
     Some(match value.kind {
         Kind::Null => return None,
@@ -209,7 +210,7 @@ fn array_look(text: &str) -> Look {
     }
 }
 
-/// The type that holds the values of both without loss, if there is one.
+/// The type that holds values of both types without loss, if any.
 fn joined_type(one: ColumnType, other: &ColumnType) -> Option<ColumnType> {
     use ColumnType::{Date, Decimal, Float64, Int64, Text, Timestamp};
     if one == *other {
@@ -254,7 +255,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// The type of a column with the items of the array `text`, and the reason for it.
+    /// The inferred type for the items of the array `text`, and its reason.
     fn found(text: &str, mostly: f64) -> (String, Option<String>) {
         let (mut tally, mut row) = (JsonTally::default(), 0);
         json::elements::<JsonError>(text, |value| {
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn values_make_a_type() {
+    fn values_determine_the_type() {
         for (values, data_type) in [
             ("[]", "text"),
             ("[null]", "text"),
@@ -314,7 +315,7 @@ mod tests {
             "1 of 5 values is not list(text), the first in row 4 on line 4: \"[\\\"c\\\", 7]\"";
         assert_eq!(found(values, 1.0), ("json".to_owned(), Some(because.to_owned())));
         assert_eq!(found(values, 0.8), ("list(text)".to_owned(), Some(because.to_owned())));
-        // Where few are of a type, no one expects it.
+        // No reason is given when only few values have a type.
         assert_eq!(found(r#"[{}, {}, 1]"#, 1.0), ("json".to_owned(), None));
     }
 }

@@ -48,7 +48,7 @@ impl Look {
     ];
 }
 
-/// Where the numbers are in [`Look::FAMILIES`].
+/// The index of numbers in [`Look::FAMILIES`].
 const NUMBERS: usize = 1;
 
 /// The fields of a column.
@@ -62,7 +62,7 @@ pub(crate) struct Tally {
     fraction: Option<(usize, usize)>,
     /// Those that would be more than text, were they said to be written so.
     otherwise: [u64; OTHERWISE.len()],
-    /// Fields that are numbers with a comma between thousands, and nothing else.
+    /// Fields that can only be numbers with a comma between thousands.
     grouped: u64,
 }
 
@@ -91,7 +91,8 @@ fn has_thousands_mark(field: &str) -> bool {
         && options.usual_number(field).is_some_and(|text| text.parse::<f64>().is_ok())
 }
 
-/// Whether a number with commas has no other reading: a decimal comma is neither followed by a point nor repeated.
+/// Whether a number with commas can only be grouped by thousands. A decimal comma is never followed by a point and never
+/// repeated.
 fn is_grouped(field: &str) -> bool {
     has_thousands_mark(field) && (field.contains('.') || field.matches(',').count() > 1)
 }
@@ -111,8 +112,7 @@ pub(crate) struct Finding {
     pub(crate) because: Option<Because>,
     /// What most fields of a text would be, were they said to be written so.
     pub(crate) otherwise: Vec<Hint>,
-    /// Whether the column is numbers, once commas are read as marks between thousands. Some fields have no
-    /// other reading.
+    /// Whether the column becomes numbers if commas separate thousands, and some fields have no other reading.
     pub(crate) is_grouped: bool,
 }
 
@@ -157,7 +157,7 @@ impl Tally {
         self.count_look(look, field, at);
     }
 
-    /// Counts a field whose look is known.
+    /// Counts a field with a known look.
     pub(crate) fn count_look(&mut self, look: Look, field: &str, at: Place) {
         self.counts[look as usize] += 1;
         let first = &mut self.firsts[look as usize];
@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_with_commas_between_thousands_are_found_where_nothing_else_fits() {
+    fn thousands_commas_are_found_where_no_other_reading_fits() {
         let is_grouped = |fields: &[&str], mostly: f64| {
             let mut tally = Tally::default();
             for field in fields {
@@ -406,7 +406,7 @@ mod tests {
         };
         assert!(is_grouped(&["1,234.50", "999.00", "12,500"], 1.0));
         assert!(is_grouped(&["1,234,567"], 1.0));
-        // Thousands or thousandths: only the user knows.
+        // Only the user knows whether the comma separates thousands or a fraction.
         assert!(!is_grouped(&["1,234", "12,500"], 1.0));
         assert!(!is_grouped(&["1,234.50", "free"], 1.0));
         assert!(is_grouped(&["1,234.50", "free"], 0.5));

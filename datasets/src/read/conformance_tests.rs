@@ -132,7 +132,8 @@ fn parquet_files_have_their_rows() {
     }
 }
 
-/// The rows that a dataset made from a file refuses of that file, or why it is not read.
+/// Creates a dataset from a file and loads the file into it. Returns the reasons of rejected rows, or
+/// why the file cannot be read.
 fn refused_of_its_own(path: &Path, format: Format) -> Result<Vec<String>> {
     let name = path.file_name().unwrap().to_string_lossy().into_owned();
     let source = Source::File { path: path.to_owned(), name: name.clone() };
@@ -149,8 +150,8 @@ fn refused_of_its_own(path: &Path, format: Format) -> Result<Vec<String>> {
 }
 
 #[test]
-fn a_dataset_made_from_a_file_takes_all_of_its_rows() {
-    let Some(folder) = shared_data("a_dataset_made_from_a_file_takes") else { return };
+fn a_dataset_created_from_a_file_accepts_all_of_its_rows() {
+    let Some(folder) = shared_data("a_dataset_created_from_a_file_accepts") else { return };
     let parquet = folder.join("parquet_testing/data");
     let mut count = 0;
     for file in files(&parquet).into_iter().chain(files(&parquet.join("geospatial"))) {
@@ -159,7 +160,7 @@ fn a_dataset_made_from_a_file_takes_all_of_its_rows() {
             && !name.ends_with(".json")
             && let Ok(refused) = refused_of_its_own(&file, Format::Parquet)
         {
-            // One of its instants is in the year 290,000, for which no library here has a date.
+            // One instant is in the year 290,000, which none of our libraries can format.
             let expected = usize::from(name == "int96_from_spark.parquet");
             assert_eq!(refused.len(), expected, "{name}: {refused:?}");
             count += 1;
@@ -176,7 +177,7 @@ fn a_dataset_made_from_a_file_takes_all_of_its_rows() {
                 _ => continue,
             };
             match refused_of_its_own(&file, format) {
-                // Times of day that are beyond their day, which Arrow does not allow.
+                // Times of day past 24 hours, which Arrow does not allow.
                 Ok(refused) => assert!(
                     refused.iter().all(|reason| reason.contains("without a text (Time")),
                     "{}: {refused:?}",
@@ -188,7 +189,7 @@ fn a_dataset_made_from_a_file_takes_all_of_its_rows() {
         }
     }
     assert_eq!(count, 138);
-    // Files without a column, or with two columns of one name.
+    // Files without columns, or with two columns of the same name.
     let is_known = |problem: &String| {
         problem.contains("columns; expected")
             || problem.contains("both")

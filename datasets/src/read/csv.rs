@@ -222,7 +222,7 @@ impl CsvRecords {
         first
     }
 
-    /// Cuts the `\r` of a CRLF off the last field, and the padding off all of them. A `\r` before a
+    /// Removes the `\r` of a CRLF from the last field, and padding from all fields. A `\r` before a
     /// closing quote is part of the field.
     fn trim(&self, record: &mut ByteRecord) {
         let last = record.len().saturating_sub(1);

@@ -29,7 +29,7 @@ const ACTIVITY: &str = "concept:name";
 const ENDED: &str = "time:timestamp";
 const STARTED: &str = "start_timestamp";
 const RESOURCE: &str = "org:resource";
-/// The column with the end of a step.
+/// The index of the column with the end of a step.
 const ENDED_AT: usize = 3;
 const NAMED: [&str; 5] = [CASE, ACTIVITY, ENDED, STARTED, RESOURCE];
 
@@ -58,7 +58,7 @@ pub(crate) fn open(source: &Source, options: &ReadOptions) -> Result<Box<dyn Row
 struct EventCsv {
     records: CsvRecords,
     record: ByteRecord,
-    /// Where the case, the activity and the end are.
+    /// The indexes of case, activity and end.
     required: [usize; 3],
     started: Option<usize>,
     resource: Option<usize>,
@@ -228,7 +228,7 @@ impl JoinedTable {
     }
 }
 
-/// Instants as microseconds; a text that is none has none.
+/// Instants as microseconds; `None` for text that is not a timestamp.
 fn micros(array: &ArrayRef) -> std::result::Result<Vec<Option<i64>>, arrow::error::ArrowError> {
     if matches!(array.data_type(), DataType::Timestamp(..)) {
         let instants = instants(array)?;

@@ -6,10 +6,10 @@ use std::str::FromStr;
 
 use crate::error::{Error, Result};
 
-/// The first bytes of a ZIP archive, which a workbook is.
+/// The first bytes of a ZIP archive; workbooks are ZIP archives.
 const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
 
-/// Whether a ZIP archive is a workbook, by its name or by those of its first parts.
+/// Whether a ZIP archive is a workbook, judged by its name or by the names of its first parts.
 fn is_workbook(head: &[u8], extension: &str) -> bool {
     let has = |part: &[u8]| head.windows(part.len()).take(4_096).any(|window| window == part);
     matches!(extension, "xlsx" | "xlsm") || has(b"[Content_Types].xml") || has(b"xl/workbook.xml")

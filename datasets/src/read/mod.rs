@@ -75,9 +75,9 @@ pub struct ReadOptions {
     pub discovery_bytes: usize,
     /// How files of separated values are written.
     pub csv: CsvOptions,
-    /// What columns are called otherwise than in the file.
+    /// New names for columns of the file.
     pub renames: Renames,
-    /// The sheet of a workbook; the first one that can be seen when it is not said.
+    /// The sheet of a workbook; without one, the first visible sheet.
     pub sheet: Option<String>,
 }
 
@@ -131,7 +131,7 @@ pub trait RowReader: Send {
     /// The next rows, or `None` at the end. After an error the source is at its end.
     fn next_chunk(&mut self) -> Result<Option<Chunk>>;
 
-    /// What was skipped so far that is no row, in a few sentences.
+    /// What was skipped so far besides rows, in a few sentences.
     fn warnings(&self) -> Vec<String> {
         Vec::new()
     }

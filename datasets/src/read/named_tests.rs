@@ -119,7 +119,7 @@ fn nested_attributes_of_an_event_log_are_kept() {
     assert_eq!(found, expected);
 }
 
-/// An event in XES, with more attributes.
+/// An XES event with additional attributes.
 fn event(activity: &str, at: &str, more: &str) -> String {
     format!(
         r#"<event><string key="concept:name" value="{activity}"/><date key="time:timestamp" value="{at}"/>{more}</event>"#
@@ -170,19 +170,19 @@ fn unreadable_metadata_of_an_event_log_is_skipped_with_a_warning() {
 }
 
 #[test]
-fn start_and_complete_of_an_activity_are_one_step() {
+fn start_and_complete_of_an_activity_become_one_step() {
     let of = |transition: &str, more: &str| {
         format!(r#"<string key="lifecycle:transition" value="{transition}"/>{more}"#)
     };
     let by = |name: &str| format!(r#"<string key="org:resource" value="{name}"/>"#);
     let at = |hour: u32| format!("2024-01-01T{hour:02}:00:00Z");
     let events = [
-        // Two runs at once: each ends that of its own resource.
+        // Two concurrent runs of one activity: each `complete` ends the run of its own resource.
         event("check", &at(1), &of("start", &by("ann"))),
         event("check", &at(2), &of("START", &by("bob"))),
         event("check", &at(3), &of("complete", &by("bob"))),
         event("check", &at(4), &of("Complete", &by("ann"))),
-        // By instance, whatever the order.
+        // Matched by instance, in any order.
         event(
             "pay",
             &at(1),
@@ -194,12 +194,12 @@ fn start_and_complete_of_an_activity_are_one_step() {
             &at(5),
             &of("complete", r#"<int key="concept:instance" value="1"/><int key="n" value="2"/>"#),
         ),
-        // An end without a start, other transitions, and a start that no end follows.
+        // A `complete` without a `start`, other transitions, and a `start` without a `complete`.
         event("ship", &at(6), &of("complete", "")),
         event("ship", &at(7), &of("schedule", "")),
         event("late", &at(9), &of("start", "")),
         event("late", &at(8), &of("complete", "")),
-        // One that has its start itself.
+        // A `complete` with its own start timestamp.
         event(
             "own",
             &at(9),
@@ -209,7 +209,7 @@ fn start_and_complete_of_an_activity_are_one_step() {
     let trace = |case: &str, events: &str| {
         format!(r#"<trace><string key="concept:name" value="{case}"/>{events}</trace>"#)
     };
-    // A start does not reach into another case.
+    // A `start` is never matched in another case.
     let second = event("late", &at(10), &of("complete", ""));
     let log = format!("<log>{}{}</log>", trace("c", &events.concat()), trace("d", &second));
     let (rows, warnings) = steps(log);
@@ -239,7 +239,7 @@ fn start_and_complete_of_an_activity_are_one_step() {
 }
 
 #[test]
-fn an_event_log_is_read_in_the_encoding_that_it_has() {
+fn an_event_log_is_read_in_its_own_encoding() {
     let log = |encoding: &str| {
         let trace = r#"<trace><string key="concept:name" value="Größe"/>"#;
         let event = event("prüfen", "2024-01-01T00:00:00Z", "");
@@ -253,7 +253,7 @@ fn an_event_log_is_read_in_the_encoding_that_it_has() {
     for bytes in [
         log("UTF-8").into_bytes(),
         format!("\u{feff}{}", log("UTF-8")).into_bytes(),
-        // A document that was converted and still declares its old encoding.
+        // A document that was converted to UTF-8 and still declares its old encoding.
         log("UTF-16").into_bytes(),
         utf16(&log("UTF-16"), &[0xFF, 0xFE], u16::to_le_bytes),
         utf16(&log("UTF-16"), &[0xFE, 0xFF], u16::to_be_bytes),
@@ -281,7 +281,7 @@ fn table_steps(bytes: Vec<u8>) -> Vec<String> {
 }
 
 #[test]
-fn events_of_a_table_are_joined_whatever_their_order() {
+fn events_of_a_table_are_joined_in_any_order() {
     let rows = [
         ("c", "check", "2024-01-01 01:00:00", "start"),
         ("d", "check", "2024-01-01 02:00:00", "start"),

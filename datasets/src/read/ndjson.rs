@@ -41,12 +41,12 @@ struct OwnedLine {
 struct Layout {
     columns: Vec<ColumnSpec>,
     by_name: HashMap<String, Option<usize>>,
-    /// What members are called otherwise than in the file.
+    /// New names for members of the file.
     renamed: HashMap<String, String>,
     /// Column expected next: producers write members in one order.
     hint: usize,
     on_unknown: OnUnknown,
-    /// How local times are read, where a zone is stated.
+    /// How local times are read, if a zone is stated.
     local: Option<CsvOptions>,
 }
 
@@ -211,7 +211,7 @@ fn discover(
     Ok(())
 }
 
-/// The members of objects, with the values that they have.
+/// The members of objects, and tallies of their values.
 #[derive(Default)]
 struct Members {
     /// Names that are not counted.
@@ -222,8 +222,7 @@ struct Members {
 }
 
 impl Members {
-    /// Counts the members of a line. A line that is not JSON has no say in the types: it is set aside
-    /// when its turn comes.
+    /// Counts the members of a line. A line that is not JSON does not affect the types; it is rejected when the rows are read.
     fn add(&mut self, line: &[u8], at: Place) {
         let Ok(text) = from_utf8(line) else { return };
         let mut seen = Vec::new();
@@ -270,17 +269,16 @@ impl Members {
     }
 }
 
-/// What the objects of a file look like.
+/// The members of a file's objects and their types.
 pub(crate) struct Looks {
     /// The columns by their names in the file.
     pub(crate) columns: Vec<(String, Finding)>,
-    /// Rows that were read, and whether they are all.
+    /// The number of rows that were read, and whether they are all rows.
     pub(crate) rows: u64,
     pub(crate) is_whole: bool,
 }
 
-/// Reads up to `bytes_max` bytes of `source` for the types of its columns, which the share `mostly` of
-/// their values must fit.
+/// Reads up to `bytes_max` bytes of `source` and infers column types that fit at least the share `mostly` of the values.
 pub(crate) fn look(
     source: &Source,
     options: &ReadOptions,
@@ -303,7 +301,7 @@ pub(crate) fn look(
     Ok(Looks { columns: members.into_findings(mostly), rows, is_whole })
 }
 
-/// The lines of `source`, or the items of the array that it is, as lines.
+/// The lines of `source`; for a JSON array, its items.
 fn open_lines(source: &Source, options: &ReadOptions) -> Result<Lines> {
     let mut input = source.text()?;
     let head = input.fill_buf().map_err(|e| source.io("read", e))?;

@@ -173,7 +173,8 @@ pub(crate) fn check_footer(bytes: &[u8]) -> Result<Footer, String> {
             if count > ROW_GROUPS_MAX {
                 return Err(format!("{count} row groups; at most {ROW_GROUPS_MAX} are possible"));
             }
-            // A file without rows may have no groups, and its list then no type.
+            // A file without rows may have an empty list of row groups, which need not state its
+            // type.
             if item != Kind::Struct && count > 0 {
                 return Err("the row groups are not a list of groups".into());
             }
@@ -494,8 +495,8 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_list_of_row_groups_has_any_type() {
-        // Field 4, a list of nothing: of structures, of bytes, and without a type.
+    fn an_empty_list_of_row_groups_may_have_any_type() {
+        // Field 4 as an empty list: of structs, of bytes, and without a type.
         for list in [0x0C, 0x03, 0x00] {
             assert!(check_footer(&[0x49, list, 0]).is_ok(), "{list:#04x}");
         }

@@ -239,8 +239,8 @@ fn open_checked(input: &Input) -> std::result::Result<(Schema, ArrowReaderMetada
     Ok((natural, with_views(metadata)?))
 }
 
-/// Instants of 96 bits are read as microseconds: 64 bits of nanoseconds hold the years 1677 to 2262 alone,
-/// and any other year becomes one of these.
+/// Reads 96-bit instants as microseconds. Nanoseconds in 64 bits only cover the years 1677 to 2262, and instants of other years
+/// would wrap around.
 fn with_micros(metadata: ArrowReaderMetadata) -> std::result::Result<ArrowReaderMetadata, Problem> {
     let types = metadata.metadata().file_metadata().schema_descr().root_schema().get_fields();
     let is_wide = |of: &TypePtr| of.is_primitive() && of.get_physical_type() == PhysicalType::INT96;
@@ -263,7 +263,7 @@ fn with_views(metadata: ArrowReaderMetadata) -> std::result::Result<ArrowReaderM
     read_as(metadata, fields)
 }
 
-/// The metadata by which columns are read as `fields`.
+/// The metadata for reading columns as `fields`.
 fn read_as(
     metadata: ArrowReaderMetadata,
     fields: Vec<Field>,
@@ -301,7 +301,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn instants_of_96_bits_are_those_of_any_year() {
+    fn instants_of_96_bits_are_read_in_any_year() {
         let schema = Arc::new(parse_message_type("message m { required int96 at; }").unwrap());
         let mut bytes = Vec::new();
         let mut writer = SerializedFileWriter::new(&mut bytes, schema, Arc::default()).unwrap();

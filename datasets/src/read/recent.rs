@@ -1,10 +1,10 @@
-//! The bytes that a parser took last, which say how a record ended: the parser itself gives out fields
-//! without their quotes, so that `"a\r"` and `a` at the end of a CRLF line look alike.
+//! The bytes that a parser read last. They show how a record ended: the parser returns fields without their quotes, so `"a\r"`
+//! looks like `a` at the end of a CRLF line.
 
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex};
 
-/// Bytes before the newest ones that stay known: those of a line's end.
+/// Bytes retained from before the last read: the length of a line ending.
 const BEFORE_BYTES: usize = 2;
 
 /// Input that remembers the bytes of its last read.
@@ -19,13 +19,13 @@ pub(crate) struct Seen(Mutex<Window>);
 
 #[derive(Default)]
 struct Window {
-    /// Where the bytes begin in the input.
+    /// The offset of the first byte in the input.
     start: u64,
     bytes: Vec<u8>,
 }
 
 impl Seen {
-    /// The byte at `at`, counted from the start of the input, unless it was read long ago.
+    /// The byte at `at`, counted from the start of the input, if it is still retained.
     pub(crate) fn byte(&self, at: u64) -> Option<u8> {
         let window = self.0.lock().ok()?;
         let index = usize::try_from(at.checked_sub(window.start)?).ok()?;
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_read_and_two_bytes_before_it_are_known() {
+    fn the_last_read_and_two_bytes_before_it_are_retained() {
         let (mut input, seen) = Recent::new(&b"abcdefgh"[..]);
         let mut buffer = [0; 3];
         assert_eq!(input.read(&mut buffer).unwrap(), 3);

@@ -1,4 +1,4 @@
-//! Columns of a file under other names, for files whose own names are not distinct as names of columns.
+//! Renames columns of a file, for example when two names become the same column name.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,30 +11,30 @@ use crate::error::{Error, Result};
 use crate::infer::to_identifier;
 use crate::parse::quoted;
 
-/// Names that a message lists at most.
+/// Most names in one message.
 const NAMES_SHOWN: usize = 24;
 
-/// What columns of a file are called in a dataset.
+/// New names for the columns of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Renames {
-    /// The name in the file, or `#N` for its column number N, and the name in the dataset.
+    /// Pairs of the name in the file, or `#N` for its column number N, and the name in the dataset.
     pub columns: Vec<(String, String)>,
-    /// What happens to columns that have one name.
+    /// What happens to columns with the same name.
     pub repeated: RepeatedNames,
 }
 
-/// What happens to columns of a file that have one name.
+/// What happens to columns of a file with the same name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RepeatedNames {
     /// The file is refused.
     #[default]
     Refused,
-    /// Those after the first get a number: `a`, `a_2`.
+    /// All but the first get a number: `a`, `a_2`.
     Numbered,
 }
 
 impl Renames {
-    /// The names of the columns that a file calls `names`.
+    /// The dataset's names for columns that the file calls `names`.
     pub(crate) fn apply(&self, source_name: &str, names: &[String]) -> Result<Vec<String>> {
         let mut renamed = names.to_vec();
         for (from, to) in &self.columns {
@@ -63,7 +63,7 @@ impl Renames {
         Ok(renamed)
     }
 
-    /// The new names by the old ones, for rows that name their own members.
+    /// The new names by the old ones, for formats whose rows name their members.
     pub(crate) fn by_name(&self) -> HashMap<String, String> {
         self.columns.iter().cloned().collect()
     }
@@ -86,8 +86,7 @@ impl Renames {
     }
 }
 
-/// Names for the columns of a file whose identifiers others have: the columns by their places, and names
-/// with a number.
+/// Numbered names for columns whose identifiers collide with another column's, by the index of the column.
 pub(crate) fn distinct(names: &[String]) -> Vec<(usize, String)> {
     let mut taken: HashSet<String> =
         names.iter().filter(|name| to_identifier(name) == **name).cloned().collect();
@@ -107,7 +106,7 @@ pub(crate) fn distinct(names: &[String]) -> Vec<(usize, String)> {
     found
 }
 
-/// The name with the first number that makes it another one.
+/// The name with the first number that makes it unique.
 pub(crate) fn numbered(name: &str, taken: &HashSet<String>) -> String {
     let mut number = 2_u64;
     loop {
@@ -128,7 +127,7 @@ pub(crate) fn listed(names: &[String]) -> String {
     }
 }
 
-/// A reader whose columns have other names.
+/// A reader with renamed columns.
 struct Renamed {
     inner: Box<dyn RowReader>,
     schema: SchemaRef,
@@ -182,7 +181,7 @@ mod tests {
         bytes
     }
 
-    /// The columns of a dataset made from a file, and the first value of each.
+    /// The columns of a dataset created from a file, and the first value of each.
     fn made(bytes: &[u8], format: Format, renames: &Renames) -> Result<Vec<(String, i64)>> {
         let source = Source::Body { bytes: bytes.to_vec().into(), name: "f".into() };
         let read = ReadOptions { renames: renames.clone(), ..ReadOptions::default() };
@@ -217,7 +216,7 @@ mod tests {
             let named = |names: [&str; 2]| vec![(names[0].to_owned(), 7), (names[1].to_owned(), 8)];
             let renamed = with(pairs(&[("Order Id", "other")]), RepeatedNames::Refused).unwrap();
             assert_eq!(renamed, named(["order_id", "other"]), "{format}");
-            // Names may be exchanged.
+            // Two columns may swap names.
             let both = pairs(&[("orderId", "b"), ("Order Id", "a")]);
             let both = with(both, RepeatedNames::Refused).unwrap();
             assert_eq!(both, named(["b", "a"]), "{format}");
@@ -234,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_of_one_name_are_renamed_by_their_numbers() {
+    fn columns_with_the_same_name_are_renamed_by_number() {
         let csv = "a,b,a\n1,2,3\n".as_bytes();
         let with = |columns, repeated| made(csv, Format::Csv, &Renames { columns, repeated });
         let problem = with(Vec::new(), RepeatedNames::Refused).unwrap_err().to_string();
@@ -247,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_one_that_no_column_has() {
+    fn a_numbered_name_is_unique() {
         let names = ["a b", "aB", "a_b", "a_b_2", "a_b"].map(str::to_owned);
         let expected = [(0, "a_b_3"), (1, "a_b_4"), (4, "a_b_5")];
         assert_eq!(distinct(&names), expected.map(|(at, name)| (at, name.to_owned())));

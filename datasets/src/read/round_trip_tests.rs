@@ -1,4 +1,4 @@
-//! What our own exports hold is what the readers give back.
+//! The readers return exactly what our own exports contain.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -33,13 +33,13 @@ fn texts(bytes: Vec<u8>, format: Format, name: &str) -> (Vec<Option<String>>, Ve
 }
 
 #[test]
-fn a_nul_is_a_letter_wherever_it_is() {
+fn a_nul_is_an_ordinary_character_everywhere() {
     let some = |texts: &[&str]| texts.iter().map(|t| Some((*t).to_owned())).collect::<Vec<_>>();
     let all = |text: &str| texts(text.as_bytes().to_vec(), Format::Csv, "t");
     assert_eq!(all("id,t\n1,ye\0ar\n2,fine\n"), (some(&["ye\0ar", "fine"]), vec![]));
     assert_eq!(all("id,t\n1,\0\0\0\0\0\0\0\n").0, some(&["\0\0\0\0\0\0\0"]));
     assert_eq!(all("id,t\n1,\"\0\"\n2,\0\n").0, some(&["\0", "\0"]));
-    // Past all that is looked at first, too.
+    // Also beyond the bytes that are read to detect the dialect.
     let mut long = "id,t\n".to_owned();
     (0..20_000).for_each(|row| long.push_str(&format!("{row},fine\n")));
     let (found, reasons) = all(&format!("{long}1,ye\0ar\n"));
@@ -48,7 +48,7 @@ fn a_nul_is_a_letter_wherever_it_is() {
     let (found, reasons) = all("id,t\n1\0,bad\n2,fine\n");
     assert_eq!(found, some(&["fine"]));
     assert_eq!(reasons, ["\"id\": expected int64, found \"1\\0\""]);
-    // In JSON a control character is written as an escape.
+    // JSON escapes control characters.
     let json = "{\"id\": 1, \"t\": \"ye\\u0000ar\"}\n{\"id\": 2, \"t\": \"ye\0ar\"}\n\0\n{\"t\": \"fine\"}\n";
     let (found, reasons) = texts(json.as_bytes().to_vec(), Format::Ndjson, "t");
     assert_eq!(found, some(&["ye\0ar", "fine"]));
@@ -57,7 +57,7 @@ fn a_nul_is_a_letter_wherever_it_is() {
 }
 
 #[test]
-fn a_row_that_is_no_text_is_set_aside_and_a_header_that_is_none_is_refused() {
+fn a_row_that_is_not_utf8_is_rejected_and_such_a_header_refuses_the_file() {
     let (found, reasons) =
         texts(b"{\"t\": \"\xff\"}\n{\"t\": \"a\"}\n".to_vec(), Format::Ndjson, "t");
     assert_eq!(found, [Some("a".to_owned())]);
@@ -99,7 +99,7 @@ fn the_texts_of_our_csv_are_read_back() {
     let columns: [arrow::array::ArrayRef; 2] =
         [Arc::new(Int64Array::from(ids)), Arc::new(StringArray::from(written.to_vec()))];
     let [ids, values] = columns;
-    // A text as the last field of a line and as the first.
+    // The text as the last field of a line, and as the first.
     for order in [[0, 1], [1, 0]] {
         let schema = Arc::new(schema.project(&order).unwrap());
         let columns = order.map(|at| Arc::clone(if at == 0 { &ids } else { &values }));
@@ -114,12 +114,12 @@ fn the_texts_of_our_csv_are_read_back() {
 }
 
 #[test]
-fn lines_may_end_in_either_way_and_quotes_keep_what_they_hold() {
+fn line_endings_may_be_mixed_and_quoted_ones_are_data() {
     let text = "id,t\r\n1,a\r\n2,\"b\"\r\n3,\"c\r\"\r\n4,\"d\r\"\n5,e\n6,f\r\n7,g";
     let (found, _) = texts(text.as_bytes().to_vec(), Format::Csv, "t");
     let expected = ["a", "b", "c\r", "d\r", "e", "f", "g"];
     assert_eq!(found, expected.map(|text| Some(text.to_owned())));
-    // A line end across the border of what the parser reads at once.
+    // A line ending that spans two reads of the parser.
     for padding in 65_520..65_545 {
         let text = format!("id,t\r\n1,{}\r\n2,\"b\r\"\n", "x".repeat(padding));
         let (found, _) = texts(text.into_bytes(), Format::Csv, "t");
@@ -129,7 +129,7 @@ fn lines_may_end_in_either_way_and_quotes_keep_what_they_hold() {
 }
 
 #[test]
-fn digits_beyond_a_float_set_their_row_aside_in_every_text_format() {
+fn digits_beyond_a_float_reject_their_row_in_every_text_format() {
     let spec = r#"{"name": "a", "columns": [{"name": "k", "type": "int64"}, {"name": "v", "type": "float64"}]}"#;
     let spec = DatasetSpec::from_json(spec).unwrap();
     let csv = "k,v\n1,1e400\n2,1.5\n3,inf\n";

@@ -16,7 +16,7 @@ use crate::spec::ColumnSpec;
 /// Text that a chunk may hold: far below the 2 GiB at which 32-bit offsets end.
 const CHUNK_TEXT_BYTES: usize = 256 * 1024 * 1024;
 
-/// Bytes in which UTF-16 without a mark is searched.
+/// Bytes that are searched for UTF-16 without a byte-order mark.
 const UTF16_SEEN_BYTES: usize = 512;
 
 /// Collects the rows of one chunk after another.
@@ -141,8 +141,8 @@ pub(crate) struct Place {
     pub(crate) line: u64,
 }
 
-/// Fails when `head`, the first bytes of a source, is text in UTF-16. Any other byte is for the row
-/// that holds it: a NUL is a letter of a text, and a row that is not UTF-8 is set aside.
+/// Fails when `head`, the first bytes of a source, is UTF-16 text. Other bytes concern only their
+/// own row: NUL is an ordinary character, and a row that is not UTF-8 is rejected.
 pub(crate) fn check_encoding(source_name: &str, head: &[u8]) -> Result<()> {
     let is_marked = head.starts_with(&[0xFF, 0xFE]) || head.starts_with(&[0xFE, 0xFF]);
     let found = match unmarked_utf16(head) {
@@ -154,12 +154,12 @@ pub(crate) fn check_encoding(source_name: &str, head: &[u8]) -> Result<()> {
     Err(malformed(source_name, head, 0, problem))
 }
 
-/// Fails when the first line of `head`, which names columns, is not UTF-8.
+/// Fails when the first line of `head`, the header, is not UTF-8.
 pub(crate) fn check_header(source_name: &str, head: &[u8]) -> Result<()> {
     let line_bytes = head.iter().position(|b| *b == b'\n').unwrap_or(head.len());
     let Err(e) = std::str::from_utf8(&head[..line_bytes]) else { return Ok(()) };
     let at = e.valid_up_to();
-    // A character cut off by the end of the head is no fault.
+    // A character that is cut off at the end of `head` is not an error.
     if e.error_len().is_none() && line_bytes == head.len() {
         return Ok(());
     }
@@ -181,8 +181,8 @@ fn malformed(source_name: &str, head: &[u8], at: usize, problem: String) -> Erro
     }
 }
 
-/// The form of UTF-16 that a text without a mark has, by the zero bytes of the ASCII letters in its
-/// first line (RFC 4627, section 3, finds the encoding of JSON in this way).
+/// The UTF-16 variant of text without a byte-order mark, recognized by the zero bytes of ASCII
+/// letters in its first line (as RFC 4627, section 3, detects the encoding of JSON).
 pub(crate) fn unmarked_utf16(head: &[u8]) -> Option<&'static Encoding> {
     let pairs: Vec<[bool; 2]> = head[..head.len().min(UTF16_SEEN_BYTES)]
         .chunks_exact(2)

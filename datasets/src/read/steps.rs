@@ -1,8 +1,8 @@
-//! Steps of event logs: the events `start` and `complete` of one activity are one step.
+//! Joins the events of event logs into steps: `start` and `complete` of one activity become one step.
 //!
-//! The lifecycle extension of XES (IEEE 1849) records the transitions of an activity as events of their
-//! own. A `complete` ends the first `start` of its case, activity and `concept:instance` that is not later,
-//! where possible one of its own resource. Any other event is a step without a duration.
+//! The lifecycle extension of XES (IEEE 1849) records the transitions of an activity as separate events. A `complete` ends the
+//! first open `start` with the same case, activity and `concept:instance` that is not later, preferably one of the same
+//! resource. Any other event is a step without a duration.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,7 +19,7 @@ pub(crate) const COLUMNS: [&str; 6] =
 pub(crate) const TRANSITION: &str = "lifecycle:transition";
 /// The attribute that distinguishes the runs of one activity in a case.
 const INSTANCE: &str = "concept:instance";
-/// Most steps that have begun and not ended. The oldest beyond them is a step of its own.
+/// Most open steps. Beyond that, the oldest `start` becomes a step of its own.
 const BEGUN_MAX: usize = 100_000;
 
 /// A step, or one event of it.
@@ -27,12 +27,12 @@ const BEGUN_MAX: usize = 100_000;
 pub(crate) struct Step {
     pub(crate) case_id: String,
     pub(crate) activity: String,
-    /// When it began, where the event says so itself.
+    /// When it began, if the event itself says so.
     pub(crate) started_us: Option<i64>,
     pub(crate) ended_us: i64,
     pub(crate) resource: Option<String>,
     pub(crate) attributes: Map<String, Value>,
-    /// Where it is in the source, and its bytes there.
+    /// Its position in the source, and its length there in bytes.
     pub(crate) place: Place,
     pub(crate) bytes: usize,
 }
@@ -40,17 +40,17 @@ pub(crate) struct Step {
 /// What identifies a run of an activity: its case, name and instance.
 type Key = (String, String, Option<String>);
 
-/// Joins the events of steps on their way into a table.
+/// Joins events into steps and writes them to a table.
 #[derive(Default)]
 pub(crate) struct Steps {
-    /// Steps that have begun and not ended, by their order in the source.
+    /// Open steps, in the order of the source.
     begun: BTreeMap<u64, Step>,
     by_key: HashMap<Key, Vec<u64>>,
     number: u64,
 }
 
 impl Steps {
-    /// Takes the next event.
+    /// Adds the next event.
     pub(crate) fn push(&mut self, step: Step, table: &mut RowTable) -> Result<()> {
         if step.started_us.is_some() {
             return step.write(table);
@@ -72,13 +72,13 @@ impl Steps {
         }
     }
 
-    /// Writes the steps that have begun and not ended, each at the instant of its start.
+    /// Writes the open steps, each as an instant at its start.
     pub(crate) fn finish(&mut self, table: &mut RowTable) -> Result<()> {
         self.by_key.clear();
         std::mem::take(&mut self.begun).into_values().try_for_each(|step| step.write(table))
     }
 
-    /// The number of the start that `end` belongs to.
+    /// The number of the `start` that `end` completes.
     fn start_of(&self, end: &Step) -> Option<u64> {
         let numbers = self.by_key.get(&end.key())?;
         let is_before = |number: &&u64| {
@@ -118,8 +118,8 @@ impl Step {
         stated.is_some_and(|stated| stated.trim().eq_ignore_ascii_case(transition))
     }
 
-    /// The step from the event `start` to this one. Attributes of the start that differ from those of the
-    /// end have `start:` before their names.
+    /// Merges the event `start` into this one. Attributes of the start that differ from those of the end get the prefix
+    /// `start:`.
     fn since(mut self, start: Self) -> Self {
         self.started_us = Some(start.ended_us);
         self.bytes += start.bytes;

@@ -1,4 +1,4 @@
-//! JSONTestSuite and csv-spectrum, each file through every reader that such text reaches.
+//! JSONTestSuite and csv-spectrum: each file goes through every reader that can receive such text.
 #![allow(clippy::unwrap_used)]
 
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use super::*;
 use crate::conform::Conformer;
 use crate::infer::to_identifier;
 
-/// The values of a JSON column that a file of `format` gives, or nothing where its only row is refused.
+/// The value of a JSON column in a file of `format` with one row; `None` if the row or the file is refused.
 fn documents(bytes: Vec<u8>, format: Format) -> Option<String> {
     let spec = r#"{"name": "a", "columns": [{"name": "v", "type": "json", "nullable": true}]}"#;
     let spec = DatasetSpec::from_json(spec).unwrap();
@@ -51,7 +51,7 @@ fn in_array(document: &[u8]) -> Vec<u8> {
 
 fn in_csv(document: &[u8]) -> Vec<u8> {
     let mut writer = ::csv::Writer::from_writer(Vec::new());
-    // The second column keeps an empty document from being an empty line.
+    // With a second column, an empty document does not make an empty line.
     writer.write_record(["v", "w"]).unwrap();
     writer.write_record([document, b""]).unwrap();
     writer.into_inner().unwrap()
@@ -71,14 +71,14 @@ fn files(folder: PathBuf, extension: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn documents_of_the_json_test_suite_are_taken_or_refused_as_it_says() {
+fn documents_of_the_json_test_suite_are_accepted_or_refused_as_it_says() {
     let Some(folder) = shared_data("documents_of_the_json_test_suite") else { return };
     let files = files(folder.join("json_test_suite"), "json");
     let mut counts = [0; 3];
     for (name, bytes) in &files {
         let text = std::str::from_utf8(bytes).ok();
         let is_document = json::check_document(bytes).is_ok();
-        // Each way in has the same answer.
+        // All readers agree.
         let array = documents(in_array(bytes), Format::Ndjson);
         assert_eq!(array.is_some(), is_document, "{name} in an array: {array:?}");
         let line = [b"{\"v\": ".as_slice(), bytes, b"}"].concat();
@@ -106,8 +106,8 @@ fn documents_of_the_json_test_suite_are_taken_or_refused_as_it_says() {
 }
 
 #[test]
-fn documents_in_fields_of_csv_are_taken_or_refused_alike() {
-    let Some(folder) = shared_data("documents_in_fields_of_csv") else { return };
+fn documents_in_csv_fields_are_accepted_or_refused_alike() {
+    let Some(folder) = shared_data("documents_in_csv_fields") else { return };
     let spec = r#"{"name": "a", "columns": [
         {"name": "v", "type": "json", "nullable": true}, {"name": "w", "type": "text", "nullable": true}]}"#;
     let spec = DatasetSpec::from_json(spec).unwrap();
@@ -148,7 +148,7 @@ fn csv_spectrum_has_the_rows_that_its_json_says() {
             .collect();
         let spec = format!(r#"{{"name": "a", "columns": [{}]}}"#, columns.join(","));
         let spec = DatasetSpec::from_json(&spec).unwrap();
-        // Line ends were made those of Unix in the collection's copies.
+        // Our copy of the collection has Unix line endings.
         let csv = match name.contains("crlf") && !csv.contains(&b'\r') {
             true => String::from_utf8(csv).unwrap().replace('\n', "\r\n").into_bytes(),
             false => csv,
@@ -160,7 +160,7 @@ fn csv_spectrum_has_the_rows_that_its_json_says() {
         assert_eq!(chunk.batch.num_rows(), rows.len(), "{name}");
         for (at, row) in rows.iter().enumerate() {
             for (column, of) in chunk.batch.columns().iter().zip(&names) {
-                // The collection's JSON has another telephone number than its CSV.
+                // The telephone numbers of the collection's JSON and CSV differ.
                 if of == "Contact Phone Number" {
                     continue;
                 }

@@ -28,20 +28,20 @@ pub struct CsvOptions {
     pub encoding: TextEncoding,
     /// What separates fields; found in the first records when it is not said.
     pub delimiter: Option<u8>,
-    /// The character that encloses fields; found in the first records when it is not stated.
+    /// The quote character; detected in the first records if it is not stated.
     pub quote: Option<u8>,
     /// Whether the first record names the columns; found in it when it is not said.
     pub header: Option<bool>,
     /// Whether numbers have a comma before their fraction, and dots, spaces or nothing between thousands.
     pub decimal_comma: bool,
-    /// The mark between groups of three digits. Without one, numbers with a decimal comma may have any usual
-    /// mark there, and numbers with a decimal point none.
+    /// The mark between groups of three digits. Without one, numbers with a decimal comma may have any usual mark, and numbers
+    /// with a decimal point none.
     pub thousands_mark: Option<char>,
     /// Texts that stand for no value, beside the empty one.
     pub nulls: Vec<String>,
     /// The order of day, month and year, where a date does not begin with its year.
     pub date_order: Option<DateOrder>,
-    /// The time zone of timestamps without an offset; UTC when it is not stated.
+    /// The time zone of timestamps without an offset; UTC if it is not stated.
     pub zone: Option<Tz>,
 }
 
@@ -204,7 +204,7 @@ impl CsvOptions {
         }
     }
 
-    /// The instant that a text means, in microseconds: local time of the zone where it has no offset.
+    /// The instant of a text, in microseconds. Without an offset, it is a local time of the zone.
     pub(crate) fn instant(&self, text: &str) -> Result<i64, String> {
         let (text, zone) = (text.trim(), self.zone.unwrap_or(Tz::UTC));
         instant_in(text, zone)
@@ -237,8 +237,8 @@ impl CsvOptions {
     }
 }
 
-/// `1.234,5` → `1234.5`; nothing where the marks are not between thousands. A `thousands` mark of a space is
-/// any of the spaces that locales write; without a mark every usual one fits.
+/// `1.234,5` → `1234.5`; `None` if the marks do not separate thousands. The `thousands` mark ` ` matches every kind of space
+/// that locales write. Without a `thousands` mark, every usual one matches.
 fn with_point(field: &str, decimal: char, thousands: Option<char>) -> Option<Cow<'_, str>> {
     const SPACES: [char; 3] = [' ', '\u{a0}', '\u{202f}'];
     let field = field.trim();
@@ -263,7 +263,7 @@ fn with_point(field: &str, decimal: char, thousands: Option<char>) -> Option<Cow
     let first_digits = first.trim_start_matches(['-', '+']);
     let grouped = later.iter().all(|group| digits(group) && group.len() == 3);
     let fits = grouped && (later.is_empty() || (digits(first_digits) && first_digits.len() <= 3));
-    // A second mark in the fraction makes it no number.
+    // A second mark in the fraction is invalid.
     if !fits || fraction.is_some_and(|fraction| fraction.contains([',', '.'])) {
         return None;
     }
@@ -448,7 +448,7 @@ mod tests {
         assert_eq!(name(b"\xFE\xFF\0G"), "UTF-16BE");
         assert_eq!(name(b"G\0r\0\xF6\0;\0P\0\n\0"), "UTF-16LE");
         assert_eq!(name(b"\0G\0r\0\xF6\0;\0P\0\n"), "UTF-16BE");
-        // A NUL is a letter of a text.
+        // NUL is an ordinary character.
         assert_eq!(name(b"id,t\n1,\0\0\0\0\0\0\0\0\n"), "UTF-8");
         assert_eq!(name(b"a\0,t\n1,\0x\0y\0z\n"), "UTF-8");
     }

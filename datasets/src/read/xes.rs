@@ -28,7 +28,7 @@ use crate::rejected::Position;
 
 /// Deepest nesting of elements.
 const DEPTH_MAX: usize = 64;
-/// Bytes in which the declaration of the document's encoding is.
+/// Bytes that are searched for the document's encoding declaration.
 const DECLARATION_BYTES: usize = 1_024;
 
 pub(crate) fn open(source: &Source, options: &ReadOptions) -> Result<Box<dyn RowReader>> {
@@ -58,8 +58,8 @@ pub(crate) fn open(source: &Source, options: &ReadOptions) -> Result<Box<dyn Row
     }))
 }
 
-/// The encoding of an XML document that begins with `head`: that of its mark or of its first letters, else
-/// the one that it declares (XML 1.0, appendix F).
+/// The encoding of an XML document that starts with `head`: by its byte-order mark, else by its first letters, else by its
+/// declaration (XML 1.0, appendix F).
 fn encoding_of(head: &[u8]) -> Result<&'static Encoding, String> {
     match head {
         [0xFF, 0xFE, ..] => return Ok(UTF_16LE),
@@ -81,7 +81,7 @@ fn encoding_of(head: &[u8]) -> Result<&'static Encoding, String> {
     });
     let Some(label) = label else { return Ok(UTF_8) };
     match Encoding::for_label(label.trim().as_bytes()) {
-        // Its first letters take one byte each.
+        // `head` was readable as single bytes, so the declared UTF-16 is wrong.
         Some(encoding) if encoding == UTF_16LE || encoding == UTF_16BE => Ok(UTF_8),
         Some(encoding) => Ok(encoding),
         None => Err(format!(
@@ -115,7 +115,7 @@ enum Element {
     Event {
         attributes: Map<String, Value>,
         line: u64,
-        /// Why the event is no row.
+        /// Why the event is rejected, if it is.
         fault: Option<String>,
     },
     Attribute {
@@ -123,9 +123,9 @@ enum Element {
         value: Value,
         inside: Map<String, Value>,
     },
-    /// An attribute of the log, or a part of one.
+    /// An attribute of the log, or an element inside one.
     Metadata,
-    /// Declarations and all else that holds no rows.
+    /// Declarations and other elements without rows.
     Other,
 }
 
@@ -133,7 +133,7 @@ enum Element {
 #[derive(Default)]
 struct Skipped {
     count: u64,
-    /// The line of the first one, and what is wrong with it.
+    /// The line of the first one, and the problem.
     first: Option<(u64, String)>,
 }
 
@@ -384,7 +384,7 @@ impl Skipped {
     }
 }
 
-/// What an event says of its step.
+/// The fields of a step that an event states.
 struct Fields {
     case_id: String,
     activity: String,

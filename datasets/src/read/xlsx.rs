@@ -1,10 +1,10 @@
 //! Worksheets of Excel (`.xlsx`, `.xlsm`), through the `calamine` crate.
 //!
-//! The first row with a value names the columns. A cell knows what it holds, so the text `007` is a text and
-//! a number is one; a date is a number with a date's format. Excel knows no zones: its times are read as UTC,
-//! to the millisecond that it holds. A formula has the value that Excel computed last.
+//! The first row with a value names the columns. A cell has a type: the text `007` stays text, a number is a number, and a
+//! number with a date format is a date. Excel has no time zones, so times are read as UTC, with Excel's precision of a
+//! millisecond. A formula has the value that Excel computed last.
 //!
-//! The crate borrows a workbook while it reads a sheet, so a thread reads and hands over bounded blocks of rows.
+//! The crate borrows a workbook while it reads a sheet, so a separate thread reads and sends bounded blocks of rows.
 
 use std::collections::VecDeque;
 use std::io::{BufReader, Cursor, Read, Seek};
@@ -23,14 +23,14 @@ use crate::infer::{Finding, Look, Tally, to_identifier};
 use crate::parse::{self, Slot};
 use crate::spec::{COLUMNS_MAX, ColumnSpec, DatasetSpec, Evolution};
 
-/// Columns of a sheet (Excel's own limit).
+/// Most columns of a sheet (Excel's own limit).
 const SHEET_COLUMNS_MAX: u32 = 16_384;
-/// Rows that are handed over together, and blocks that may wait.
+/// Rows in a block, and blocks that may be queued.
 const BLOCK_ROWS: usize = 1_024;
 const BLOCKS_WAITING: usize = 4;
-/// Parts of a workbook (sheets, strings, styles).
+/// Most parts (sheets, strings, styles) of a workbook.
 const PARTS_MAX: usize = 10_000;
-/// Bytes that are unpacked at a time for a look at a part.
+/// Bytes that are unpacked at once when a part is checked.
 const BUFFER_BYTES: usize = 64 * 1024;
 const MILLIS_PER_DAY: f64 = 86_400_000.0;
 
@@ -39,12 +39,12 @@ const MILLIS_PER_DAY: f64 = 86_400_000.0;
 enum Cell {
     Empty,
     Text(String),
-    /// A number as text, exact.
+    /// The exact text of a number.
     Number(String, Look),
     Bool(bool),
-    /// A day, an instant or a time of day, as text.
+    /// A date, an instant or a time of day, as text.
     Time(String, Look),
-    /// A formula that has no value.
+    /// An error value such as `#DIV/0!`.
     Fault(&'static str),
 }
 
@@ -117,7 +117,7 @@ impl Cell {
         }
     }
 
-    /// The cell as a value of `data_type`; the error says what was expected and found.
+    /// The cell as a value of `data_type`; the error states what was expected and found.
     fn slot(&self, data_type: &ColumnType) -> Result<Slot<'_>, String> {
         match self {
             Self::Empty => Ok(Slot::Null),
@@ -144,7 +144,7 @@ fn number_cell(number: f64) -> Cell {
     }
 }
 
-/// A length of time as `hours:minutes:seconds`, the hours beyond a day included.
+/// A duration as `hours:minutes:seconds`. Hours may exceed 24.
 fn duration_text(days: f64) -> String {
     let millis = (days.abs() * MILLIS_PER_DAY).round() as u64;
     let (seconds, millis) = (millis / 1_000, millis % 1_000);
@@ -153,7 +153,7 @@ fn duration_text(days: f64) -> String {
     if millis > 0 { format!("{text}.{millis:03}") } else { text }
 }
 
-/// A row of a sheet: its number there, and its cells from the first column of the table on.
+/// A row of a sheet: its row number, and its cells from the table's first column on.
 struct SheetRow {
     line: u64,
     cells: Vec<Cell>,
@@ -165,7 +165,7 @@ struct Sheet {
     rows: Receiver<Result<Vec<SheetRow>, String>>,
     block: VecDeque<SheetRow>,
     header: Vec<String>,
-    /// Sheets that are not read.
+    /// Names of the sheets that are not read.
     others: Vec<String>,
     row: u64,
 }
@@ -182,7 +182,7 @@ impl Sheet {
         let reading = std::thread::Builder::new().name("xlsx".to_owned()).spawn(move || {
             let read = contain(|| send_rows(&mut workbook, &sheet, &sender));
             if let Ok(Err(problem)) | Err(problem) = read {
-                // A receiver that is gone reads no more.
+                // The receiver may have been dropped.
                 let _ = sender.send(Err(problem));
             }
         });
@@ -245,7 +245,7 @@ impl Sheet {
         Ok(self.block.pop_front())
     }
 
-    /// The next row with its place; cells that it lacks at its end are empty.
+    /// The next row with its position. Missing cells at its end are empty.
     fn next_row(&mut self) -> Result<Option<(Place, Vec<Cell>)>> {
         let Some(mut row) = self.next_sheet_row()? else { return Ok(None) };
         self.row += 1;
@@ -268,7 +268,7 @@ fn unreadable(source_name: &str, problem: impl std::fmt::Display) -> Error {
     }
 }
 
-/// What a workbook is read from; one type, so that the crate's code is compiled once.
+/// The input of a workbook. It is a single type so that the crate's code is compiled once.
 trait Input: Read + Seek + Send {}
 impl<T: Read + Seek + Send> Input for T {}
 type Workbook = Xlsx<Box<dyn Input>>;
@@ -280,7 +280,7 @@ fn input_of(source: &Source) -> Result<Box<dyn Input>> {
     })
 }
 
-/// The sheet that is asked for, or the first one that can be seen, and the names of the others.
+/// The requested sheet, or the first visible one, and the names of the others.
 fn sheet_of(
     workbook: &Workbook,
     source_name: &str,
@@ -309,7 +309,7 @@ fn sheet_of(
     Ok((found, others))
 }
 
-/// Reads the rows with a value of a sheet, and sends them in blocks.
+/// Reads the rows of a sheet that have a value, and sends them in blocks.
 fn send_rows(
     book: &mut Workbook,
     sheet: &str,
@@ -338,7 +338,7 @@ fn send_rows(
         if column >= SHEET_COLUMNS_MAX {
             return Err(format!("a cell in column {column}; a sheet has {SHEET_COLUMNS_MAX}"));
         }
-        // The table begins at the first column of its first row.
+        // The table starts in the first column of its first row.
         let first = *first.get_or_insert(column);
         let Some(at) = column.checked_sub(first) else {
             return Err(format!(
@@ -354,13 +354,13 @@ fn send_rows(
         }
         cells[at] = value;
     }
-    // A receiver that is gone reads no more.
+    // The receiver may have been dropped.
     let _ = sender.send(Ok(block));
     Ok(())
 }
 
-/// Fails for a workbook whose parts unpack to more than may be held: the crate holds shared texts and styles
-/// whole, and of a sheet one cell at a time.
+/// Fails for a workbook that unpacks to more than the memory budget. The crate holds shared strings and styles in memory, but
+/// only one cell of a sheet.
 fn check_parts(name: &str, input: Box<dyn Input>, options: &ReadOptions) -> Result<()> {
     let failed = |error: &dyn std::fmt::Display| unreadable(name, error);
     let mut archive = ZipArchive::new(input).map_err(|e| failed(&e))?;
@@ -376,7 +376,7 @@ fn check_parts(name: &str, input: Box<dyn Input>, options: &ReadOptions) -> Resu
         if !(is_sheet || path.ends_with(".xml") || path.ends_with(".rels")) {
             continue;
         }
-        // Bytes since the last tag, which are one text.
+        // Bytes since the last tag, which belong to one text.
         let mut run = 0_usize;
         loop {
             let count = part.read(&mut buffer).map_err(|e| failed(&e))?;
@@ -524,15 +524,15 @@ impl RowReader for XlsxReader {
     }
 }
 
-/// What a worksheet looks like.
+/// The inferred columns of a worksheet.
 pub(crate) struct Looks {
     /// The columns by their names in the file.
     pub(crate) columns: Vec<(String, Finding)>,
-    /// Sheets that are not read.
+    /// Names of the sheets that are not read.
     pub(crate) others: Vec<String>,
 }
 
-/// Reads a worksheet for the types of its columns, which the share `mostly` of their values must fit.
+/// Reads a worksheet and infers column types that fit at least the share `mostly` of the values.
 pub(crate) fn look(source: &Source, options: &ReadOptions, mostly: f64) -> Result<Looks> {
     let mut sheet = Sheet::open(source, options)?;
     let mut tallies = vec![Tally::default(); sheet.header.len()];

@@ -1,4 +1,4 @@
-//! Workbooks made here by another crate, and broken ones.
+//! Workbooks written by another crate, and damaged ones.
 #![allow(clippy::unwrap_used)]
 
 use arrow::util::display::array_value_to_string;
@@ -9,7 +9,7 @@ use super::*;
 use crate::conform::Conformer;
 use crate::infer::{Guess, GuessOptions, guess};
 
-/// A table at B3 with one cell of each kind, and another sheet.
+/// A table at B3 with one cell of each kind, and a second sheet.
 fn workbook() -> Vec<u8> {
     let mut workbook = Workbook::new();
     let day = CellFormat::new().set_num_format("yyyy-mm-dd");
@@ -65,7 +65,7 @@ fn made(bytes: Vec<u8>, options: &GuessOptions) -> Result<(Guess, Vec<String>, V
 }
 
 #[test]
-fn a_cell_has_the_type_that_it_has_in_its_sheet() {
+fn a_cell_keeps_its_type_from_the_sheet() {
     let (found, rows, reasons) = made(workbook(), &GuessOptions::default()).unwrap();
     let columns = found.spec.columns.iter().map(|c| format!("{} {}", c.name, c.data_type));
     assert_eq!(
@@ -95,7 +95,7 @@ fn a_cell_has_the_type_that_it_has_in_its_sheet() {
 }
 
 #[test]
-fn a_sheet_is_named_and_its_columns_are_renamed() {
+fn a_sheet_is_selected_and_its_columns_are_renamed() {
     let with = |sheet: &str, columns: &[(&str, &str)]| {
         let columns = columns.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
         let renames = Renames { columns, ..Renames::default() };
@@ -112,7 +112,7 @@ fn a_sheet_is_named_and_its_columns_are_renamed() {
 }
 
 #[test]
-fn a_cell_that_does_not_fit_sets_its_row_aside() {
+fn a_cell_that_does_not_fit_rejects_its_row() {
     let mut workbook = Workbook::new();
     let sheet = workbook.add_worksheet();
     sheet.write_string(0, 0, "id").unwrap();

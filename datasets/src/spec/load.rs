@@ -1,7 +1,7 @@
 //! How rows are loaded into a dataset: the policy for existing keys, and how text files are written.
 //!
-//! A dataset stores these settings, so that the second file is read like the first. Every door (command
-//! line, HTTP, Python) takes the same settings under the names in [`LoadSettings::NAMES`].
+//! A dataset stores these settings, so that later files are read like the first. The command line, HTTP and Python take the
+//! same settings, under the names in [`LoadSettings::NAMES`].
 
 use std::fmt;
 
@@ -22,7 +22,7 @@ pub const NULL_MAX_BYTES: usize = 64;
 pub enum KeyPolicy {
     /// The file or request is refused. Rows that repeat a key within it are all added.
     Refuse,
-    /// The file or request is refused, also where a key repeats within it.
+    /// The file or request is refused, also if a key repeats within it.
     Error,
     /// The new row replaces the old one.
     Replace,
@@ -60,11 +60,11 @@ impl std::str::FromStr for KeyPolicy {
     }
 }
 
-/// How rows are loaded. A setting without a value is not stated: the reader finds it or takes the default.
+/// How rows are loaded. A setting that is `None` is not stated: the reader detects it or uses the default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LoadSettings {
-    /// The policy for rows whose key exists. Without one, `refuse` where the dataset has a key.
+    /// The policy for rows whose key exists. If it is not stated: `refuse` for datasets with a key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_conflict: Option<KeyPolicy>,
     /// The encoding of text, by its WHATWG label: `windows-1252`, `utf-16le`.
@@ -116,7 +116,7 @@ impl LoadSettings {
         *self == Self::default()
     }
 
-    /// Whether `name` is a setting.
+    /// Whether a setting is called `name`.
     pub fn has(name: &str) -> bool {
         Self::NAMES.contains(&name)
     }
@@ -162,7 +162,7 @@ impl LoadSettings {
         Ok(())
     }
 
-    /// The settings that are stated, each by its name and value.
+    /// The stated settings, as names and values.
     pub fn stated(&self) -> Vec<(&'static str, String)> {
         let text = |value: &Option<char>| value.map(shown_mark);
         let single = [
@@ -180,7 +180,7 @@ impl LoadSettings {
         single.chain(self.nulls.iter().map(|null| ("null", null.clone()))).collect()
     }
 
-    /// Checks that every setting has a value that it can have, and that they agree.
+    /// Checks that every setting is valid, and that they do not conflict.
     pub fn check(&self) -> Result<()> {
         let mut again = Self::default();
         for (name, value) in self.stated() {
@@ -191,14 +191,14 @@ impl LoadSettings {
             && thousands == decimal
         {
             let found = shown_mark(thousands);
-            let expected = format!("another mark than decimal_mark, which is {found:?} too");
+            let expected = format!("a mark other than decimal_mark, which is also {found:?}");
             return Err(wrong("thousands_mark", &found, expected));
         }
         if let (Some(delimiter), Some(quote)) = (self.delimiter, self.quote)
             && delimiter == quote
         {
             let found = quote.to_string();
-            return Err(wrong("quote", &found, "another character than delimiter"));
+            return Err(wrong("quote", &found, "a character other than delimiter"));
         }
         if self.nulls.len() > NULLS_MAX {
             let found = self.nulls.len().to_string();
@@ -210,8 +210,8 @@ impl LoadSettings {
         }
     }
 
-    /// These settings of `dataset` with those that are `given`. A setting that both state differently is an
-    /// error that names both values. `on_conflict` never contradicts: it is chosen for each load.
+    /// Merges the `given` settings into these of `dataset`. A setting with two different values is an error that names both.
+    /// `on_conflict` is the exception: each load may choose it.
     pub fn with(&self, given: &Self, dataset: &str) -> Result<Self> {
         let differs = |name: &str, stored: String, given: String| Error::Mismatch {
             source_name: format!("dataset {dataset}"),
@@ -248,7 +248,7 @@ impl LoadSettings {
         Ok(merged)
     }
 
-    /// Fails where a stated setting does nothing for files of `format`, so that no option is ignored.
+    /// Fails if a stated setting has no effect on files of `format`, so that no option is silently ignored.
     pub fn require_used(&self, format: Format, source_name: &str) -> Result<()> {
         let is_used = |name: &str| match format {
             Format::Csv => true,
@@ -269,7 +269,7 @@ impl LoadSettings {
         })
     }
 
-    /// How text files are read; `encoding` is that of files where none is stated.
+    /// How text files are read. `encoding` applies if the settings state none.
     pub fn csv_options(&self, encoding: TextEncoding) -> CsvOptions {
         let byte = |character: Option<char>| character.and_then(|c| u8::try_from(c).ok());
         let named = self.encoding.as_deref().and_then(TextEncoding::named);
@@ -295,7 +295,7 @@ impl fmt::Display for LoadSettings {
     }
 }
 
-/// Marks by the words that shells need no quotes for.
+/// Words for marks that a shell would require quotes for.
 const MARKS: [(&str, char); 6] = [
     ("comma", ','),
     ("point", '.'),
@@ -333,7 +333,7 @@ fn mark(what: &'static str, text: &str, allowed: &str) -> Result<char> {
 fn delimiter(text: &str) -> Result<char> {
     let text = if text == "\\t" { "tab" } else { text };
     let fits = |c: &char| c.is_ascii() && !matches!(c, '"' | '\n' | '\r' | '\0');
-    let expected = "one character of ASCII, or tab";
+    let expected = "one ASCII character, or tab";
     character(text).filter(fits).ok_or_else(|| wrong("delimiter", text, expected))
 }
 
@@ -353,7 +353,7 @@ fn encoding(text: &str) -> Result<String> {
     }
 }
 
-/// The label by which an encoding is compared.
+/// The canonical label of an encoding, for comparisons.
 fn canonical(label: &str) -> String {
     encoding(label).unwrap_or_else(|_| label.to_owned())
 }
@@ -364,7 +364,7 @@ fn zone(text: &str) -> Result<Tz> {
     })
 }
 
-/// A mark as a setting shows it, so that it is read back.
+/// A mark in a form that a setting accepts again.
 fn shown_mark(mark: char) -> String {
     if mark == '\t' { "tab".to_owned() } else { mark.to_string() }
 }
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn every_setting_is_read_back_from_what_it_shows() {
+    fn every_setting_can_be_parsed_from_its_text() {
         let all = settings(&[
             ("on_conflict", "replace"),
             ("encoding", "latin1"),
@@ -408,13 +408,13 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_a_setting_cannot_have_is_refused() {
+    fn an_invalid_value_of_a_setting_is_refused() {
         for (name, value, expected) in [
             ("decimal_mark", ";", "decimal_mark \";\": expected one of comma (,), point (.)"),
             ("zone", "Europe/Berln", "zone \"Europe/Berln\": expected an IANA time zone"),
             ("date_order", "ymd", "date_order \"ymd\": expected dmy or mdy"),
             ("header", "yes", "header \"yes\": expected true or false"),
-            ("delimiter", "ab", "expected one character of ASCII, or tab"),
+            ("delimiter", "ab", "expected one ASCII character, or tab"),
             ("quote", "a", "expected one character such as"),
             ("encoding", "klingon", "expected a WHATWG encoding"),
             ("on_conflict", "ignore", "one of refuse, error, replace, skip, add"),
@@ -425,7 +425,7 @@ mod tests {
         }
         let same = settings(&[("thousands_mark", ".")]);
         let error = same.check().unwrap_err().to_string();
-        assert!(error.contains("another mark than decimal_mark"), "{error}");
+        assert!(error.contains("a mark other than decimal_mark"), "{error}");
         settings(&[("thousands_mark", "."), ("decimal_mark", ",")]).check().unwrap();
     }
 
@@ -446,7 +446,7 @@ mod tests {
         let same = [("decimal_mark", "comma"), ("null", "-"), ("zone", "Asia/Tokyo")];
         let merged = stored.with(&settings(&same), "orders").unwrap();
         assert_eq!(merged, LoadSettings { zone: Some("Asia/Tokyo".to_owned()), ..stored.clone() });
-        // The key policy is chosen for each load.
+        // Each load may choose its key policy.
         let policy = |name: &str| settings(&[("on_conflict", name)]);
         let merged = policy("skip").with(&policy("replace"), "orders").unwrap();
         assert_eq!(merged.on_conflict, Some(KeyPolicy::Replace));

@@ -1,6 +1,6 @@
-//! Internal errors of DataFusion that are mistakes of a query: arguments that a function does not check.
+//! Internal errors of DataFusion that the query causes, by arguments which a function does not check.
 
-/// The message for an internal error of DataFusion that the arguments of a function cause; `None` for any other.
+/// The message for an internal error of DataFusion that a function's arguments cause; `None` for any other error.
 pub(crate) fn of_arguments(text: &str) -> Option<&'static str> {
     const CAUSED: [(&str, &str); 4] = [
         (

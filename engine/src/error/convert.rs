@@ -245,7 +245,7 @@ fn schema_message(error: &SchemaError) -> String {
     }
 }
 
-/// Names of columns that one message lists.
+/// Most column names in one message.
 const NAMES_MAX: usize = 40;
 
 fn no_such_column(field: &Column, valid: &[Column]) -> String {
@@ -253,7 +253,7 @@ fn no_such_column(field: &Column, valid: &[Column]) -> String {
         Some(table) => format!("{}.{}", table.table(), column.name),
         None => column.name.clone(),
     };
-    // A query may have a column as its own and as that of its table.
+    // A column can appear twice, with and without its table.
     let mut names: Vec<&str> = Vec::new();
     for column in valid {
         if !names.contains(&column.name.as_str()) {
@@ -324,7 +324,7 @@ fn filter_problem(error: &ParquetError) -> Option<String> {
     Some(scrub(&plain(text.strip_suffix("\")").unwrap_or(text))))
 }
 
-/// What an error says that was written as a value is, behind the last `begin`.
+/// The message after the last `begin`, where Rust quoted it as a debug value.
 fn quoted_message(text: &str, begin: &str) -> Option<String> {
     let (_, rest) = text.rsplit_once(begin)?;
     let mut message = String::new();

@@ -114,8 +114,8 @@ impl Code {
         }
     }
 
-    /// Whether the same request may succeed later although nobody changes it: room is freed, a store answers again, or another
-    /// server takes over. Clients and idempotency keys retry by this.
+    /// Whether the same request may succeed later without any change to it: memory becomes free, a store answers again, or
+    /// another server takes over. Clients and idempotency keys decide by this whether to retry.
     pub fn is_retryable(self) -> bool {
         match self {
             Self::TooMany
@@ -149,7 +149,7 @@ fn told(mut message: String) -> String {
     message
 }
 
-/// A text whose XML, the answer of a store, is its code and message.
+/// Replaces the XML of a store's answer in `text` by its code and message.
 fn without_markup(text: &str) -> String {
     let markup = text.find("<?xml").or_else(|| text.find("<Error>"));
     match (markup, store_answer(text)) {

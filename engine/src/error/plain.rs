@@ -1,13 +1,13 @@
-//! Messages of the planner in the words of SQL.
+//! Rewrites the planner's messages in terms of SQL.
 //!
-//! DataFusion's messages quote its own values as Rust writes them: `Utf8`, `Int64(5)`,
-//! `Column { relation: … }`, whole syntax trees. Here such forms become what the query has: types as
-//! `colonnade datasets` shows them, literals as SQL writes them, columns by their names. A tree that has no
-//! such form is cut off, and its first place in the query is stated.
+//! DataFusion's messages contain Rust's debug format: `Utf8`, `Int64(5)`, `Column { relation: … }`, whole syntax trees. This
+//! module replaces them: types as `colonnade datasets` shows them, literals as in SQL, columns by name. A syntax tree without
+//! such a form is cut off, and the message starts with its position in the query.
 
 use arrow::datatypes::DataType;
 
-/// What is said instead of a message that has a text in it, and what to write instead.
+/// Parts of known messages, and the message that replaces each: the problem, and what to write
+/// instead.
 const KNOWN: &[(&str, &str)] = &[
     ("Unsupported JOIN operator AsOf", ASOF),
     (
@@ -35,7 +35,7 @@ const KNOWN: &[(&str, &str)] = &[
         "COLLATE is not supported; texts are compared by their bytes: write lower(x) to compare without case",
     ),
     ("Physical plan does not support logical expression", SUBQUERY),
-    // What stands behind AT TIME ZONE: elsewhere these are supported.
+    // Syntax after AT TIME ZONE; elsewhere these nodes are supported.
     ("Unsupported ast node in sqltorel: Value(", ZONE),
     ("Unsupported ast node in sqltorel: Identifier(", ZONE),
     ("Unsupported ast node in sqltorel: CompoundIdentifier(", ZONE),
@@ -69,7 +69,7 @@ const KNOWN: &[(&str, &str)] = &[
     ("Divide by zero", "division by zero; write nullif(divisor, 0), or safe_divide(a, b)"),
     (
         "Unable to cast to Date32 for converting from i64 to i32 failed",
-        "a text is no date; expected one such as 2026-01-31",
+        "a text is not a date; expected a date such as 2026-01-31",
     ),
 ];
 
@@ -79,20 +79,20 @@ const ASOF: &str = "ASOF JOIN is not supported; join all earlier rows, and keep 
 
 const ZONE: &str = "AT TIME ZONE takes the name of a zone as a text, such as 'Europe/Berlin', the same for all rows";
 
-/// What is said of a subquery that can not be planned.
+/// The message for a subquery that cannot be planned.
 pub(crate) const SUBQUERY: &str = "a subquery that refers to the query around it is not supported here. \
     For one value, write an aggregate whose condition is an equality: \
     (SELECT first_value(b.x ORDER BY b.at DESC) FROM b WHERE b.key = a.key). \
     For EXISTS in SELECT, write (SELECT count(*) > 0 FROM b WHERE b.key = a.key). \
     For other conditions, JOIN both and GROUP BY the key of the outer rows";
 
-/// How the messages about such subqueries begin.
+/// The common start of the messages about such subqueries.
 pub(crate) const OF_SUBQUERY: &str = "a subquery that refers to the query around it ";
 
 const ONE_ROW: &str = "a subquery that refers to the query around it must return one row for each of its rows: \
     write an aggregate in it, as (SELECT max(b.x) FROM b WHERE b.key = a.key)";
 
-/// Prefixes of DataFusion and Arrow that say which of their parts failed.
+/// Prefixes by which DataFusion and Arrow name the failing component.
 const PREFIXES: &[&str] = &[
     "Error during planning: ",
     "This feature is not implemented: ",
@@ -108,20 +108,20 @@ const PREFIXES: &[&str] = &[
     "DataFusion error: ",
 ];
 
-/// What follows is no part of what the query did.
+/// Text that starts advice or a backtrace, which does not concern the query.
 const ENDS: &[&str] = &[
     "This issue was likely caused by a bug in DataFusion",
     "You might need to add explicit type casts",
     "\n\nbacktrace:",
 ];
 
-/// A message of the planner, of a function or of a cast.
+/// Rewrites a message of the planner, of a function or of a cast.
 pub(crate) fn plain(text: &str) -> String {
     let text = without_prefixes(text);
     if let Some((_, says)) = KNOWN.iter().find(|(form, _)| text.contains(form)) {
         return format!("{}{says}", place_in(text));
     }
-    // `TOP`, `SORT BY`: all that is said of some syntax is its name.
+    // For some syntax, such as `TOP` and `SORT BY`, the message is only its name.
     let is_word = |c: char| c.is_ascii_uppercase() || c == ' ';
     if !text.is_empty() && text.chars().all(is_word) {
         let instead = if text == "TOP" { "; write LIMIT" } else { "" };
@@ -146,7 +146,7 @@ fn without_prefixes(mut text: &str) -> &str {
     }
 }
 
-/// The first place in the query that a syntax tree names: `line 1, column 8: `.
+/// The first position in the query that a syntax tree states: `line 1, column 8: `.
 fn place_in(text: &str) -> String {
     let places = text.match_indices("Location(").filter_map(|(at, form)| {
         let (place, _) = text[at + form.len()..].split_once(')')?;
@@ -157,7 +157,7 @@ fn place_in(text: &str) -> String {
     first.map_or_else(String::new, |(line, column)| format!("line {line}, column {column}: "))
 }
 
-/// Of a function that takes no such arguments: which were given, and which it takes.
+/// The message for a call with wrong argument types: the given and the accepted ones.
 fn no_such_call(text: &str) -> Option<String> {
     let (_, rest) = text.split_once("No function matches the given name and argument types '")?;
     let (call, _) = rest.split_once("'.")?;
@@ -191,7 +191,7 @@ fn no_such_call(text: &str) -> Option<String> {
     Some(format!("{name} takes no such arguments: found {found}{expected}"))
 }
 
-/// Why a function of ours refuses its arguments, which DataFusion quotes.
+/// The reason by which one of our functions refuses its arguments, quoted by DataFusion.
 fn own_reason(text: &str, name: &str) -> Option<String> {
     let (_, reason) = text.split_once("user-defined coercion failed with: ")?;
     let (reason, _) = reason.split_once(" No function matches")?;
@@ -204,9 +204,9 @@ pub(crate) fn type_in_words(kind: &DataType) -> String {
     in_words(&kind.to_string())
 }
 
-/// Signatures of a function that one message lists.
+/// Most signatures of a function in one message.
 const CANDIDATES_MAX: usize = 3;
-/// Words of signatures that say nothing to whoever calls.
+/// Words in signatures that mean nothing to a caller.
 const UNCLEAR: &[&str] = &[
     "Any",
     "UserDefined",
@@ -221,7 +221,7 @@ const UNCLEAR: &[&str] = &[
     "array",
 ];
 
-/// Of a column that is in neither GROUP BY nor an aggregate.
+/// The message for a column that is neither in GROUP BY nor in an aggregate.
 fn grouped(text: &str) -> Option<String> {
     let (_, rest) = text.split_once("must be in GROUP BY or an aggregate function: ")?;
     let (_, rest) = rest.split_once("column \"").or_else(|| rest.split_once("expression \""))?;
@@ -230,7 +230,7 @@ fn grouped(text: &str) -> Option<String> {
     Some(format!("{column} must be in GROUP BY, or in an aggregate such as max({column})"))
 }
 
-/// Of a type that SQL knows and that is not one here.
+/// The message for an SQL type that is not supported.
 fn type_of_sql(text: &str) -> Option<String> {
     let (_, kind) = text.split_once("Unsupported SQL type ")?;
     let kind = kind.rsplit(") ").next().unwrap_or(kind);
@@ -240,7 +240,7 @@ fn type_of_sql(text: &str) -> Option<String> {
     ))
 }
 
-/// Names of types as Rust writes them, and as `colonnade datasets` does.
+/// Type names in Rust, and as `colonnade datasets` shows them.
 const TYPES: &[(&str, &str)] = &[
     ("Utf8", "text"),
     ("LargeUtf8", "text"),
@@ -293,7 +293,7 @@ const TYPES: &[(&str, &str)] = &[
     ("Union", "json"),
     ("Dictionary", "dictionary"),
     ("Null", "null"),
-    // Of signatures.
+    // In signatures.
     ("Numeric", "number"),
     ("String", "text"),
     ("Integer", "integer"),
@@ -303,7 +303,7 @@ const TYPES: &[(&str, &str)] = &[
     ("Time", "time"),
 ];
 
-/// Types whose arguments say how they are stored, and nothing of a query's.
+/// Types whose arguments only describe storage.
 const WITHOUT_ARGUMENTS: &[&str] = &[
     "date",
     "time",
@@ -324,13 +324,13 @@ fn type_named(word: &str) -> Option<&'static str> {
     TYPES.iter().find(|(name, _)| *name == word).map(|(_, name)| *name)
 }
 
-/// `text` with the types, literals and columns that Rust wrote in the words of SQL.
+/// Rewrites the types, literals and columns of `text` from Rust's format to SQL's.
 fn in_words(text: &str) -> String {
     let (mut out, mut rest) = (String::with_capacity(text.len()), text);
     let mut quoted = false;
     let mut before = ' ';
     while let Some(first) = rest.chars().next() {
-        // An apostrophe within a word quotes nothing.
+        // An apostrophe inside a word is not a quote.
         if first == '\'' {
             quoted = !quoted && !before.is_alphanumeric();
         }
@@ -352,7 +352,8 @@ fn in_words(text: &str) -> String {
     out
 }
 
-/// What a word that begins with a capital letter says, and what is behind it. In quotes only a value is one, as `Int64(5)`.
+/// Rewrites a capitalized word; returns the new text and the rest after it. Inside quotes only values such as `Int64(5)` are
+/// rewritten.
 fn read<'a>(word: &str, after: &'a str, quoted: bool) -> (String, &'a str) {
     if let Some(group) = group_of(after, '(', ')') {
         let behind = &after[group.len() + 2..];
@@ -388,7 +389,7 @@ fn read<'a>(word: &str, after: &'a str, quoted: bool) -> (String, &'a str) {
     }
 }
 
-/// Whether a word without arguments is a type, and no word of English.
+/// Whether a word without arguments is a type rather than an English word.
 fn is_type_alone(word: &str) -> bool {
     let is_english = [
         "Date",
@@ -408,7 +409,7 @@ fn is_type_alone(word: &str) -> bool {
     !is_english.contains(&word)
 }
 
-/// What is between a bracket at the beginning of `text` and the one that closes it.
+/// The text between a bracket at the start of `text` and its closing bracket.
 fn group_of(text: &str, open: char, close: char) -> Option<&str> {
     let rest = text.strip_prefix(open)?;
     let (mut depth, mut is_text, mut escaped) = (1_usize, false, false);
@@ -431,7 +432,7 @@ fn group_of(text: &str, open: char, close: char) -> Option<&str> {
     None
 }
 
-/// A value as SQL writes it.
+/// A value in SQL syntax.
 fn literal(kind: &str, group: &str) -> Option<String> {
     if group == "NULL" {
         return Some(group.to_owned());
@@ -480,11 +481,11 @@ fn field<'a>(group: &'a str, name: &str) -> Option<&'a str> {
     Some(rest.split_once('"')?.0)
 }
 
-/// `text` up to the first syntax tree that is left in it.
+/// `text` up to its first remaining syntax tree.
 fn without_trees(text: &str) -> String {
     let begins = TREES.iter().filter_map(|form| text.find(form)).min();
     let Some(at) = begins else { return text.to_owned() };
-    // The word that the tree begins with says what it is.
+    // The first word of the tree names the syntax.
     let head = text[..at].trim_end_matches(['(', '{', '[', ' ', '&']);
     let mut letters = head.char_indices().rev();
     let last = letters.find(|(_, letter)| !letter.is_ascii_alphanumeric());
@@ -499,7 +500,7 @@ fn without_trees(text: &str) -> String {
     }
 }
 
-/// How a syntax tree goes on behind its first word.
+/// Text that follows the first word of a syntax tree.
 const TREES: &[&str] = &[
     " { ",
     "Ident {",
@@ -529,7 +530,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_types_and_columns_are_those_of_sql() {
+    fn values_types_and_columns_are_written_as_in_sql() {
         for (text, expected) in [
             (
                 "Error during planning: Cannot coerce arithmetic expression Utf8 + Int64 to valid types",
@@ -567,7 +568,7 @@ mod tests {
     }
 
     #[test]
-    fn what_to_write_instead_is_said_with_its_place() {
+    fn messages_state_the_position_and_the_alternative() {
         let asof = "This feature is not implemented: Unsupported JOIN operator AsOf { match_condition: \
             CompoundIdentifier([Ident { value: \"t\", span: Span(Location(0,0)..Location(0,0)) }, Ident { value: \"at\", \
             span: Span(Location(3,46)..Location(3,47)) }]) }";
@@ -578,7 +579,7 @@ mod tests {
     }
 
     #[test]
-    fn a_function_says_what_it_takes() {
+    fn a_function_states_the_arguments_it_takes() {
         let text = "Error during planning: Function 'repeat' requires Int64, but received String (DataType: Utf8).. \
             No function matches the given name and argument types 'repeat(Utf8, Utf8)'. You might need to add explicit type casts.\n\t\
             Candidate functions:\n\trepeat(String, Int64)";

@@ -1,8 +1,10 @@
-//! Functions whose result can be longer than their arguments, with a bound on it and a place in the query's memory.
+//! Functions whose result can be longer than their arguments. Each has a bound, and its results count against the query's
+//! memory.
 //!
-//! Arrow allocates results outside the pool that queries share, and a process that cannot allocate ends for everyone. So each such
-//! call computes first how many bytes it can return (`bounds` says how). Above a bound it is refused. Below it, long results are
-//! reserved in the pool before they are allocated, and stay there until the last owner of the array drops it.
+//! Arrow allocates results outside the shared memory pool, and a process that runs out of memory dies for every tenant. So each
+//! such call first computes the most bytes that it can return (see `bounds`). If that exceeds the bound, the call is refused.
+//! Otherwise long results are reserved in the pool before they are allocated, and stay reserved until the last owner of the
+//! array drops it.
 
 use std::sync::Arc;
 
@@ -21,13 +23,13 @@ use crate::error::{Code, Error};
 pub(crate) const RESULT_BYTES_MAX: u64 = 256 << 20;
 /// Bytes of a character, at most.
 const CHARACTER_BYTES: u64 = 4;
-/// Bytes of a number or an instant as a text, at most, and what a list keeps for an item.
+/// Most bytes of a number or an instant as text, including the overhead of a list item.
 const NUMBER_BYTES: u64 = 40;
 
-/// Bytes of what replaces a pattern up to which the result is of the order of the text.
+/// Longest replacement of a pattern, in bytes, that is not multiplied by the number of matches.
 const REPLACEMENT_SHORT: usize = 64;
 
-/// The bounded forms of those functions that `known` has and that can make more bytes than they are given.
+/// Bounded versions of the functions in `known` that can return more bytes than they are given.
 pub(super) fn bounded(
     known: impl Fn(&str) -> Option<Arc<ScalarUDF>>,
     memory: &Memory,
@@ -41,7 +43,7 @@ pub(super) fn bounded(
     SCALAR.iter().filter_map(of).collect()
 }
 
-/// Whether a function is one of them already.
+/// Whether a function already has a bound.
 pub(super) fn is_bounded(function: &ScalarUDF) -> bool {
     function.inner().downcast_ref::<Bounded>().is_some()
 }
@@ -62,7 +64,7 @@ impl ScalarUDFImpl for Bounded {
     }
 }
 
-/// Fails where a result of `bytes` would be longer than the bound.
+/// Fails if a result of `bytes` exceeds the bound.
 pub(super) fn require_bounded(name: &str, bytes: u64) -> Result<()> {
     if bytes <= RESULT_BYTES_MAX {
         return Ok(());
@@ -76,14 +78,14 @@ pub(super) fn require_bounded(name: &str, bytes: u64) -> Result<()> {
 }
 
 impl Bounded {
-    /// Bytes of the result, at most. Fails where they are more than the bound.
+    /// The most bytes of the result. Fails if they exceed the bound.
     pub(super) fn check(&self, arguments: &ScalarFunctionArgs) -> Result<u64> {
         let bytes = self.bytes(&arguments.args, arguments.number_rows)?;
         require_bounded(self.name(), bytes)?;
         Ok(bytes)
     }
 
-    /// What makes room for the result.
+    /// The pool that results are reserved in.
     pub(super) fn memory(&self) -> &Memory {
         &self.memory
     }
@@ -177,7 +179,7 @@ impl Bounded {
     }
 }
 
-/// Bytes of the values of all arguments, those of a constant for each row.
+/// Total bytes of all arguments. A constant counts once per row.
 pub(super) fn argument_bytes(arguments: &[ColumnarValue], rows: usize) -> u64 {
     let is_scalar = arguments.iter().all(|of| matches!(of, ColumnarValue::Scalar(_)));
     let rows = if is_scalar { 1 } else { rows as u64 };
@@ -188,12 +190,12 @@ pub(super) fn argument_bytes(arguments: &[ColumnarValue], rows: usize) -> u64 {
     bytes.fold(0, u64::saturating_add)
 }
 
-/// Bytes of the values of an array, and not of those that it shares with others.
+/// Bytes of an array's own values, without those of other slices of its buffers.
 fn slice_bytes(array: &dyn Array) -> usize {
     array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size())
 }
 
-/// Items of all lists of a column.
+/// Number of items in all lists of a column.
 fn items(column: &ArrayRef) -> u64 {
     let count = match column.data_type() {
         DataType::List(_) => {
@@ -212,7 +214,7 @@ fn items(column: &ArrayRef) -> u64 {
     count.map_or(column.len() as u64, |count| u64::try_from(count).unwrap_or(0))
 }
 
-/// Instants from the first column to the second, in steps of the third.
+/// Number of instants from the first column to the second, in steps of the third.
 fn instants(columns: &[ArrayRef]) -> Result<u64> {
     let micros = |column: &ArrayRef| -> Result<Int64Array> {
         let instants = cast(column, &DataType::Timestamp(TimeUnit::Microsecond, None))?;

@@ -1,7 +1,7 @@
-//! The rule by which every call in a plan is one with a bound.
+//! The rule that gives every call in a plan a bound.
 //!
-//! A call by name finds the bounded function in the session. The planner makes other calls itself: `[a, b]`, `a || b`, `overlay`,
-//! `{'k': v}`. This rule finds those by the names of their functions, once all types are known.
+//! A call by name finds the bounded function in the session. But the planner creates some calls itself: `[a, b]`, `a || b`,
+//! `overlay`, `{'k': v}`. This rule replaces those by function name, once all types are known.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use super::joined::{joined, kind_of_joined};
 use super::memory::Memory;
 use super::paced::Paced;
 
-/// The bounded functions of a session, and the rule that puts them into plans.
+/// The bounded functions of a session, and the rule that inserts them into plans.
 #[derive(Debug, Default)]
 pub(crate) struct Bounds {
     functions: HashMap<&'static str, Arc<ScalarUDF>>,
@@ -30,7 +30,7 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
-    /// Those that `state` knows by now.
+    /// The bounded functions that `state` has registered so far.
     pub(super) fn of(state: &SessionState, memory: Memory) -> Self {
         let known = state.scalar_functions();
         let bounded = SCALAR.iter().filter_map(|(name, _)| {
@@ -40,7 +40,7 @@ impl Bounds {
         Self { functions: bounded.collect(), memory }
     }
 
-    /// `expression` on columns of `schema`, in which each call has a bound.
+    /// Replaces the calls in `expression`, on columns of `schema`, by bounded ones.
     pub(crate) fn bounded(&self, expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         expression.transform_up(|part| {
             Ok(match part {
@@ -69,7 +69,8 @@ impl Bounds {
     }
 }
 
-/// The type of an expression, if that is one of texts or bytes. Of a long chain each part is asked for it: what is joined knows it.
+/// The type of an expression, if it is text or bytes. A joined chain stores its type: computing it for each part of a long
+/// chain would take quadratic time.
 fn text_type(expression: &Expr, schema: &DFSchema) -> Option<DataType> {
     use DataType as D;
     if let Expr::ScalarFunction(call) = expression
@@ -95,7 +96,7 @@ impl AnalyzerRule for Bounds {
             let schema = merge_schema(&plan.inputs());
             let names = NamePreserver::new(&plan);
             let bounded = plan.map_expressions(|expression| {
-                // What rows are grouped by in several ways has a name each.
+                // Each expression of a grouping set has its own name.
                 if let Expr::GroupingSet(_) = &expression {
                     return expression.map_children(|part| self.named(part, &schema, &names));
                 }
@@ -111,7 +112,7 @@ impl AnalyzerRule for Bounds {
 }
 
 impl Bounds {
-    /// [`Self::bounded`], called as it was.
+    /// [`Self::bounded`], without a change of the expression's name.
     fn named(
         &self,
         expression: Expr,

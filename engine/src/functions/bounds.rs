@@ -1,39 +1,39 @@
-//! What each function of SQL can make of its arguments, at most.
+//! The longest result of each SQL function.
 //!
-//! A text that is doubled thirty times takes a gigabyte, and a process that cannot have it ends for all tenants. So every function
-//! that a session knows has a bound in this file, and a test walks the session: a new release of DataFusion cannot bring a
-//! function without one.
+//! A text that is doubled thirty times takes a gigabyte, and a process that runs out of memory ends for all tenants. So every
+//! function of a session has a bound in this file. A test checks all functions of a session, so that no release of DataFusion
+//! can add one without a bound.
 
-/// How long the result of a scalar function is.
+/// The length of a scalar function's result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Length {
-    /// As many bytes for each row, whatever the arguments are.
+    /// A constant number of bytes per row, for any arguments.
     Fixed,
-    /// At most the bytes of its arguments: a part of them, one of them, or their items in another order.
+    /// At most the bytes of the arguments: part of them, one of them, or their items in another order.
     Part,
-    /// At most so many times the bytes of all its arguments.
+    /// At most this many times the bytes of all arguments.
     Arguments(u64),
-    /// The first argument as often as the second says.
+    /// The first argument, repeated as often as the second says.
     Times,
     /// As many characters as the second argument says.
     Characters,
     /// As many items as the second argument says.
     Items,
-    /// The first argument, with the third in the place of each second in it.
+    /// The first argument, with each match of the second replaced by the third.
     Replaced,
-    /// The same, where the second is a pattern.
+    /// The same, with a regular expression as the second argument.
     ReplacedByPattern,
-    /// For each group of the pattern, the second argument, a part of the first.
+    /// Part of the first argument for each group of the pattern, which is the second argument.
     Groups,
-    /// The items of the first argument as texts, with the second between each two.
+    /// The items of the first argument as text, separated by the second.
     Separated,
     /// The numbers or instants from the first argument to the second, in steps of the third.
     Steps,
 }
 
-/// The scalar functions, under their names and not their aliases.
+/// The scalar functions, by name. Aliases are not listed.
 pub(super) const SCALAR: &[(&str, Length)] = &[
-    // Numbers, truth values, instants, and texts of a constant length.
+    // Numbers, booleans, instants, and text of constant length.
     ("abs", Length::Fixed),
     ("acos", Length::Fixed),
     ("acosh", Length::Fixed),
@@ -185,12 +185,12 @@ pub(super) const SCALAR: &[(&str, Length)] = &[
     ("union_extract", Length::Part),
     ("union_tag", Length::Part),
     ("with_metadata", Length::Part),
-    // Casts to types that are checked in the plan, texts of nested values among them.
+    // Casts, including those of nested values to text. The plan check limits their target types.
     ("arrow_cast", Length::Part),
     ("arrow_try_cast", Length::Part),
     ("cast_to_type", Length::Part),
     ("try_cast_to_type", Length::Part),
-    // All arguments, one after the other or item by item.
+    // All arguments, concatenated or item by item.
     ("array_add", Length::Arguments(8)),
     ("array_append", Length::Arguments(1)),
     ("array_concat", Length::Arguments(1)),
@@ -206,13 +206,13 @@ pub(super) const SCALAR: &[(&str, Length)] = &[
     ("named_struct", Length::Arguments(1)),
     ("overlay", Length::Arguments(1)),
     ("struct", Length::Arguments(1)),
-    // Letters that take more bytes as another letter: "ΐ" in capitals is three.
+    // Letters can become longer: "ΐ" in upper case is three letters.
     ("initcap", Length::Arguments(3)),
     ("lower", Length::Arguments(3)),
     ("reverse", Length::Arguments(1)),
     ("translate", Length::Arguments(4)),
     ("upper", Length::Arguments(3)),
-    // Two hexadecimal digits for a byte.
+    // Two hexadecimal digits per byte.
     ("decode", Length::Arguments(1)),
     ("encode", Length::Arguments(2)),
     // The place of an item, of each letter where the separator is empty or of each comma.
@@ -221,9 +221,9 @@ pub(super) const SCALAR: &[(&str, Length)] = &[
     ("json_get_array", Length::Arguments(8)),
     ("json_object_keys", Length::Arguments(8)),
     ("string_to_array", Length::Arguments(8)),
-    // The longest of its format's words is "September".
+    // The longest text of a format specifier is "September".
     ("to_char", Length::Arguments(16)),
-    // As long as an argument says.
+    // An argument determines the length.
     ("array_repeat", Length::Times),
     ("array_replace", Length::Separated),
     ("array_replace_all", Length::Separated),
@@ -241,8 +241,7 @@ pub(super) const SCALAR: &[(&str, Length)] = &[
     ("rpad", Length::Characters),
 ];
 
-/// Aggregates whose state and result are of a constant length for each group. The state of all groups counts against the query's
-/// memory.
+/// Aggregates with state and result of constant size per group. The state of all groups counts against the query's memory.
 #[cfg(test)]
 const AGGREGATE_FIXED: &[&str] = &[
     "any_value",
@@ -281,8 +280,8 @@ const AGGREGATE_FIXED: &[&str] = &[
     "var",
 ];
 
-/// Aggregates that gather the values of a group. What they hold counts against the query's memory, as the `size` of their
-/// accumulators; as window functions, their results have a bound (`cancellable`).
+/// Aggregates that collect the values of a group. Their state counts against the query's memory, by the `size` of their
+/// accumulators. As window functions, their results have a bound (`cancellable`).
 #[cfg(test)]
 const AGGREGATE_GATHERING: &[&str] = &[
     "array_agg",
@@ -301,7 +300,7 @@ const AGGREGATE_GATHERING: &[&str] = &[
     "string_agg",
 ];
 
-/// Window functions that return a number, or a value of the row's partition, for each row. Their input counts against the query's
+/// Window functions that return a number or a value of the partition for each row. Their input counts against the query's
 /// memory (`session/row_width`).
 #[cfg(test)]
 const WINDOW: &[&str] = &[
@@ -318,11 +317,12 @@ const WINDOW: &[&str] = &[
     "row_number",
 ];
 
-/// Functions of tables, which make some thousand rows at a time.
+/// Table functions, which produce some thousand rows per batch.
 #[cfg(test)]
 const TABLE: &[&str] = &["generate_series", "range"];
 
-/// Functions of lists and lambdas: the items that a lambda makes are the result of a call with a bound, and the others are parts.
+/// Higher-order functions of lists. The items that a lambda returns come from a call that has a bound, and the rest is part of
+/// the arguments.
 #[cfg(test)]
 const HIGHER_ORDER: &[&str] =
     &["array_any_match", "array_filter", "array_first", "array_transform"];

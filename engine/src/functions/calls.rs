@@ -44,10 +44,10 @@ pub(crate) fn check(plan: &LogicalPlan) -> Result<()> {
     Ok(())
 }
 
-/// Bytes of a regular expression once it is compiled. The time for each byte of a text grows with them.
+/// Largest compiled regular expression, in bytes. Matching time per byte of text grows with this size.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
 
-/// Fails on a constant pattern that is too large.
+/// Fails for a constant pattern that is too large.
 fn check_pattern(pattern: &Expr) -> Result<()> {
     let Expr::Literal(ScalarValue::Utf8(Some(text)), _) = pattern else { return Ok(()) };
     match RegexBuilder::new(text).size_limit(PATTERN_BYTES_MAX).build() {
@@ -56,14 +56,14 @@ fn check_pattern(pattern: &Expr) -> Result<()> {
             text.chars().take(60).collect::<String>(),
             PATTERN_BYTES_MAX >> 10
         ))),
-        // What is no pattern fails where it is evaluated.
+        // An invalid pattern fails when it is evaluated.
         _ => Ok(()),
     }
 }
 
-/// Functions that cast to a type that a text names.
+/// Functions that cast to a type named by a text.
 const CASTS: [&str; 2] = ["arrow_cast", "arrow_try_cast"];
-/// Bytes or items of a type whose values are all of one length. Each takes them, also where it is null.
+/// Widest type of fixed length, in bytes or items. Every value takes that space, even null.
 const WIDTH_MAX: i32 = 4_096;
 
 fn check_width(of: &DataType) -> Result<()> {

@@ -1,8 +1,8 @@
-//! Aggregates as window functions, which end with their query.
+//! Aggregates as window functions that stop when their query is cancelled.
 //!
-//! Where an aggregate cannot take rows back, a window computes it from the whole frame for each row. A million rows with frames of
-//! a million rows take days, in one call that yields to nobody. So the accumulator checks whether the query was cancelled. What it
-//! returns for each row counts against the query's memory: `array_agg` over a growing frame returns the square of its input.
+//! For an aggregate that cannot remove rows, a window recomputes the whole frame for each row. A million rows with frames of a
+//! million rows take days, in one call that never yields. So the accumulator checks whether the query was cancelled. Its
+//! results count against the query's memory: `array_agg` over a growing frame returns the square of its input.
 
 use std::sync::Arc;
 
@@ -23,10 +23,10 @@ use kernels::Control;
 use super::arguments::{beyond, stopped};
 use super::bounded::RESULT_BYTES_MAX;
 
-/// Results of at most so many bytes are those of a value, and are not counted.
+/// Results up to this size count as single values and are not added up.
 const VALUE_BYTES: usize = 4 << 10;
 
-/// `function` in a window of a query that `control` ends.
+/// `function` for a window of a query that `control` cancels.
 pub(crate) fn cancellable_window(
     function: Arc<AggregateUDF>,
     control: &Control,
@@ -35,7 +35,8 @@ pub(crate) fn cancellable_window(
     Arc::new(AggregateUDF::new_from_impl(Cancellable { function, flag }))
 }
 
-/// What ends a query. Two functions of one plan are the same whatever ends them.
+/// The flag that cancels a query. All flags are equal, so that equal functions of a plan compare as
+/// equal.
 #[derive(Clone, Debug)]
 struct Flag(Control);
 
@@ -185,13 +186,13 @@ impl AggregateUDFImpl for Cancellable {
     }
 }
 
-/// An accumulator that fails once the query was cancelled, or once its results take too much.
+/// An accumulator that fails when the query is cancelled, or when its results take too much memory.
 #[derive(Debug)]
 struct Checked {
     accumulator: Box<dyn Accumulator>,
     name: String,
     flag: Flag,
-    /// Bytes of the long results so far.
+    /// Total bytes of long results so far.
     bytes: usize,
 }
 

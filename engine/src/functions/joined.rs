@@ -1,4 +1,4 @@
-//! The operator `||` on texts and bytes, as a function with a bound.
+//! The operator `||` on text and bytes, as a function with a bound.
 
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
 use super::bounded::{argument_bytes, require_bounded};
 use super::memory::Memory;
 
-/// `left || right`, both of `kind`, as a call. A chain is one call, however long: a planner asks each part of an expression for what
-/// is below it.
+/// `left || right`, both of type `kind`, as a call. A chain becomes a single call, because planning a deep expression takes
+/// quadratic time.
 pub(super) fn joined(left: Expr, right: Expr, kind: DataType, memory: &Memory) -> Expr {
     let mut texts = match left {
         Expr::ScalarFunction(call) if kind_of_joined(&call.func).is_some() => call.args,
@@ -28,7 +28,7 @@ pub(super) fn joined(left: Expr, right: Expr, kind: DataType, memory: &Memory) -
     ScalarUDF::new_from_impl(Joined { signature, kind, memory }).call(texts)
 }
 
-/// The type of the texts that a function joins; none where it is another.
+/// The type that a concatenation returns; `None` for another function.
 pub(super) fn kind_of_joined(function: &ScalarUDF) -> Option<&DataType> {
     function.inner().downcast_ref::<Joined>().map(|joined| &joined.kind)
 }
@@ -86,7 +86,7 @@ impl ScalarUDFImpl for Joined {
     }
 }
 
-/// As the operator joins them.
+/// Concatenates as the operator does.
 fn one_after_the_other(
     left: ColumnarValue,
     right: ColumnarValue,

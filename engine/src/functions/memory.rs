@@ -1,4 +1,4 @@
-//! The memory of results of functions, which counts against the pool that queries share as long as anybody holds the result.
+//! The memory of function results. It counts against the shared pool until the last owner drops the result.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -12,23 +12,23 @@ use datafusion::execution::memory_pool::{
 };
 use datafusion::logical_expr::ColumnarValue;
 
-/// What an error for want of memory calls them.
+/// The name of this memory in errors about exhausted memory.
 const CONSUMER: &str = "results of functions";
-/// Results up to this length are those of usual rows, and are not reserved.
+/// Shortest result that is reserved.
 const RESERVED_BYTES_MIN: u64 = 1 << 20;
 
-/// Counts the arrays of `batch` against `pool` as long as anybody holds them.
+/// Counts the arrays of `batch` against `pool` until their last owner drops them.
 pub(crate) fn claim(batch: &RecordBatch, pool: &Arc<dyn MemoryPool>) {
     let memory = Memory::of(pool);
     batch.columns().iter().for_each(|column| column.claim(&memory));
 }
 
-/// A pool that results are reserved in.
+/// The pool in which results are reserved.
 #[derive(Clone)]
 pub(super) struct Memory(Arc<dyn MemoryPool>);
 
 impl Default for Memory {
-    /// One without a bound, for expressions that are planned and not executed.
+    /// An unbounded pool, for expressions that are planned but not executed.
     fn default() -> Self {
         Self(Arc::new(UnboundedMemoryPool::default()))
     }
@@ -39,8 +39,8 @@ impl Memory {
         Self(Arc::clone(pool))
     }
 
-    /// Calls `make`, which allocates at most `bytes`. They are reserved before; the result keeps what it really takes. Fails with
-    /// `RESOURCES_EXHAUSTED` where the pool has no room.
+    /// Reserves `bytes`, then calls `make`, which allocates at most that much. Afterwards the result reserves only what it
+    /// uses. Fails with `RESOURCES_EXHAUSTED` if the pool has no room.
     pub(super) fn holds(
         &self,
         bytes: u64,
@@ -66,7 +66,7 @@ impl fmt::Debug for Memory {
     }
 }
 
-// Functions are compared to find equal expressions in a plan: those of one pool are alike.
+// The planner compares functions to find equal expressions. Functions of the same pool are equal.
 impl PartialEq for Memory {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -103,7 +103,7 @@ impl ArrowPool for Memory {
     }
 }
 
-/// Bytes of a buffer, until it is dropped.
+/// The reservation of a buffer, until it is dropped.
 #[derive(Debug)]
 struct Reserved(MemoryReservation);
 

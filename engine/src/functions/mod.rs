@@ -162,7 +162,7 @@ impl Own {
         OURS.contains(name) || paced::is_paced(name)
     }
 
-    /// Those of a new query, which `control` ends.
+    /// The functions of a new query, which `control` cancels.
     pub(crate) fn of(state: &SessionState, control: &Control) -> Self {
         let kernels = state.config().get_extension::<Kernels>();
         let execution = kernels.map(|kernels| kernels.0.clone()).unwrap_or_default();
@@ -176,7 +176,7 @@ impl Own {
         }
     }
 
-    /// What ends them.
+    /// The control that cancels them.
     pub(crate) fn control(&self) -> &Control {
         &self.execution.control
     }

@@ -118,12 +118,12 @@ impl Paced {
         ScalarUDF::new_from_impl(Self { function, execution: execution.clone() })
     }
 
-    /// Whether `function` is one of them, and bounded.
+    /// Whether `function` is paced and also bounded.
     pub(super) fn wraps_bounded(function: &ScalarUDF) -> bool {
         function.inner().downcast_ref::<Self>().is_some_and(|paced| is_bounded(&paced.function))
     }
 
-    /// Fails where one row alone would take longer than anybody waits.
+    /// Fails if a single row would take too long.
     fn check(&self, arguments: &ScalarFunctionArgs) -> Result<()> {
         let (LEVENSHTEIN, [one, other, ..]) = (self.name(), &arguments.args[..]) else {
             return Ok(());

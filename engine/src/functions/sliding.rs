@@ -1,10 +1,10 @@
-//! Aggregates over windows that move, without cancellation.
+//! Aggregates over moving windows, without cancellation errors.
 //!
-//! DataFusion removes a row that leaves a window from the running state of the aggregate. For floats that
-//! subtraction cancels: after 1e9 leaves, the variance of small values is negative, and after infinity
-//! leaves, it is NaN (apache/datafusion#13247). Here no row is ever subtracted. The rows of a window are
-//! two stacks: the newer rows as they are with their sum, the older rows as sums of all that follow. A row
-//! that leaves pops one sum, so a window costs about three additions per row, however long it is.
+//! DataFusion subtracts a row that leaves a window from the running state of the aggregate. For floats that subtraction loses
+//! precision: after 1e9 leaves, the variance of small values can be negative, and after infinity leaves, it is NaN
+//! (apache/datafusion#13247). Here no row is ever subtracted. The rows of a window are kept in two stacks. The newer stack
+//! holds plain rows and their aggregate. The older stack holds, for each row, the aggregate of that row and all newer rows in
+//! the stack. A row that leaves pops one entry, so a row costs about three additions for a window of any length.
 
 use std::mem::size_of_val;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use datafusion::logical_expr::{
     Signature,
 };
 
-/// What is computed of the rows of a window.
+/// A statistic of the rows of a window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 enum Statistic {
     #[default]
@@ -45,7 +45,7 @@ enum Statistic {
 }
 
 impl Statistic {
-    /// That of an aggregate, by its name.
+    /// The statistic of an aggregate, by name.
     fn of(name: &str) -> Option<Self> {
         Some(match name {
             "sum" => Self::Sum,
@@ -69,14 +69,14 @@ impl Statistic {
         })
     }
 
-    /// Its value, null where DataFusion's own is.
+    /// The value of the statistic; null in the same cases as DataFusion's.
     fn evaluate(self, of: &Part) -> Option<f64> {
         let n = of.rows as f64;
         let Part { mean: [first, second], square: [first_square, second_square], product, .. } =
             *of;
         let some = (of.rows > 0).then_some(());
         let several = (of.rows > 1).then_some(());
-        // The regressions take y first and x second.
+        // The regression functions take y first, x second.
         let (x, y, sxx, syy) = (second, first, second_square, first_square);
         let sloped = several.filter(|()| sxx != 0.0);
         match self {
@@ -107,7 +107,7 @@ impl Statistic {
     }
 }
 
-/// An aggregate of floats whose windows move without cancellation. Everything else is the aggregate's own.
+/// An aggregate of floats over windows that move without cancellation errors. All other methods are the aggregate's own.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Sliding {
     function: Arc<AggregateUDF>,
@@ -115,7 +115,7 @@ pub(crate) struct Sliding {
 }
 
 impl Sliding {
-    /// `function` for a window, if it computes one of the statistics above as a float.
+    /// `function` for a window, if it computes one of the statistics above on floats.
     pub(crate) fn of(function: &Arc<AggregateUDF>) -> Option<Arc<AggregateUDF>> {
         if function.inner().downcast_ref::<Self>().is_some() {
             return None;
@@ -191,7 +191,7 @@ impl AggregateUDFImpl for Sliding {
     }
 }
 
-/// A sum of floats, with what its rounding left over (Neumaier).
+/// A sum of floats with compensation for rounding errors (Neumaier).
 #[derive(Clone, Copy, Debug, Default)]
 struct Compensated {
     sum: f64,
@@ -201,7 +201,7 @@ struct Compensated {
 impl Compensated {
     fn plus(self, other: Self) -> Self {
         let sum = self.sum + other.sum;
-        // Of infinity nothing is left over.
+        // Infinity has no rounding error.
         let rest = if sum.is_finite() {
             let error = match self.sum.abs() >= other.sum.abs() {
                 true => (self.sum - sum) + other.sum,
@@ -219,7 +219,7 @@ impl Compensated {
     }
 }
 
-/// What is known of some rows together: their number, sum, means, and the sums of squared distances from the means.
+/// Aggregate of several rows: their number, sum, means, and sums of squared deviations from the means.
 #[derive(Clone, Copy, Debug, Default)]
 struct Part {
     rows: u64,
@@ -235,7 +235,7 @@ impl Part {
         Self { rows: 1, sum, mean: row, ..Self::default() }
     }
 
-    /// Both together (Chan, Golub & LeVeque, 1983).
+    /// Merges two aggregates (Chan, Golub & LeVeque, 1983).
     fn plus(&self, other: &Self) -> Self {
         if self.rows == 0 {
             return *other;
@@ -260,15 +260,16 @@ impl Part {
     }
 }
 
-/// The rows of a window that moves.
+/// The rows of a moving window.
 #[derive(Debug, Default)]
 struct Window {
     statistic: Statistic,
-    /// The newer rows, the newest last.
+    /// The newer rows, newest last.
     newer: Vec<[f64; 2]>,
-    /// All newer rows.
+    /// The aggregate of all newer rows.
     newer_part: Part,
-    /// Of each older row: it and the older rows after it. The oldest is last.
+    /// For each older row, the aggregate of it and the newer rows of this stack. The oldest row is
+    /// last.
     older: Vec<Part>,
 }
 
@@ -298,7 +299,7 @@ impl Window {
     }
 }
 
-/// Calls `take` for each row whose values are all there.
+/// Calls `take` for each row without nulls.
 fn each(columns: &[ArrayRef], mut take: impl FnMut([f64; 2]) -> Result<()>) -> Result<()> {
     let floats = columns.iter().map(|column| cast(column, &DataType::Float64));
     let floats = floats.collect::<Result<Vec<_>, _>>()?;

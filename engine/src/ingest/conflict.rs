@@ -55,7 +55,7 @@ pub enum OnConflict {
     /// For who sends again what may have been taken, and cannot number it: a row is left out whose key is there, as by `Skip`. Where the
     /// dataset has no key, nothing of a body is loaded that was loaded before, byte for byte, and whose rows are there; it is a duplicate.
     Once,
-    /// By the dataset's own policy, which its spec states.
+    /// The policy in the dataset's spec.
     Stored,
 }
 
@@ -80,7 +80,7 @@ pub(super) struct Settled {
     pub(super) replaced: u64,
     /// Keys of which the file has more than one row, all of which were added.
     pub(super) repeated: u64,
-    /// Whether the request was taken before, so that nothing was done.
+    /// Whether the request is a duplicate, so that nothing was loaded.
     pub(super) is_duplicate: bool,
 }
 
@@ -94,7 +94,7 @@ pub(super) struct Conflict<'a> {
     pub(super) name: &'a str,
 }
 
-/// How a client chooses another policy.
+/// How a client selects another policy.
 const OTHER_POLICIES: &str = "load with on_conflict replace, skip or add (`--on-conflict`), or change the dataset's policy with \
      `colonnade alter";
 
@@ -348,7 +348,7 @@ struct Fresh<'a> {
     /// The version up to which it is known that the keys are not there.
     at: Version,
     is_stale: bool,
-    /// Whether the request was taken before.
+    /// Whether the request is a duplicate.
     is_duplicate: bool,
 }
 

@@ -143,7 +143,7 @@ impl Ingest {
             let conflict = Conflict { lake, session, who, table: &table, on, name: &name };
             let settled = self.settle(&conflict, file, written, request.as_ref()).await;
             match settled {
-                // A retry that arrived while its first attempt was committed finds its own keys.
+                // A retry that runs while its first attempt commits conflicts with its own keys.
                 Err(error) if error.code() == Code::Conflict => {
                     standing(lake, &table, request.as_ref()).await?.ok_or(error)?
                 }
@@ -436,9 +436,9 @@ struct Written {
     accepted: u64,
     quarantined: u64,
     causes: Causes,
-    /// Settings that the dataset is to store with the rows.
+    /// Settings to store in the dataset along with the rows.
     settings: Option<LoadSettings>,
-    /// What the reader skipped.
+    /// The reader's warnings about skipped content.
     warnings: Vec<String>,
 }
 

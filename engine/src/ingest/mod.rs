@@ -84,10 +84,10 @@ pub struct IngestReceipt {
     /// Columns that the dataset had not, and has now, as the rows bring them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub added_columns: Vec<String>,
-    /// Settings that the dataset stores since this load, as `name=value`.
+    /// Settings that this load stored in the dataset, as `name=value`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub stored_settings: String,
-    /// What the file's reader skipped that is no row.
+    /// What the reader skipped besides rows.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
@@ -120,10 +120,10 @@ impl fmt::Display for RejectsMax {
     }
 }
 
-/// What happens to columns of a file that the dataset does not have.
+/// What happens to columns of a file that the dataset lacks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NewColumns {
-    /// What the dataset's spec says: they are refused or added.
+    /// They are refused or added, as the dataset's spec says.
     #[default]
     BySpec,
     /// They are added.
@@ -139,9 +139,9 @@ pub struct LoadOptions {
     pub create: Option<DatasetSpec>,
     /// Bounds of the reader.
     pub read: ReadOptions,
-    /// How the file is written, as far as the caller states it; the dataset stores it for later files.
+    /// How the file is written, if the caller states it. The dataset stores these settings for later files.
     pub settings: LoadSettings,
-    /// What happens to columns that the dataset does not have.
+    /// What happens to columns that the dataset lacks.
     pub new_columns: NewColumns,
     /// What becomes of rows whose key is there already.
     pub on_conflict: OnConflict,

@@ -1,4 +1,4 @@
-//! A file that its producer numbers: where it stands against what was taken, and what its commit records.
+//! A file that its producer numbers: whether it is new, and what its commit records.
 
 use super::quarantine::require_same_body;
 use super::sequence::{Standing, standing_on};
@@ -6,13 +6,13 @@ use super::{IngestReceipt, LoadOptions, ProducerSequence, duplicate};
 use crate::error::Result;
 use crate::lake::{Head, Lake, REGAINED, Record, Table, TakenRequest, first_of, lost_of};
 
-/// Who numbers the loads, and this one's number.
+/// The producer of a load, and the load's sequence number.
 pub(super) fn producer_of(options: &LoadOptions) -> Option<ProducerSequence> {
     let numbered = options.producer.clone();
     numbered.map(|(producer, sequence)| ProducerSequence { producer, sequence })
 }
 
-/// The receipt of a duplicate, when this request is one.
+/// The receipt of a duplicate, if this request is one.
 pub(super) async fn standing(
     lake: &Lake,
     table: &Table,
@@ -30,10 +30,10 @@ pub(super) async fn standing(
     })
 }
 
-/// A file that its producer numbered.
+/// A numbered file.
 pub(super) struct Numbered {
     pub(super) producer: ProducerSequence,
-    /// What it is known by when it comes again.
+    /// Identifies the content of the request when it is sent again.
     digest: String,
 }
 
@@ -46,7 +46,7 @@ impl Numbered {
         self.producer.taken(Some(&self.digest))
     }
 
-    /// What the commit of its rows records; `None` where it was taken before.
+    /// The record for the commit of its rows; `None` for a duplicate.
     pub(super) async fn record(
         &self,
         lake: &Lake,
@@ -60,7 +60,7 @@ impl Numbered {
         })
     }
 
-    /// The same for a request that stands so after the last sequence.
+    /// The record of a request with this standing, after the `last` sequence number.
     pub(super) fn record_of(&self, standing: Standing, last: Option<i64>) -> Record {
         let ProducerSequence { producer, sequence } = &self.producer;
         let mut sequences = vec![match standing {

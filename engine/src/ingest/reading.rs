@@ -52,8 +52,7 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// Reads all, and returns the reader's warnings. Where some rows were found to be `repeated`, nothing
-    /// but those that stay is handed over.
+    /// Reads all rows and returns the reader's warnings. If `repeated` is given, only the rows that are to be kept are sent.
     pub(super) fn run(
         self,
         sender: &mpsc::Sender<Checked>,

@@ -1,7 +1,7 @@
-//! By which settings a file is loaded: those that the dataset stores, and those that the caller gives.
+//! The settings by which a file is loaded: the stored ones of the dataset, and those that the caller states.
 //!
-//! The first load that states a setting stores it in the dataset's spec, so that later files are read by the
-//! same rule. A setting that contradicts a stored one is an error.
+//! The first load that states a setting stores it in the dataset's spec, so that later files are read in the same way. A
+//! setting that contradicts a stored one is an error.
 
 use std::sync::Arc;
 
@@ -28,18 +28,18 @@ impl From<KeyPolicy> for OnConflict {
     }
 }
 
-/// Whether a producer numbers the request.
+/// Whether a request has a producer's sequence number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Numbering {
-    /// A retry is known by its number.
+    /// A retry is recognized by its number.
     Numbered,
     /// A retry is a new request.
     Unnumbered,
 }
 
 impl OnConflict {
-    /// The policy for a load into a dataset of `spec`. A numbered request adds unless the spec states a policy: its
-    /// number keeps a retry from doubling rows.
+    /// The policy for a load into a dataset of `spec`. If neither states one, a numbered request adds its rows, because its
+    /// number already makes retries safe.
     pub(crate) fn resolved(self, spec: &DatasetSpec, numbering: Numbering) -> Self {
         match (self, spec.load.on_conflict) {
             (Self::Stored, Some(policy)) => policy.into(),
@@ -51,8 +51,8 @@ impl OnConflict {
 }
 
 impl Engine {
-    /// The policy for a request that states none: that of the dataset. Without a key and a stated policy its rows are
-    /// added: two equal requests may be two events.
+    /// The dataset's policy, for a request that states none. Without a key and a stored policy, rows are added: two equal
+    /// requests may be two events.
     pub fn stored_on_conflict<'a>(
         &'a self,
         who: &'a Principal,
@@ -70,28 +70,27 @@ impl Engine {
     }
 }
 
-/// The settings that a load states: those of its caller, and those of the spec that it comes with.
+/// The settings that a load states, by its caller and by the spec that it may create.
 fn given(options: &LoadOptions, dataset: &str) -> Result<LoadSettings> {
     let of_spec = options.create.as_ref().map(|spec| spec.load.clone()).unwrap_or_default();
     Ok(of_spec.with(&options.settings, dataset)?)
 }
 
-/// Fails where the caller states a setting that cannot be, or that does nothing for this format.
+/// Fails if the caller states an invalid setting, or one that has no effect on this format.
 pub(super) fn require_usable(options: &LoadOptions, format: Format, name: &str) -> Result<()> {
     options.settings.check()?;
     Ok(options.settings.require_used(format, name)?)
 }
 
-/// The spec that a dataset is created from: with the settings that its first load states.
+/// The spec of a dataset that a load creates: it includes the settings that the load states.
 pub(super) fn created_by(spec: DatasetSpec, options: &LoadOptions) -> Result<DatasetSpec> {
     let on_conflict = spec.load.on_conflict;
     let load = spec.load.with(&options.settings, spec.name.as_str())?;
-    // The policy of one load is not the dataset's.
+    // A load's policy does not become the dataset's.
     Ok(DatasetSpec { load: LoadSettings { on_conflict, ..load }, ..spec })
 }
 
-/// Completes `options` for a load into a dataset of `spec`; answers with the settings that it is to store, where these
-/// are others than it does.
+/// Completes `options` for a load into a dataset of `spec`. Returns the settings to store, if they differ from the stored ones.
 pub(super) fn complete(
     options: &mut LoadOptions,
     spec: &DatasetSpec,
@@ -103,7 +102,7 @@ pub(super) fn complete(
     Ok((merged != *stored).then_some(merged))
 }
 
-/// The spec by which a file is read: one that takes new columns, where the caller asks for them.
+/// The spec by which a file is read. It accepts new columns if the caller asks for that.
 pub(super) fn reading_spec(spec: DatasetSpec, columns: NewColumns) -> DatasetSpec {
     match columns {
         NewColumns::BySpec => spec,
@@ -111,7 +110,7 @@ pub(super) fn reading_spec(spec: DatasetSpec, columns: NewColumns) -> DatasetSpe
     }
 }
 
-/// How the rows of an upload are read without stated settings.
+/// How an upload without stated settings is read.
 pub(super) fn stored_csv(spec: &DatasetSpec) -> datasets::read::CsvOptions {
     spec.load.csv_options(TextEncoding::Utf8)
 }
@@ -137,7 +136,7 @@ struct Store<'a>(&'a LoadSettings);
 impl Author for Store<'_> {
     async fn propose(&mut self, _: &Table, head: &mut Head) -> Result<Option<Proposal>> {
         head.require_writable()?;
-        // Another load may have stored some meanwhile.
+        // Another load may have stored settings in the meantime.
         let load = head.spec.load.with(self.0, head.spec.name.as_str())?;
         let load = LoadSettings { on_conflict: head.spec.load.on_conflict, ..load };
         if load == head.spec.load {

@@ -90,11 +90,11 @@ pub(crate) trait Before: Send + Sync {
     /// Does it, once.
     async fn commit(&self) -> Result<()>;
 
-    /// What the commit records of the request whose rows it has; `None` where that was taken before.
+    /// The record of the request whose rows are committed; `None` for a duplicate.
     async fn record(&self, table: &Table, head: &mut Head) -> Result<Option<Record>>;
 }
 
-/// What a commit records of a numbered request.
+/// The record of a numbered request in a commit.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
     pub(crate) sequences: Vec<(String, i64)>,

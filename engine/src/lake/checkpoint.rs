@@ -18,7 +18,7 @@ use crate::error::Result;
 /// reads them all, and one that dies soon after never makes one.
 const LOG_MAX: u64 = 2 * schema::CHECKPOINT_INTERVAL;
 
-/// Marks of newest versions that are written at once when the engine shuts down.
+/// Marks of newest versions that are written concurrently when the engine shuts down.
 const MARKS_AT_A_TIME: usize = 16;
 
 /// Commits until one that failed is tried again.
@@ -86,7 +86,7 @@ impl Table {
 }
 
 impl Lake {
-    /// Waits for work beside the commits to end, and has each table's folder state its newest version.
+    /// Waits for background work after commits, and marks the newest version of each table.
     pub(crate) async fn settle(&self) {
         let shelves: Vec<_> = self.shelves.lock().values().cloned().collect();
         for shelf in shelves {

@@ -39,7 +39,7 @@ impl Lake {
         let (table, created) = self.find_or_create(who, spec).await?;
         let entry = table.entry();
         require_for_clients(&entry.spec, spec)?;
-        // A dataset stores more settings with its loads.
+        // Loads may have stored more settings in the dataset.
         let there = &entry.spec.load;
         let merged = there.with(&spec.load, spec.name.as_str());
         let load = match merged {
@@ -406,7 +406,7 @@ fn declared(
     }
     let load = after.load.with(&wanted.load, spec.name.as_str())?;
     let declared = DatasetSpec {
-        // The policy that the dataset states stays.
+        // A policy that the dataset already has stays.
         load: LoadSettings { on_conflict: after.load.on_conflict.or(load.on_conflict), ..load },
         relations: or(&relations, &after.relations),
         dimensions: or(&wanted.dimensions, &after.dimensions),

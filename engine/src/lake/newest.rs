@@ -1,11 +1,11 @@
-//! The newest version of each table, remembered outside its log.
+//! The newest version of each table, stored outside its log.
 //!
-//! A log without its last entry is still a whole log, only an older one. So each table's folder has one
-//! small object that states the newest version. Opening a table and `doctor` compare the log with it.
+//! A log without its last entry is still valid, only older. So each table's folder has a small object, the *mark*, that states
+//! the newest version. Opening a table compares the log with it, and so does `doctor`.
 //!
-//! The object is a hint. A commit never waits for it: it is written after the commit, at most once per
-//! [`MARK_EVERY`] and table, and again when the engine shuts down. A process that dies loses the marks of
-//! its last moments. A table without a mark, or with one that is older or of another table, is accepted.
+//! The mark is a hint, and no commit waits for it. It is written after a commit, at most once per [`MARK_EVERY`] and table, and
+//! again when the engine shuts down. A process that dies may leave its last commits unmarked. A table without a mark is
+//! accepted, and so is one with an older mark or another table's mark.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,26 +22,26 @@ use super::check::{LogFiles, advised};
 use super::{Head, Table};
 use crate::error::{Code, Error, Result};
 
-/// The object in a table's folder. Delta readers skip names that begin with `_`.
+/// The mark in a table's folder. Delta readers skip names that begin with `_`.
 pub(super) const MARK: &str = "_newest";
-/// Shortest time between two marks of one table by one process, on a disk.
+/// Shortest interval between two marks of one table by one process, on a disk.
 const MARK_EVERY: Duration = Duration::from_millis(200);
-/// The same on an object store, where each request costs.
+/// The same on an object store, where each request costs money.
 const MARK_OBJECTS_EVERY: Duration = Duration::from_secs(1);
-/// Largest mark that is read. A larger object is not a mark.
+/// Largest mark that is read. Larger objects are not marks.
 const MARK_BYTES_MAX: u64 = 1 << 10;
 
-/// What the object states.
+/// The content of a mark.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Mark {
-    /// The id in the table's metadata. A table that replaced another in its folder has another id.
+    /// The id in the table's metadata. A new table in the same folder has a new id.
     table: String,
-    /// The newest version that was committed.
+    /// The newest committed version.
     pub(super) version: u64,
 }
 
 impl Mark {
-    /// The mark in a table's folder. An object that is no mark counts as none.
+    /// Reads the mark in a table's folder. An object that is not a valid mark is ignored.
     pub(super) async fn read(table: &dyn ObjectStore) -> Result<Option<Self>> {
         let found = match table.get(&Path::from(MARK)).await {
             Ok(found) if found.meta.size > MARK_BYTES_MAX => return Ok(None),
@@ -58,13 +58,13 @@ impl Mark {
         Ok(())
     }
 
-    /// Whether it states what `other` does, or a later version of that table.
+    /// Whether this mark states at least the version of `other`, for the same table.
     fn covers(&self, other: &Self) -> bool {
         self.table == other.table && self.version >= other.version
     }
 
-    /// The version that was committed to this table and is not in its log, if there is one. `newest` is the newest version
-    /// that was found there.
+    /// The version that was committed to this table but is missing from its log, if any. `newest` is the newest version that
+    /// was found in the log.
     pub(super) async fn lost_after(
         self,
         table: &dyn ObjectStore,
@@ -74,13 +74,13 @@ impl Mark {
         if self.table != metadata.id() || self.version <= newest {
             return Ok(None);
         }
-        // The log may have been listed before the commit that this mark is of.
+        // The log may have been listed before the marked version was committed.
         let listed = LogFiles::list_newest(table).await?.last();
         Ok((listed < Some(self.version)).then_some(self.version))
     }
 }
 
-/// The error of a table whose log ends before a version that was committed.
+/// The error for a table whose log ends before a committed version.
 pub(super) fn lost(newest: u64, committed: u64) -> Error {
     Error::user(
         Code::StorageUnavailable,
@@ -90,16 +90,16 @@ pub(super) fn lost(newest: u64, committed: u64) -> Error {
     )
 }
 
-/// What this process knows of the mark of one table.
+/// The state of one table's mark in this process.
 #[derive(Debug)]
 pub(super) struct Marking {
-    /// What the mark is to state.
+    /// The mark to write.
     wanted: Mutex<Mark>,
-    /// What it states, as last known.
+    /// The mark that was last read or written.
     marked: Mutex<Option<Mark>>,
-    /// Whether a task writes marks.
+    /// Whether a task is writing marks.
     is_running: AtomicBool,
-    /// Held while a mark is written. False after the table was purged.
+    /// Locked while a mark is written. False once the table is purged.
     may_write: tokio::sync::Mutex<bool>,
 }
 
@@ -113,7 +113,7 @@ impl Marking {
         }
     }
 
-    /// Notes what the mark was when the table was opened.
+    /// Records the mark that was found when the table was opened.
     pub(super) fn found(&self, mark: Option<Mark>) {
         *self.marked.lock() = mark;
     }
@@ -132,14 +132,14 @@ impl Marking {
 }
 
 impl Table {
-    /// Has the mark state the version of `head`, which this process committed. The task runs on `beside`, which outlives whatever
-    /// commits.
+    /// Marks the version of `head`, which this process committed, in the background. The task runs on `beside`, which outlives
+    /// the committing task.
     pub(super) fn mark_newest(self: &Arc<Self>, head: &Head, beside: &Handle) {
         self.marking.want(head.mark());
         if self.marking.is_running.swap(true, Ordering::AcqRel) {
             return;
         }
-        // Whoever lets go of the table, as an engine that ends, is not kept waiting.
+        // A weak reference, so that the task does not delay an engine that shuts down.
         let table = Arc::downgrade(self);
         beside.spawn(async move {
             while let Some(table) = table.upgrade() {
@@ -147,8 +147,8 @@ impl Table {
                 let is_marked = is_due && table.try_mark().await;
                 if !is_marked {
                     table.marking.is_running.store(false, Ordering::Release);
-                    // After a failure the next commit tries again. Without one, a commit before that line may have found the task
-                    // running, and did not start another.
+                    // After a failure the next commit tries again. If no mark was due, a commit just before the line above may
+                    // have seen a running task and not started its own.
                     let is_missed = !is_due && table.marking.is_due();
                     if !is_missed || table.marking.is_running.swap(true, Ordering::AcqRel) {
                         return;
@@ -161,11 +161,11 @@ impl Table {
         });
     }
 
-    /// Writes the mark now, also for versions that other processes committed and this one knows of.
+    /// Writes the mark now, also for known versions that other processes committed.
     pub(super) async fn settle_mark(&self) {
-        // A commit that holds the head marks its own version.
+        // A commit that holds the lock marks its own version.
         if let Ok(head) = self.head.try_lock() {
-            // This engine only reads the table.
+            // A read-only engine writes no marks.
             if head.require_ours().is_err() {
                 return;
             }
@@ -176,8 +176,8 @@ impl Table {
         }
     }
 
-    /// Fails if the log ends before a version that was committed, where `head` was found to be its end. A process that fell behind
-    /// would give the number of a lost version away.
+    /// Fails if the log ends before a committed version; `head` was found to be its end. Otherwise a process that fell behind
+    /// would reuse the number of a lost version.
     pub(super) async fn require_end(&self, head: &Head) -> Result<()> {
         let store = self.store.as_ref();
         let Some(mark) = Mark::read(store).await? else { return Ok(()) };
@@ -190,12 +190,12 @@ impl Table {
         }
     }
 
-    /// Writes no mark from now on: the table's folder is about to be removed.
+    /// Stops writing marks, because the table's folder is about to be removed.
     pub(super) async fn stop_marking(&self) {
         *self.marking.may_write.lock().await = false;
     }
 
-    /// Whether the mark was written, or is as new.
+    /// Returns whether the mark is up to date now.
     async fn try_mark(&self) -> bool {
         match self.mark().await {
             Ok(marked) => marked,
@@ -221,7 +221,7 @@ impl Table {
             self.marking.found(Some(found.clone()));
             return Ok(true);
         }
-        // Another process may have purged the table, whose folder must then stay empty.
+        // Another process may have purged the table. Its folder must then stay empty.
         if found.is_none() && LogFiles::list_newest(store).await?.last() < Some(wanted.version) {
             return Ok(false);
         }
@@ -245,7 +245,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_object_that_is_no_mark_counts_as_none() {
+    async fn an_object_that_is_not_a_mark_is_ignored() {
         let store = InMemory::new();
         assert_eq!(Mark::read(&store).await.unwrap(), None);
         for text in ["", "{", "7", "{\"version\": 3}", "{\"table\": \"a\", \"version\": -1}"] {

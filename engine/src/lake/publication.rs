@@ -12,10 +12,10 @@
 //!
 //! Who follows another process knows by the commit to a that one to b belongs to it, and shows neither before it has both.
 //!
-//! A publication may have conditions: a table must still be at the version that the run read. The put of the record does not check
-//! them, because two processes can check at the same moment. The first member with a condition is therefore the *deciding* commit. It
-//! is made first, and Delta's put-if-absent makes the check and the commit one step. If the condition fails, the publication is void:
-//! no table has a commit of it, and none gets one. Whoever finds the record applies the same rule.
+//! A publication may have conditions: a table must still be at the version that the run read. Putting the record does not check
+//! them, because two processes can check at the same moment. Instead the first member with a condition is the *deciding*
+//! commit. It is made first, and Delta's put-if-absent makes check and commit a single step. If the condition fails, the
+//! publication is void: no table ever gets a commit of it. Every process that finds the record applies the same rule.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -37,9 +37,9 @@ use crate::identity::{Principal, RunId, TenantId, Version};
 
 /// The folder of records, which is no dataset.
 const FOLDER: &str = "_publications";
-/// The form of records without a condition, which earlier releases read too.
+/// The version of the format of records without a condition, which earlier releases can read.
 const FORM: u32 = 1;
-/// The form of records with conditions. An earlier release would ignore these, so it must refuse the record.
+/// The format version of records with conditions. An earlier release would ignore the conditions, so it must refuse the record.
 const FORM_WITH_CONDITIONS: u32 = 2;
 /// How far back the commit of a publication is looked for, where nothing can be written.
 const BACK_MAX: u64 = 100;
@@ -106,7 +106,7 @@ struct Member {
     /// Numbers that it keeps besides.
     marks: Vec<(String, i64)>,
     replaced: Replaced,
-    /// The version that the rows follow from.
+    /// The version on which the rows are based.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     after: Option<u64>,
     adds: Vec<Action>,
@@ -195,8 +195,8 @@ impl Lake {
     ) -> Result<Vec<Commit>> {
         self.require_writer()?;
         let shelf = self.shelf(&who.tenant);
-        // One publication at a time in this process. A commit of another process can land between this check and the record: the
-        // deciding commit checks again.
+        // Only one publication at a time in this process. Another process can still commit between this check and the record;
+        // the deciding commit checks again.
         let _alone = shelf.publishing.lock().await;
         let (mut made, mut left) = (Vec::new(), Vec::new());
         let mut refused = None;
@@ -248,7 +248,7 @@ impl Lake {
         shelf: &Shelf,
         mut prepared: Vec<Prepared>,
     ) -> Result<Vec<Commit>> {
-        // The deciding commit is the first.
+        // The deciding commit comes first.
         prepared.sort_by_key(|one| one.after.is_none());
         let has_conditions = prepared.iter().any(|one| one.after.is_some());
         let label = prepared.first().map(|one| one.label.clone()).unwrap_or_default();
@@ -352,8 +352,8 @@ impl Lake {
         }
     }
 
-    /// Ends a publication whose deciding commit was refused. Its files stay until a vacuum: another process may have read the record
-    /// and must not commit files that are gone.
+    /// Ends a publication whose deciding commit was refused. Its files stay until a vacuum: another process may have read the
+    /// record and must not commit deleted files.
     async fn void(&self, tenant: &TenantId, id: &str) {
         self.shelf(tenant).whole(self, id);
         self.take_away(tenant, id).await;

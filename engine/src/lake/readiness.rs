@@ -1,7 +1,7 @@
-//! Whether the root takes writes. A server that answers queries while each ingest fails is not ready.
+//! Whether the root accepts writes. A server whose ingest fails is not ready, even if it still answers queries.
 //!
-//! While writes succeed nothing is probed. After one that failed in the store, readiness is decided by a probe, so that it returns when
-//! there is room again, although nobody sends rows to a server that is not ready.
+//! While writes succeed, nothing is probed. After a failed write, a probe decides readiness. So the server becomes ready again
+//! once there is room, although no client sends it rows in the meantime.
 
 use std::time::{Duration, Instant};
 
@@ -10,26 +10,26 @@ use parking_lot::Mutex;
 use super::Lake;
 use crate::error::{Code, Error, Result, exhausted};
 
-/// Least time between two probes.
+/// Shortest interval between two probes.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 
-/// What is known of writes to the root.
+/// The outcome of recent writes to the root.
 #[derive(Debug, Default)]
 pub(super) struct Writes(Mutex<State>);
 
 #[derive(Clone, Debug, Default)]
 enum State {
-    /// None failed since the last probe.
+    /// No write has failed since the last probe.
     #[default]
     Fine,
-    /// One failed, and it is not known whether the next one does.
+    /// A write failed, and no probe has run since.
     Failed,
-    /// The probe failed, at this time.
+    /// The probe failed at this time.
     Refused(Instant, Error),
 }
 
 impl Lake {
-    /// Notes where a write failed because of the store.
+    /// Records a write that the store failed.
     pub(crate) fn noting<T>(&self, written: Result<T>) -> Result<T> {
         if let Err(error) = &written
             && (error.code() == Code::StorageUnavailable || exhausted(error).is_some())
@@ -42,7 +42,7 @@ impl Lake {
         written
     }
 
-    /// Fails where the root can not be listed, or takes no writes since one failed.
+    /// Fails if the root cannot be listed, or if it refuses writes since one failed.
     pub(crate) async fn ready(&self) -> Result<()> {
         self.root.probe_reachable().await?;
         if !self.writable {

@@ -58,7 +58,7 @@ impl Shelf {
         self.tables.lock().values().cloned().collect()
     }
 
-    /// The names of datasets that can not be read, or whose logs are damaged.
+    /// The names of datasets that cannot be read or have damaged logs.
     fn unreadable(&self) -> BTreeSet<DatasetName> {
         let is_damaged = |table: &Arc<Table>| table.is_damaged.load(Ordering::Relaxed);
         let damaged = self.opened().into_iter().filter(is_damaged).map(|table| table.name.clone());
@@ -146,7 +146,7 @@ impl Lake {
         shelves.iter().map(|shelf| shelf.unreadable().len()).sum()
     }
 
-    /// The names of those of one tenant.
+    /// The same for one tenant.
     pub(crate) fn unreadable_of(&self, tenant: &TenantId) -> Vec<DatasetName> {
         let shelf = self.shelves.lock().get(tenant).cloned();
         shelf.map_or_else(Vec::new, |shelf| shelf.unreadable().into_iter().collect())

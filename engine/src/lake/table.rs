@@ -74,7 +74,7 @@ pub(crate) struct Table {
     pub(super) checkpoint_due: AtomicU64,
     /// Files from which on it is looked whether some are to be put together.
     pub(super) layout_due: AtomicU64,
-    /// What its folder states as its newest version.
+    /// The mark of the newest version in the table's folder.
     pub(super) marking: Marking,
     /// The oldest version that the log was last found to go back to, and when that was.
     oldest: Mutex<Option<(Version, Instant)>>,
@@ -105,7 +105,7 @@ struct KeptState {
     files: Listing,
 }
 
-/// A table that was opened, and the newest version that was committed to it, if its log ends before that.
+/// An opened table. `lost` is the newest committed version, if the log ends before it.
 pub(super) struct Opened {
     pub(super) table: Table,
     pub(super) lost: Option<u64>,
@@ -121,8 +121,8 @@ pub(crate) struct Snapshot {
 }
 
 impl Table {
-    /// Opens the table at its newest version; NOT_FOUND when there is none. STORAGE_UNAVAILABLE if a later version was committed
-    /// and is not in the log.
+    /// Opens the table at its newest version. Fails with NOT_FOUND if it does not exist, and with STORAGE_UNAVAILABLE if a
+    /// later version was committed but is missing from the log.
     pub(super) async fn open(root: &Root, tenant: &TenantId, name: &DatasetName) -> Result<Self> {
         let opened = Self::open_as_far(root, tenant, name).await?;
         match opened.lost {
@@ -134,7 +134,7 @@ impl Table {
         }
     }
 
-    /// The same, also if its log ends before a version that was committed.
+    /// The same, but also opens a table whose log ends before a committed version.
     pub(super) async fn open_as_far(
         root: &Root,
         tenant: &TenantId,

@@ -72,9 +72,9 @@ pub enum Reshape {
     },
     /// How rows are loaded: settings of [`LoadSettings`], and `evolution`.
     Settings {
-        /// Settings by name and value. Spellings of `null` replace those that are stored.
+        /// Settings by name and value. `null` replaces the stored spellings.
         set: Vec<(String, String)>,
-        /// Settings that are removed.
+        /// Settings to remove.
         unset: Vec<String>,
     },
 }

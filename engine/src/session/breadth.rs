@@ -1,5 +1,5 @@
-//! How broad a query may be: its columns, its relations, its grouping sets. A planner takes time that grows with their square, before
-//! anything bounds it. Common table expressions count wherever they are named: a few lines that name each other twice are
+//! Limits the breadth of a query: its columns, relations and grouping sets. Planning time grows with their square, and nothing
+//! else bounds it. A common table expression counts each time it is named: a few lines that name each other twice expand to
 //! billions of relations.
 
 use std::collections::HashMap;
@@ -15,13 +15,13 @@ use crate::error::{Code, Error, Result};
 /// Relations of one query, where some are not written out.
 const RELATIONS_MAX: u64 = 500;
 
-/// Relations of one FROM: each join is planned with all that are below it.
+/// Most relations in one FROM. Planning a join visits all joins below it.
 const JOINED_MAX: usize = 100;
 
-/// Columns that are written out in one SELECT.
+/// Most columns that one SELECT lists.
 const COLUMNS_MAX: usize = 2_000;
 
-/// Columns that one GROUP BY names, those of its grouping sets each time.
+/// Most columns that one GROUP BY names, counted for each grouping set.
 const GROUPED_MAX: usize = 2_000;
 
 /// Grouping sets of all GROUP BY of a query, times each other: each is a plan, and groups of its own.
@@ -68,7 +68,7 @@ pub(super) fn require_narrow(statement: &Statement) -> Result<()> {
     }
 }
 
-/// The first bound of a SELECT that is exceeded: the bound, what was found, and of what.
+/// The first exceeded limit of a SELECT: the limit, the number found, and what is counted.
 struct Selects(Option<(usize, usize, &'static str)>);
 
 impl Read for Selects {
@@ -78,7 +78,7 @@ impl Read for Selects {
             match body {
                 SetExpr::Select(select) => self.select(select),
                 SetExpr::SetOperation { left, right, .. } => bodies.extend([&**left, &**right]),
-                // A query in brackets is walked for itself.
+                // The walk visits a parenthesized query separately.
                 _ => {}
             }
         }
@@ -96,7 +96,7 @@ impl Selects {
         for (most, found, what) in [
             (COLUMNS_MAX, select.projection.len(), "columns of one SELECT"),
             (JOINED_MAX, joined, "tables in one FROM"),
-            (GROUPED_MAX, grouped, "columns of one GROUP BY, those of grouping sets each time"),
+            (GROUPED_MAX, grouped, "columns of one GROUP BY, counted for each grouping set"),
         ] {
             if found > most {
                 self.0.get_or_insert((most, found, what));
@@ -105,10 +105,10 @@ impl Selects {
     }
 }
 
-/// Columns that a part of GROUP BY names.
+/// Number of columns that a part of GROUP BY names.
 fn grouped(part: &Expr) -> usize {
     match part {
-        // The first, the first two, and so on.
+        // The first column, the first two columns, and so on.
         Expr::Rollup(columns) => columns.len() * (columns.len() + 1) / 2,
         Expr::Cube(columns) | Expr::GroupingSets(columns) => {
             columns.iter().map(Vec::len).fold(0, usize::saturating_add)

@@ -1,10 +1,10 @@
-//! Plans that end when nobody waits for their rows any more.
+//! Plans that stop when no client waits for their rows any more.
 //!
-//! Tokio ends a task where it waits, and an operator that finds its input ready never waits. DataFusion's own rule pauses at the
-//! leaves of a plan, which is too rare where an operator makes many rows of few (joins, unnesting, recursion), and where it hands
-//! out what it gathered (sorts, groups, windows). So each of those is wrapped: between two batches the wrapper checks whether the
-//! query was cancelled, and yields to other tasks when its turn is over. A join that drops all pairs makes no batch at all, so its
-//! condition makes the same check.
+//! Tokio cancels a task only where it awaits, and an operator whose input is always ready never does. DataFusion's own rule
+//! yields at the leaves of a plan. That is too rare for operators that make many rows of few (joins, unnesting, recursion), or
+//! that return collected rows (sorts, groups, windows). So each of those is wrapped. Between two batches the wrapper checks
+//! whether the query was cancelled, and yields to other tasks when its turn is over. A join that drops all pairs produces no
+//! batch at all, so its condition makes the same check.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -41,7 +41,7 @@ use crate::error::{Code, Error};
 /// How long a stream computes before it yields to other tasks.
 const TURN: Duration = Duration::from_millis(10);
 
-/// Operators that hand on each batch of their input as one batch, or as none. What they read yields for them.
+/// Operators that produce at most one batch per input batch. Their input yields for them.
 const HANDS_ON: [&str; 12] = [
     "AnalyzeExec",
     "CoalesceBatchesExec",
@@ -57,10 +57,10 @@ const HANDS_ON: [&str; 12] = [
     "Wall",
 ];
 
-/// A scan of the Delta library, which takes no operators of others below it.
+/// A scan of the Delta library, which must not have foreign operators below it.
 const WHOLE: &str = "DeltaScanExec";
 
-/// The plan, which `control` ends.
+/// Wraps `plan` so that `control` cancels it.
 pub(super) fn cancellable(
     plan: Arc<dyn ExecutionPlan>,
     control: &Control,
@@ -71,7 +71,7 @@ pub(super) fn cancellable(
         false => {
             let children: Result<Vec<_>> =
                 children.into_iter().map(|child| cancellable(Arc::clone(child), control)).collect();
-            // A wrapped child has the properties of the child.
+            // A wrapped child has the same properties as the child itself.
             plan.replace_children(
                 children?,
                 ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep),
@@ -88,8 +88,8 @@ pub(super) fn cancellable(
     })
 }
 
-/// A join whose condition checks for cancellation. A join that keeps rows of one side gets a condition that is always true where
-/// it has none, because it visits all pairs before its first batch.
+/// A join whose condition checks for cancellation. A semi, anti or mark join without a condition gets one that is always true,
+/// because it visits all pairs before its first batch.
 fn with_checked_condition(
     plan: Arc<dyn ExecutionPlan>,
     control: &Control,
@@ -98,7 +98,7 @@ fn with_checked_condition(
         let Some(filter) = checked(join.filter(), *join.join_type(), control) else {
             return Ok(plan);
         };
-        // `NOT IN` with nulls takes no condition.
+        // `NOT IN` with nulls supports no condition.
         if join.null_aware {
             return Ok(plan);
         }
@@ -146,11 +146,11 @@ fn checked(filter: Option<&JoinFilter>, join: JoinType, control: &Control) -> Op
 }
 
 fn cancelled() -> DataFusionError {
-    let says = "the query was cancelled: its client is gone, or its time is over";
+    let says = "the query was cancelled: its client disconnected, or its time limit has passed";
     DataFusionError::External(Box::new(Error::user(Code::Cancelled, says)))
 }
 
-/// A condition that fails once the query was cancelled.
+/// A condition that fails once the query is cancelled.
 #[derive(Debug)]
 struct Checked {
     condition: Arc<dyn PhysicalExpr>,
@@ -216,7 +216,7 @@ impl PhysicalExpr for Checked {
     }
 }
 
-/// An operator that ends when its query is cancelled, and yields.
+/// An operator that stops when its query is cancelled, and yields to other tasks.
 #[derive(Debug)]
 struct Cancellable {
     input: Arc<dyn ExecutionPlan>,
@@ -300,7 +300,7 @@ impl ExecutionPlan for Cancellable {
 struct Rows {
     rows: SendableRecordBatchStream,
     control: Control,
-    /// When this stream waited last.
+    /// The start of this stream's current turn.
     began: Instant,
 }
 

@@ -68,8 +68,8 @@ fn open(pattern: &str) -> Result<Arc<dyn TableProvider>> {
     Ok(Arc::new(StreamingTable::try_new(schema, parts)?))
 }
 
-/// As `ingest` reads files where nothing else is said. A query cannot rename columns that have one name,
-/// so they are numbered.
+/// The options with which `ingest` reads files by default. A query cannot rename columns with the same name, so they are
+/// numbered.
 fn options(load: &LoadSettings) -> ReadOptions {
     let csv = load.csv_options(TextEncoding::Found);
     let renames = Renames { repeated: RepeatedNames::Numbered, ..Renames::default() };

@@ -1,10 +1,9 @@
-//! Instants of SQL in microseconds, as those of datasets.
+//! SQL instants in microseconds, like those of datasets.
 //!
-//! DataFusion reads `TIMESTAMP`, `AT TIME ZONE`, and texts and dates next to a timestamp as nanoseconds,
-//! which end in 1677 and 2262: a comparison with one row of the year 9999 fails. Here the types of SQL are
-//! planned as microseconds ([`MicrosecondTypes`]), and texts and dates that meet a timestamp are cast to
-//! its zone before DataFusion's own coercion sees them ([`InstantsMeet`]). Nanoseconds are what is asked
-//! for as such: `TIMESTAMP(9)`, `to_timestamp_nanos`, `arrow_cast`.
+//! DataFusion reads `TIMESTAMP`, `AT TIME ZONE`, and texts and dates next to a timestamp as nanoseconds, which cover 1677 to
+//! 2262: a comparison with a single row of the year 9999 fails. Here SQL types are planned as microseconds
+//! ([`MicrosecondTypes`]). Texts and dates that are compared with a timestamp are cast to its zone before DataFusion coerces
+//! types ([`InstantsMeet`]). Only explicit requests return nanoseconds: `TIMESTAMP(9)`, `to_timestamp_nanos`, `arrow_cast`.
 
 use std::str::FromStr as _;
 use std::sync::Arc;
@@ -26,16 +25,16 @@ use datafusion::sql::sqlparser::ast::{
 
 use crate::error::{Code, Error};
 
-/// The type that `AT TIME ZONE` becomes, with the zone as its modifier.
+/// The custom type that stands for `AT TIME ZONE`, with the zone as its modifier.
 const IN_ZONE: &str = "colonnade_instant_in";
 
-/// Functions of one instant, and which argument it is. A text there is read as microseconds.
+/// Functions of an instant, and the index of that argument. A text there is parsed to microseconds.
 const OF_AN_INSTANT: [(&str, usize); 3] =
     [("date_part", 1), ("to_local_time", 0), ("to_unixtime", 0)];
-/// Functions whose arguments all become of one type.
+/// Functions that coerce all arguments to one type.
 const OF_ONE_TYPE: [&str; 7] = ["coalesce", "nullif", "greatest", "least", "nvl", "nvl2", "ifnull"];
 
-/// Plans SQL's types of instants.
+/// Plans the SQL types of instants.
 #[derive(Debug)]
 pub(super) struct MicrosecondTypes;
 
@@ -61,12 +60,12 @@ fn require_zone(zone: &str) -> Result<()> {
         return Ok(());
     }
     let says = format!(
-        "AT TIME ZONE: {zone:?} is no time zone; expected one such as 'Europe/Berlin', 'UTC' or '+05:30'"
+        "AT TIME ZONE: {zone:?} is not a time zone; expected one such as 'Europe/Berlin', 'UTC' or '+05:30'"
     );
     Err(DataFusionError::External(Box::new(Error::user(Code::BadInput, says))))
 }
 
-/// Makes `x AT TIME ZONE 'zone'` a cast to the type of instants in that zone.
+/// Rewrites `x AT TIME ZONE 'zone'` as a cast to instants in that zone.
 pub(super) fn bind_zone(expression: &mut ast::Expr) {
     let ast::Expr::AtTimeZone { timestamp, time_zone } = expression else { return };
     let ast::Expr::Value(zone) = time_zone.as_ref() else { return };
@@ -86,7 +85,7 @@ pub(super) fn bind_zone(expression: &mut ast::Expr) {
     };
 }
 
-/// The rule for plans. It goes first, before DataFusion coerces types.
+/// The analyzer rule. It runs first, before DataFusion coerces types.
 #[derive(Debug)]
 pub(super) struct InstantsMeet;
 
@@ -100,7 +99,7 @@ impl AnalyzerRule for InstantsMeet {
     }
 }
 
-/// A plan in which texts and dates that meet a timestamp are timestamps in microseconds. Its columns may have other types then.
+/// Casts texts and dates next to a timestamp to timestamps in microseconds. This may change the types of the plan's columns.
 pub(super) fn instants_meet(plan: LogicalPlan) -> Result<LogicalPlan> {
     let mut is_any = false;
     let plan = plan.transform_up_with_subqueries(|plan| {
@@ -119,7 +118,7 @@ pub(super) fn instants_meet(plan: LogicalPlan) -> Result<LogicalPlan> {
         let (schema, names) = (merge_schema(&plan.inputs()), NamePreserver::new(&plan));
         let met = plan.map_expressions(|expression| named(expression, &schema, &names))?;
         is_any |= met.transformed;
-        // Those above have the types of those below.
+        // Parents take their types from their inputs.
         match is_any {
             true => Ok(Transformed::yes(met.data.recompute_schema()?)),
             false => Ok(met),
@@ -136,13 +135,13 @@ fn named(expression: Expr, schema: &DFSchema, names: &NamePreserver) -> Result<T
     Ok(met(expression, schema)?.update_data(|met| name.restore(met)))
 }
 
-/// `expression` on columns of `schema`, in which texts and dates that meet a timestamp are timestamps in microseconds.
+/// The same for `expression`, on columns of `schema`.
 pub(super) fn met(expression: Expr, schema: &dyn ExprSchema) -> Result<Transformed<Expr>> {
     expression.transform_up(|mut part| {
         let is_met = match &mut part {
             Expr::BinaryExpr(binary) => {
                 let is_compared = compares(binary.op);
-                // Of a difference DataFusion cannot know what a text is.
+                // DataFusion cannot infer the type of a text in a difference.
                 let is_difference = binary.op == Operator::Minus;
                 if !is_compared && !is_difference {
                     return Ok(Transformed::no(part));
@@ -178,7 +177,7 @@ pub(super) fn met(expression: Expr, schema: &dyn ExprSchema) -> Result<Transform
             }
             Expr::ScalarFunction(call) => {
                 let place = OF_AN_INSTANT.iter().find(|(name, _)| *name == call.func.name());
-                // More arguments are formats of the text.
+                // Further arguments are formats of the text.
                 let place = place.filter(|(_, at)| *at > 0 || call.args.len() == 1);
                 let value = place.and_then(|(_, at)| call.args.get_mut(*at));
                 value.is_some_and(|value| {
@@ -201,13 +200,15 @@ fn compares(operator: Operator) -> bool {
 
 fn kind_of(expression: &Expr, schema: &dyn ExprSchema) -> Option<DataType> {
     match expression {
-        // Of a long chain each part would be asked for it, and none of these is an instant.
+        // Computing the type of each part of a long chain is slow, and these operators never return
+        // instants.
         Expr::BinaryExpr(binary) if binary.op.is_logic_operator() => None,
         expression => expression.get_type(schema).ok(),
     }
 }
 
-/// Casts values that are texts or dates, where another is a timestamp. Whether there were any.
+/// Casts texts and dates among `values` if another value is a timestamp. Returns whether it cast
+/// any.
 fn meet_all<'a>(values: impl IntoIterator<Item = &'a mut Expr>, schema: &dyn ExprSchema) -> bool {
     let mut values: Vec<(&mut Expr, Option<DataType>)> = values
         .into_iter()
@@ -225,8 +226,8 @@ fn meet_all<'a>(values: impl IntoIterator<Item = &'a mut Expr>, schema: &dyn Exp
     is_met
 }
 
-/// Makes an interval of days, hours and less that meets the difference of two instants such a difference. As an interval that
-/// difference would be nanoseconds. Whether it did.
+/// Converts an interval without months to a duration, if it is compared with a difference of instants. Otherwise DataFusion
+/// would convert that difference to nanoseconds. Returns whether it converted.
 fn length_meets(value: &mut Expr, other: Option<&DataType>) -> bool {
     let Some(DataType::Duration(TimeUnit::Microsecond)) = other else { return false };
     let Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(length)), _) = value else {
@@ -247,7 +248,8 @@ fn is_instant(kind: &DataType) -> bool {
     matches!(kind, DataType::Timestamp(unit, _) if *unit != TimeUnit::Nanosecond)
 }
 
-/// Casts `value` of type `own`, if it is a text or a date and meets a timestamp. Whether it did.
+/// Casts `value` of type `own`, if it is a text or a date next to a timestamp. Returns whether it
+/// did.
 fn meet_one(value: &mut Expr, own: Option<&DataType>, other: Option<&DataType>) -> bool {
     let (Some(own), Some(DataType::Timestamp(unit, zone))) = (own, other) else { return false };
     let is_read = own.is_string() || matches!(own, DataType::Date32 | DataType::Date64);
@@ -259,7 +261,7 @@ fn meet_one(value: &mut Expr, own: Option<&DataType>, other: Option<&DataType>) 
     true
 }
 
-/// A plan as SQL wrote it, in which a whole number that is cast to TIMESTAMP is seconds since 1970.
+/// In a plan straight from SQL, reads integers that are cast to TIMESTAMP as seconds since 1970.
 pub(super) fn numbers_are_seconds(plan: LogicalPlan) -> Result<LogicalPlan> {
     let plan = plan.transform_up_with_subqueries(|plan| {
         let (schema, names) = (merge_schema(&plan.inputs()), NamePreserver::new(&plan));
@@ -272,7 +274,7 @@ pub(super) fn numbers_are_seconds(plan: LogicalPlan) -> Result<LogicalPlan> {
     plan.map(|plan| plan.data)
 }
 
-/// The same of an expression.
+/// The same for an expression.
 pub(super) fn number_is_seconds(
     expression: Expr,
     schema: &dyn ExprSchema,
@@ -312,7 +314,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_nanoseconds_that_are_asked_for_are_nanoseconds() {
+    fn only_explicit_requests_return_nanoseconds() {
         let planned = |of: &SqlType| {
             let field = MicrosecondTypes.plan_type_field(of).unwrap();
             field.map(|field| field.data_type().clone())

@@ -1,5 +1,5 @@
-//! Planning that ends when nobody waits for the query any more: between two rules of the optimizer, this one checks it. Bounds on how
-//! broad a query may be (`breadth`) keep each rule short.
+//! Interrupts planning when no client waits for the query any more. This rule runs between every two rules of the optimizer.
+//! Limits on the breadth of a query (`breadth`) keep each rule short.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::stop::current;
 #[derive(Debug)]
 struct Interrupt;
 
-/// `rules`, each after a check.
+/// `rules`, with a check before each.
 pub(super) fn interrupted(
     rules: Vec<Arc<dyn OptimizerRule + Send + Sync>>,
 ) -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
@@ -27,7 +27,7 @@ pub(super) fn interrupted(
     rules.into_iter().flat_map(|rule| [Arc::clone(&check), rule]).collect()
 }
 
-/// The same of rules for physical plans.
+/// The same for physical rules.
 pub(super) fn interrupted_physical(
     rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>,
 ) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
@@ -38,7 +38,7 @@ pub(super) fn interrupted_physical(
 fn check() -> Result<()> {
     match current().is_some_and(|task| task.is_cancelled()) {
         true => {
-            let says = "the query was cancelled while it was planned";
+            let says = "the query was cancelled during planning";
             Err(DataFusionError::External(Box::new(Error::user(Code::Cancelled, says))))
         }
         false => Ok(()),

@@ -1,8 +1,8 @@
-//! Bounds on operators that repeat or gather the rows of their input without asking the query's memory for it.
+//! Limits for operators that repeat or collect the rows of their input without reserving memory.
 //!
-//! A join hands on some thousand rows at a time, and repeats a row for each match. A row of a megabyte is gigabytes then, allocated
-//! at once. So the input of such an operator is measured: a cross join gets fewer rows at a time, and other operators refuse rows
-//! that could take more than a bound. Window functions gather their input, so it counts against the query's memory.
+//! A join emits batches of some thousand rows, and repeats a row for each match. A row of a megabyte then becomes gigabytes,
+//! allocated at once. So the input of such an operator is measured. A cross join gets smaller batches, and other operators
+//! refuse rows that could exceed a limit. Window functions collect their input, so it counts against the query's memory.
 
 use std::fmt;
 use std::pin::Pin;
@@ -33,32 +33,32 @@ use super::constants::rows_bytes;
 use crate::error::{Code, Error};
 use crate::functions::claim;
 
-/// Bytes that an operator may make of the rows of one batch by repeating them.
+/// Most bytes that an operator may produce by repeating the rows of one batch.
 const REPEATED_BYTES_MAX: usize = 1 << 30;
-/// The same of a cross join, which takes fewer rows at a time instead.
+/// The same for a cross join, which gets smaller batches instead of an error.
 const CROSSED_BYTES_MAX: usize = 64 << 20;
 
-/// Bytes of the rows that regular expressions are held against at a time. One pattern can take a microsecond for each byte.
+/// Bytes of rows that are matched with regular expressions in one batch. A pattern can take a microsecond per byte.
 const MATCHED_BYTES: usize = 64 << 10;
 
-/// What is done with the rows of an input.
+/// How the rows of an input are limited.
 #[derive(Clone, Debug)]
 enum Bound {
-    /// The widest row is remembered, for the other side of a cross join.
+    /// Records the widest row, for the other side of a cross join.
     Widest(Arc<AtomicUsize>),
-    /// So few rows at a time that they and the widest row of the other side fit together.
+    /// Batches small enough to fit together with the widest row of the other side.
     Fewer(Arc<AtomicUsize>),
-    /// So few rows at a time that all patterns are held against them soon.
+    /// Batches small enough to match all patterns quickly.
     Matched,
-    /// Rows that fit, as often as a batch has rows.
+    /// Refuses rows that do not fit when they are repeated for each row of a batch.
     Joined(&'static str),
-    /// Rows that fit, as often as these lists have items.
+    /// Refuses rows that do not fit when they are repeated for each item of these lists.
     Unnested(Vec<usize>),
-    /// Rows that the query's memory has room for.
+    /// Counts the rows against the query's memory.
     Gathered,
 }
 
-/// The operator, with bounds on its inputs where it needs them. `between` is called where an input hands on a part of a batch.
+/// The operator, with limits on its inputs if it needs them. `between` wraps each limited input, because it may split batches.
 pub(super) fn with_bounded_rows(
     plan: Arc<dyn ExecutionPlan>,
     between: impl Fn(Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan>,
@@ -90,7 +90,7 @@ pub(super) fn with_bounded_rows(
     plan.replace_children(inputs, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep))
 }
 
-/// Whether an operator holds regular expressions against rows.
+/// Whether an operator matches rows with regular expressions.
 fn matches_patterns(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
     let mut found = false;
     plan.apply_expressions(&mut |expression| {
@@ -106,13 +106,13 @@ fn matches_patterns(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
     Ok(found)
 }
 
-/// Whether an operator holds a regular expression against a text.
+/// Whether a binary operator matches a regular expression.
 pub(crate) fn is_pattern(operator: &Operator) -> bool {
     use Operator as O;
     matches!(operator, O::RegexMatch | O::RegexIMatch | O::RegexNotMatch | O::RegexNotIMatch)
 }
 
-/// An input with a bound on its rows.
+/// An input with limited rows.
 #[derive(Debug)]
 struct Bounded {
     input: Arc<dyn ExecutionPlan>,
@@ -195,15 +195,15 @@ impl ExecutionPlan for Bounded {
 struct Rows {
     rows: SendableRecordBatchStream,
     bound: Bound,
-    /// Rows of a batch of the operator.
+    /// Batch size of the operator, in rows.
     at_a_time: usize,
     memory: Arc<dyn MemoryPool>,
-    /// Rows that are handed on later.
+    /// Rows that are still to be emitted.
     left: Option<RecordBatch>,
 }
 
 impl Rows {
-    /// What is handed on of `batch`.
+    /// The part of `batch` to emit now.
     fn bounded(&mut self, batch: RecordBatch) -> Result<RecordBatch> {
         match &self.bound {
             Bound::Widest(widest) => {
@@ -273,7 +273,7 @@ fn too_wide(operator: &str, row: usize, most: usize) -> DataFusionError {
     DataFusionError::External(Box::new(Error::user(Code::LimitExceeded, says)))
 }
 
-/// Fails where a row, repeated for each item of its longest list, takes more than the bound.
+/// Fails if a row, repeated for each item of its longest list, exceeds the limit.
 fn require_unnested(batch: &RecordBatch, lists: &[usize]) -> Result<()> {
     let longest = lists.iter().filter_map(|list| batch.columns().get(*list)).map(longest_list);
     let longest = longest.max().unwrap_or(0);
@@ -285,12 +285,12 @@ fn require_unnested(batch: &RecordBatch, lists: &[usize]) -> Result<()> {
     }
 }
 
-/// Bytes of the widest row, at most.
+/// Upper bound for the bytes of the widest row.
 fn widest_row(batch: &RecordBatch) -> usize {
     batch.columns().iter().map(widest_value).fold(0, usize::saturating_add)
 }
 
-/// Bytes of the longest value of a column, at most.
+/// Upper bound for the bytes of the longest value of a column.
 fn widest_value(column: &ArrayRef) -> usize {
     fn longest<O: OffsetSizeTrait>(offsets: &[O]) -> usize {
         let lengths = offsets.windows(2).map(|pair| match pair {
@@ -304,7 +304,7 @@ fn widest_value(column: &ArrayRef) -> usize {
         DataType::LargeUtf8 => longest(column.as_string::<i64>().value_offsets()),
         DataType::Binary => longest(column.as_binary::<i32>().value_offsets()),
         DataType::LargeBinary => longest(column.as_binary::<i64>().value_offsets()),
-        // A view is as wide as any other, wherever it points to.
+        // All views have the same width, wherever they point.
         DataType::Utf8View | DataType::BinaryView => size_of::<u128>(),
         DataType::List(_) => {
             let lists = column.as_list::<i32>();
@@ -325,12 +325,12 @@ fn widest_value(column: &ArrayRef) -> usize {
         }
         DataType::Struct(_) => column.as_struct().columns().iter().map(widest_value).sum(),
         DataType::FixedSizeBinary(width) => usize::try_from(*width).unwrap_or(0),
-        // Others are numbers, or keys of values that all rows share.
+        // All other types are numbers, or keys of shared values.
         other => other.primitive_width().unwrap_or(size_of::<u64>()),
     }
 }
 
-/// Items of the longest list of a column.
+/// Number of items in the longest list of a column.
 fn longest_list(column: &ArrayRef) -> usize {
     let lengths = |offsets: &mut dyn Iterator<Item = usize>| offsets.max().unwrap_or(0);
     match column.data_type() {

@@ -1,8 +1,8 @@
-//! The queries that run in this process, and which of them ends first when memory runs short.
+//! The running queries of this process, and which of them is cancelled first when memory runs low.
 //!
-//! Bounds and the memory pool are the first line: a query that would take too much fails before it allocates. This is the second,
-//! for allocations that neither sees. When the process holds nearly all the memory that it may have, the largest query ends, so
-//! that the kernel does not end the process for every tenant.
+//! Limits and the memory pool are the first defence: a query that would take too much fails before it allocates. This is the
+//! second defence, for allocations that neither of them counts. When the process approaches its memory limit, the largest query
+//! is cancelled, so that the kernel does not kill the process for every tenant.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -20,38 +20,38 @@ use parking_lot::Mutex;
 
 use crate::error::{Code, Error};
 
-/// How often the memory of the process is read.
+/// How often the resident memory of the process is read.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// How long a query that was ended has to give its memory back before the next is.
+/// Time for a cancelled query to release its memory before the next one is cancelled.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The queries of one engine.
 #[derive(Debug, Default)]
 pub(super) struct Queries(Mutex<Vec<Weak<Query>>>);
 
-/// A query that runs.
+/// A running query.
 #[derive(Debug)]
 pub(super) struct Query {
     control: Control,
     began: Instant,
-    /// Bytes that its operators reserved.
+    /// Bytes reserved by its operators.
     reserved: Arc<AtomicUsize>,
     is_shed: AtomicBool,
 }
 
 impl Query {
-    /// `error`, or why the query was ended.
+    /// `error`, or the reason for which the query was cancelled.
     pub(super) fn why(&self, error: Error) -> Error {
         match error.code() == Code::Cancelled && self.is_shed.load(Ordering::Relaxed) {
             true => Error::user(
                 Code::ResourcesExhausted,
-                "the server runs out of memory, and this query held the most; expected one that reads fewer or shorter rows at a time",
+                "the server ran low on memory, and this query held the most; expected a query that reads fewer or shorter rows at a time",
             ),
             false => error,
         }
     }
 
-    /// The context in which the query's reservations are counted.
+    /// The context that counts the query's reservations.
     pub(super) fn counting(&self, context: TaskContext) -> TaskContext {
         let mut runtime = RuntimeEnv::clone(&context.runtime_env());
         let (pool, reserved) = (Arc::clone(&runtime.memory_pool), Arc::clone(&self.reserved));
@@ -61,7 +61,7 @@ impl Query {
 }
 
 impl Queries {
-    /// Counts a query that `control` ends, until it is dropped.
+    /// Registers a query that `control` cancels, until it is dropped.
     pub(super) fn begin(&self, control: &Control) -> Arc<Query> {
         let query = Arc::new(Query {
             control: control.clone(),
@@ -75,7 +75,8 @@ impl Queries {
         query
     }
 
-    /// Ends the query that holds the most, of several the youngest. Returns whether there was one.
+    /// Cancels the query that holds the most memory, the youngest on a tie. Returns whether there
+    /// was one.
     fn shed(&self) -> bool {
         let running: Vec<_> = self.0.lock().iter().filter_map(Weak::upgrade).collect();
         let running = running.iter().filter(|query| !query.is_shed.load(Ordering::Relaxed));
@@ -84,11 +85,11 @@ impl Queries {
         largest.is_shed.store(true, Ordering::Relaxed);
         largest.control.cancel();
         let bytes = largest.reserved.load(Ordering::Relaxed);
-        tracing::warn!(bytes, "memory runs short: the largest query was ended");
+        tracing::warn!(bytes, "memory runs low: the largest query was cancelled");
         true
     }
 
-    /// Ends queries of this engine, the largest first, while the process holds more than `most` bytes.
+    /// Cancels queries of this engine, largest first, while the process holds more than `most` bytes.
     pub(super) fn keep_below(self: &Arc<Self>, most: u64) {
         let queries = Arc::downgrade(self);
         let watch = move || {
@@ -101,12 +102,12 @@ impl Queries {
         };
         let thread = std::thread::Builder::new().name("memory guard".to_owned());
         if let Err(error) = thread.spawn(watch) {
-            tracing::warn!(%error, "no thread watches the memory of the process");
+            tracing::warn!(%error, "cannot start the thread that watches the memory of the process");
         }
     }
 }
 
-/// Memory of this process that lies in RAM; none where the system does not say.
+/// Resident memory of this process; `None` if the system does not report it.
 fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -114,7 +115,7 @@ fn resident_bytes() -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// The shared pool, and how much of it one query holds.
+/// The shared pool, with a count of the bytes that one query reserved.
 struct Counted {
     pool: Arc<dyn MemoryPool>,
     reserved: Arc<AtomicUsize>,

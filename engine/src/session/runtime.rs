@@ -55,7 +55,7 @@ pub(super) fn planner() -> Result<SessionState> {
     Ok(state)
 }
 
-/// DataFusion's own rules, after the one that must see texts before they are coerced.
+/// DataFusion's own rules, after the rule that must run before types are coerced.
 fn first_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules = Analyzer::new().rules;
     rules.insert(0, Arc::new(InstantsMeet));

@@ -1,4 +1,4 @@
-//! The rule by which aggregates over windows are those that move without cancellation.
+//! The rule that replaces window aggregates by ones without cancellation errors.
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
@@ -8,7 +8,7 @@ use datafusion::optimizer::AnalyzerRule;
 
 use crate::functions::Sliding;
 
-/// The rule. It follows the one that replaces sums.
+/// The rule. It runs after the one that replaces sums.
 #[derive(Debug)]
 pub(super) struct WindowsMoveWithoutCancellation;
 

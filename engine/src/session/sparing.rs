@@ -60,7 +60,7 @@ impl TableProvider for Sparing {
         let mut left = PARTS_MAX;
         let takes = |filter: &&Expr| match parts(filter, left)? {
             parts if parts > left => Ok(TableProviderFilterPushDown::Unsupported),
-            // A reader holds a pattern against all rows of a batch in one call, and no statistics know of patterns.
+            // A reader would match the pattern with all rows of a batch in one call, and no statistics help with patterns.
             _ if has_pattern(filter)? => Ok(TableProviderFilterPushDown::Unsupported),
             parts => {
                 left -= parts;

@@ -34,11 +34,12 @@ use crate::functions;
 
 /// Longest query text, in bytes: parsing is recursive, and a query is written by someone.
 const TEXT_MAX_BYTES: usize = 1 << 20;
-/// Most queries in one, also as common tables. The planner's time grows with their square.
+/// Most SELECTs in a query, including those of common table expressions. Planning time grows with
+/// their square.
 const SELECTS_MAX: usize = 500;
 /// Most operators and joins that follow each other without a comma.
 const CHAIN_MAX: usize = 2_000;
-/// Most of them that compute a value: each is a name for the planner that holds all names before it.
+/// Most of them that compute a value. Each becomes a name that contains all names before it.
 const COMPUTING_MAX: usize = 300;
 /// Words that make a plan deeper.
 const CHAINING: &[Keyword] = &[
@@ -342,11 +343,11 @@ pub(super) fn check_text(text: &str) -> Result<()> {
     }
 }
 
-/// Operators that follow each other.
+/// Numbers of consecutive operators.
 #[derive(Clone, Copy, Default)]
 struct Chain {
     all: usize,
-    /// Those of them that compute a value.
+    /// Operators that compute a value.
     computing: usize,
 }
 

@@ -1,6 +1,6 @@
-//! What ends a query: its client is gone, its time is over, or its rows are all read.
+//! Cancels a query when its client disconnects, its time limit passes, or all of its rows are read.
 //!
-//! Each query has a flag of its own. Functions that compute for long check it, and so do its operators (`cancellation`).
+//! Each query has its own flag. Long-running functions check it, and so do operators (`cancellation`).
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::functions::{Own, cancellable_window};
 use crate::stop::{StopOnDrop, current};
 
-/// A query that runs. Dropping it ends what it computes.
+/// A running query. Dropping it cancels the query.
 pub(super) struct Stop {
     control: Control,
     query: Arc<Query>,
@@ -41,23 +41,23 @@ impl Stop {
         stop
     }
 
-    /// `error`, or why the query was ended.
+    /// `error`, or the reason for which the query was cancelled.
     pub(super) fn why(&self, error: Error) -> Error {
         self.query.why(error)
     }
 
-    /// The task that polls the query now ends it, and no earlier one does.
+    /// From now on, only the task that currently polls the query can cancel it.
     fn follow(&self) {
         current().iter().for_each(|task| self.control.follow(task));
     }
 
-    /// The plan of the query, which ends with it.
+    /// The plan of the query, wrapped so that it can be cancelled.
     pub(super) fn ends(&self, plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
         Ok(cancellable(plan, &self.control)?)
     }
 }
 
-/// The query with functions of its own where it calls such, what it is executed in, and what ends it.
+/// The query, with cancellable functions in place of shared ones, its execution context, and the handle that cancels it.
 pub(super) fn stoppable(frame: DataFrame) -> Result<(DataFrame, Arc<TaskContext>, Stop)> {
     let context = frame.task_ctx();
     let queries = context.session_config().get_extension::<Queries>().unwrap_or_default();
@@ -126,7 +126,7 @@ fn bound(expr: Expr, own: &Own) -> Transformed<Expr> {
     }
 }
 
-/// Rows of a query that ends when they are dropped.
+/// Rows of a query that is cancelled when they are dropped.
 pub(super) struct Stoppable {
     rows: SendableRecordBatchStream,
     stop: Stop,
@@ -142,7 +142,7 @@ impl Stream for Stoppable {
     type Item = PlanResult<RecordBatch>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        // One task after the other may poll the rows.
+        // Different tasks may poll the rows in turn.
         self.stop.follow();
         match self.rows.as_mut().poll_next(cx) {
             Poll::Ready(Some(Err(error))) => {

@@ -1,8 +1,7 @@
-//! Subqueries that refer to the query around them: those that no plan can compute are refused with their place.
+//! Correlated subqueries: those that cannot be planned are refused with their position.
 //!
-//! DataFusion's optimizer turns such subqueries into joins where it can. What is left fails when the plan is
-//! executed, with a message that names Rust's values and no place. So a query that has subqueries is
-//! optimized once before.
+//! DataFusion's optimizer turns correlated subqueries into joins where it can. The others fail during execution, with a message
+//! in Rust's debug format and without a position. So a query with subqueries is optimized once in advance.
 
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
 use datafusion::execution::session_state::SessionState;
@@ -14,25 +13,25 @@ use datafusion::sql::sqlparser::tokenizer::Location;
 use super::walk::{self, Read};
 use crate::error::{Code, Error, OF_SUBQUERY, Result, SUBQUERY};
 
-/// Where the subqueries of a statement are.
+/// The positions of a statement's subqueries.
 pub(super) struct Subqueries(Vec<Location>);
 
 impl Subqueries {
     pub(super) fn of(statement: &Statement) -> Self {
         let mut found = Self(Vec::new());
         if let Statement::Statement(statement) = statement {
-            // Nothing ends this walk.
+            // This visitor never stops the walk.
             let _ = walk::read(statement.as_ref(), &mut found);
         }
         found
     }
 
-    /// Fails if one of them can not be computed.
+    /// Fails if one of them cannot be planned.
     pub(super) fn require_planned(&self, state: &SessionState, plan: &LogicalPlan) -> Result<()> {
         if self.0.is_empty() {
             return Ok(());
         }
-        // Any other problem is reported where the plan is executed.
+        // Other errors are reported during execution.
         let Ok(optimized) = state.optimize(plan) else { return Ok(()) };
         let mut is_left = false;
         optimized.apply_with_subqueries(|plan| {
@@ -55,7 +54,7 @@ impl Subqueries {
         Err(Error::user(Code::BadInput, format!("SQL: {}{SUBQUERY}", self.place())))
     }
 
-    /// `error` with the place of the subquery that it is about.
+    /// Adds the position of the subquery to an `error` about it.
     pub(super) fn placed(&self, error: Error) -> Error {
         match error.to_string() {
             says if says.starts_with(OF_SUBQUERY) => {
@@ -65,7 +64,7 @@ impl Subqueries {
         }
     }
 
-    /// The place of the first subquery: `line 1, column 8: `.
+    /// The position of the first subquery: `line 1, column 8: `.
     fn place(&self) -> String {
         match self.0.iter().min_by_key(|at| (at.line, at.column)) {
             Some(Location { line: 0, .. }) | None => String::new(),

@@ -1,24 +1,24 @@
-//! The variables from which object stores take what their options do not say.
+//! Environment variables that configure object stores.
 
 use std::sync::OnceLock;
 
-/// Variables that the environment of the process does not show.
+/// Variables that were removed from the process environment.
 static SEALED: OnceLock<Vec<(String, String)>> = OnceLock::new();
 
-/// Names of the variables that concern object stores begin so.
+/// Prefixes of the variables that configure object stores.
 #[cfg(feature = "cloud")]
 const PREFIXES: [&str; 3] = ["aws_", "azure_", "google_"];
 
-/// Gives stores variables besides those of the environment: a process may have taken its secrets out of that, since
-/// `/proc/PID/environ` shows them to others. What is given first stays.
+/// Adds variables for stores to those of the environment. A process may have removed secrets from its environment, because
+/// `/proc/PID/environ` shows them to other processes. Only the first call has an effect.
 pub fn add_store_variables(variables: impl IntoIterator<Item = (String, String)>) {
     let variables = SEALED.set(variables.into_iter().collect());
     if variables.is_err() {
-        tracing::debug!("variables of object stores were given before");
+        tracing::debug!("variables for object stores were already set");
     }
 }
 
-/// The variables of object stores, by lower-case name.
+/// The variables that configure object stores, by lower-case name.
 #[cfg(feature = "cloud")]
 pub(crate) fn of_stores() -> impl Iterator<Item = (String, String)> {
     let shown = std::env::vars_os()

@@ -10,10 +10,10 @@ use crate::error::{Code, Error, FULL, exhausted, find, scrub};
 /// What is said of a store that fails for reasons of its own.
 pub(crate) const STORE_FAILED: &str = "the store failed";
 
-/// Longest reason of a store that is passed on, in characters.
+/// Longest message of a store that is passed on, in characters.
 const REASON_MAX: usize = 300;
 
-/// What stores answer where their credentials are wrong, whatever the status: trying again does not help.
+/// Error codes by which stores reject credentials, whatever the HTTP status. Retries do not help.
 const NOT_ADMITTED: [&str; 14] = [
     "AccessDenied",
     "AccountIsDisabled",
@@ -31,7 +31,7 @@ const NOT_ADMITTED: [&str; 14] = [
     "SignatureDoesNotMatch",
 ];
 
-/// The store's failure at the bottom of `error`, when there is one: its code and words without places.
+/// The store's failure at the bottom of `error`, if any: its code and message, without paths.
 pub(crate) fn store_failure(error: &(dyn StdError + 'static)) -> Option<(Code, String)> {
     find::<StoreError>(error).map(words)
 }
@@ -50,7 +50,7 @@ fn words(error: &StoreError) -> (Code, String) {
     let reason = reason_of(error);
     let (code, says) = known(error, reason.as_ref().map(|(code, _)| code.as_str()));
     let says = match reason {
-        // The end of the message tells a failure from damage.
+        // Callers tell a failure from damage by this suffix.
         Some((code, message)) if says != STORE_FAILED => format!("{says} ({code}: {message})"),
         Some((code, message)) => format!("the store answered {code}: {message}; {STORE_FAILED}"),
         None => says.to_owned(),
@@ -96,7 +96,7 @@ fn known(error: &StoreError, reason: Option<&str>) -> (Code, &'static str) {
     }
 }
 
-/// The code and the message of a store's own answer, where the error has one.
+/// The code and message in the store's own answer, if the error contains one.
 fn reason_of(error: &StoreError) -> Option<(String, String)> {
     let mut next: Option<&(dyn StdError + 'static)> = Some(error);
     let mut found = None;
@@ -107,7 +107,7 @@ fn reason_of(error: &StoreError) -> Option<(String, String)> {
     found
 }
 
-/// The code and the message that a text has in it as XML or JSON, as S3, Azure and Google answer.
+/// The code and message in the XML or JSON of a text, as S3, Azure and Google answer.
 pub(crate) fn store_answer(text: &str) -> Option<(String, String)> {
     let between = |open: &str, close: &str| {
         let (_, rest) = text.split_once(open)?;
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_says_why_and_wrong_credentials_are_not_tried_again() {
+    fn errors_state_the_reason_and_wrong_credentials_are_not_retried() {
         let denied = |code: &str| StoreError::PermissionDenied {
             path: "key".to_owned(),
             source: answered(
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_is_busy_is_tried_again() {
+    fn a_busy_store_is_retried() {
         let busy = StoreError::Generic {
             store: "S3",
             source: answered(
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_command_shows_of_an_answer_is_one_line() {
+    fn a_command_shows_an_answer_in_one_line() {
         let body = s3("NoSuchBucket", "The specified bucket does not exist");
         let absent =
             StoreError::NotFound { path: "key".to_owned(), source: answered("404", &body) };

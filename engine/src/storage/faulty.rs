@@ -132,12 +132,12 @@ impl Faulty {
         gate
     }
 
-    /// Makes the next `count` writes of objects whose path contains `part` wait until all of them have been asked for.
+    /// Makes the next `count` writes to paths that contain `part` wait for each other.
     pub(crate) fn meet(&self, part: &str, count: usize) {
         *self.meeting.lock() = Some((part.to_owned(), count, Arc::new(Barrier::new(count))));
     }
 
-    /// Where the write of an object waits for others.
+    /// The barrier at which the write of an object waits for others.
     fn meeting(&self, location: &Path) -> Option<Arc<Barrier>> {
         let mut meeting = self.meeting.lock();
         let (_, left, barrier) =

@@ -1,5 +1,5 @@
-//! What the control state of a root has held once, as objects at the top of the root. Control state lies elsewhere, in a database that
-//! can be lost or replaced; these marks stay with the data.
+//! Marks of what the control state of a root once held, as objects at the top of the root. Control state is stored elsewhere,
+//! in a database that can be lost or replaced. The marks stay with the data.
 
 use bytes::Bytes;
 use object_store::path::Path;
@@ -8,20 +8,20 @@ use object_store::{Error as StoreError, ObjectStoreExt as _, PutMode, PutPayload
 use super::root::Root;
 use crate::error::{Error, Result};
 
-/// What control state has held.
+/// What the control state has held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RootMark {
-    /// Keys that let requests in, and the grants of their holders.
+    /// API keys and their grants.
     Keys,
-    /// The end of the chain of acts.
+    /// The end of the audit chain.
     Audit,
 }
 
 impl RootMark {
-    /// All of them.
+    /// All marks.
     pub const ALL: [Self; 2] = [Self::Keys, Self::Audit];
 
-    /// The object. No tenant's name begins so.
+    /// The object of the mark. Tenant names cannot begin like this.
     fn object(self) -> Path {
         Path::from(match self {
             Self::Keys => "_colonnade_had_keys",

@@ -46,7 +46,7 @@ enum RootKind {
     Objects,
 }
 
-/// Bytes of the file by which it is found out whether there is room.
+/// Size of the file that probes whether the root has room.
 const PROBE_ROOM_BYTES: usize = 1 << 20;
 
 impl Root {
@@ -284,11 +284,11 @@ impl Root {
         }
     }
 
-    /// Makes sure that the root has room for a small file.
+    /// Checks that the root has room for a small file.
     pub(crate) async fn probe_room(&self) -> Result<()> {
         in_time("writing", async {
             let probe = Path::from(format!("_colonnade_probe_{}", Uuid::now_v7().simple()));
-            // Ids hardly compress: they take room also on a file system that compresses.
+            // Random ids hardly compress, so they take room even on a compressing file system.
             let ids = (0..PROBE_ROOM_BYTES / 16).map(|_| Uuid::now_v7());
             let bytes: Vec<u8> = ids.flat_map(Uuid::into_bytes).collect();
             let put = self.store.put_opts(&probe, bytes.into(), PutMode::Create.into()).await;
@@ -300,7 +300,7 @@ impl Root {
                 ),
                 None => unreachable("writing an object to the root", e),
             });
-            // A part of it may be there.
+            // A failed write may leave part of the object.
             let deleted = self.store.delete(&probe).await;
             put?;
             deleted.map_err(|e| unreachable("deleting an object of the root", e))
@@ -449,7 +449,7 @@ fn unreachable(operation: &str, error: object_store::Error) -> Error {
     let error = Error::from(error);
     let code = match error.code() {
         Code::ResourcesExhausted => return error.while_doing(operation),
-        // Trying again does not help.
+        // A retry does not help.
         Code::Forbidden => Code::Forbidden,
         _ => Code::StorageUnavailable,
     };

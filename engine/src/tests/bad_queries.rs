@@ -1,9 +1,9 @@
-//! Queries that cannot be answered: each says why in the words of SQL, and none quotes how Rust writes a value.
+//! Invalid queries: each error is written in terms of SQL, and none contains Rust's debug format.
 
 use super::*;
 use crate::Code;
 
-/// How Rust, DataFusion and Arrow write types, values, columns and syntax.
+/// Forms in which Rust, DataFusion and Arrow print types, values, columns and syntax.
 const RUST_FORMS: [&str; 32] = [
     "Utf8",
     "Int64",
@@ -198,13 +198,13 @@ async fn told(session: &Session, sql: &str) -> crate::Error {
         Err(error) => error,
         Ok(frame) => match session.collect(frame).await {
             Err(error) => error,
-            Ok(rows) => panic!("{sql}: it is answered: {}", table(&rows)),
+            Ok(rows) => panic!("{sql}: it succeeds: {}", table(&rows)),
         },
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_error_quotes_how_rust_writes_a_value() {
+async fn no_error_contains_rusts_debug_format() {
     let engine = engine().await;
     send(&engine, 0..3, None).await.unwrap();
     let session = session(&engine).await;
@@ -224,7 +224,7 @@ async fn no_error_quotes_how_rust_writes_a_value() {
 }
 
 #[tokio::test]
-async fn what_is_not_supported_is_named_with_its_place_and_what_to_write() {
+async fn errors_name_unsupported_syntax_its_position_and_the_alternative() {
     let engine = engine().await;
     send(&engine, 0..3, None).await.unwrap();
     let session = session(&engine).await;
@@ -267,9 +267,9 @@ async fn what_is_not_supported_is_named_with_its_place_and_what_to_write() {
     }
 }
 
-/// What the messages say to write is answered.
+/// The suggested alternatives work.
 #[tokio::test]
-async fn what_to_write_instead_is_answered() {
+async fn suggested_alternatives_work() {
     let engine = engine().await;
     send(&engine, 0..3, None).await.unwrap();
     for sql in [

@@ -1,4 +1,4 @@
-//! What one query may allocate: each function of a session has a bound, and long results count against the query's memory.
+//! Limits on what a query allocates: each function of a session has a bound, and long results count against the query's memory.
 
 use std::collections::BTreeSet;
 
@@ -26,7 +26,7 @@ async fn every_function_of_a_session_has_a_bound() {
         "functions without a bound in engine/src/functions/bounds.rs: {without:?}"
     );
     assert!(all.len() > 200, "{}", all.len());
-    // What information_schema lists is among them.
+    // They include all functions that information_schema lists.
     let listed = "SELECT DISTINCT routine_name, function_type FROM information_schema.routines";
     let batches = session.collect(session.sql(listed).await.unwrap()).await.unwrap();
     for batch in batches {
@@ -63,7 +63,7 @@ async fn refused(engine: &Engine, sql: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_text_that_grows_without_end_is_refused() {
+async fn a_text_that_keeps_growing_is_refused() {
     let engine = engine().await;
     for sql in [
         doubled("a || a", 30),
@@ -76,7 +76,7 @@ async fn a_text_that_grows_without_end_is_refused() {
         doubled("array_to_string([a, a], '')", 30),
         doubled("translate(a || a, 'y', 'z')", 30),
         doubled("to_char(now(), a || a)", 30),
-        // As a column, and not as a constant.
+        // Columns instead of constants.
         "WITH c AS (SELECT repeat('x', 100000) || CAST(value AS text) AS a FROM generate_series(1, 8000)) SELECT sum(length(a || a || a)) FROM c".to_owned(),
         "SELECT array_agg(value) OVER (ORDER BY value) FROM generate_series(1, 100000)".to_owned(),
         "SELECT string_agg(CAST(value AS text), ',') OVER (ORDER BY value) FROM generate_series(1, 100000)".to_owned(),
@@ -91,7 +91,7 @@ async fn a_text_that_grows_without_end_is_refused() {
     ] {
         refused(&engine, &sql).await;
     }
-    // And what is usual is answered as before.
+    // Usual queries still work.
     assert_eq!(
         number(&engine, "SELECT CAST(length('a' || 'bc' || CAST(1 AS text)) AS bigint)").await,
         4

@@ -1,4 +1,4 @@
-//! Queries that would compute for minutes end soon after nobody waits for them, whatever operator they spend their time in.
+//! Queries that compute for minutes stop soon after their client leaves, in every operator.
 
 use std::time::{Duration, Instant};
 
@@ -7,15 +7,15 @@ use tokio::runtime::{Builder, Handle};
 use super::*;
 use crate::{Threads, Urgency};
 
-/// How long a query computes before it is cut, unless `COLONNADE_CUT_MS` is set.
+/// Time after which the client leaves, unless `COLONNADE_CUT_MS` sets another.
 const CUT_AFTER_MS: u64 = 60;
-/// How long its tasks may go on then.
+/// Longest time that its tasks may run after that.
 const GONE_AFTER: Duration = Duration::from_secs(2);
 
 const A: &str = "generate_series(1, 1000000) AS a(v)";
 const B: &str = "generate_series(1, 1000000) AS b(v)";
 
-/// One query for each operator that can compute for long.
+/// One query for each operator that can run for long.
 fn long_queries() -> Vec<(&'static str, String)> {
     let keyed = |name: &str, keys: u64| {
         format!(
@@ -129,7 +129,7 @@ fn long_queries() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The time until all tasks of `sql` ended after its client left.
+/// The time from the client's departure until all tasks of `sql` have ended.
 fn gone_after(engine: &Engine, sql: &str) -> Option<Duration> {
     let threads = Threads::new("cut", 4, Urgency::Prompt).unwrap();
     let waits = Builder::new_current_thread().enable_time().build().unwrap();
@@ -151,7 +151,7 @@ fn gone_after(engine: &Engine, sql: &str) -> Option<Duration> {
     let (began, runtime) = (Instant::now(), handle.recv().unwrap());
     while runtime.metrics().num_alive_tasks() > 0 {
         if began.elapsed() > GONE_AFTER {
-            // Dropping the runtime would wait for what does not end.
+            // Dropping the runtime would wait for the stuck task.
             std::mem::forget(threads);
             return None;
         }
@@ -161,7 +161,7 @@ fn gone_after(engine: &Engine, sql: &str) -> Option<Duration> {
 }
 
 #[test]
-fn every_operator_ends_soon_after_its_client_left() {
+fn every_operator_stops_soon_after_its_client_leaves() {
     let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
     let engine = runtime.block_on(engine());
     let mut stuck = Vec::new();

@@ -187,7 +187,7 @@ async fn a_repair_that_was_cut_off_is_taken_up_again() {
     std::fs::create_dir(&damaged).unwrap();
     let aside = damaged.join("00000000000000000002.20260101T000000Z.pending");
     std::fs::rename(entry(&table, 2), aside).unwrap();
-    assert!(read(folder.path()).await.is_err(), "it is read before the repair ends");
+    assert!(read(folder.path()).await.is_err(), "the table is read before the repair ends");
     let (found, _) = damage(folder.path(), false).await;
     assert!(found.contains("cut off"), "{found}");
     damage(folder.path(), true).await;
@@ -508,7 +508,7 @@ async fn what_was_sent_again_before_a_repair_went_on_is_not_committed_again() {
     std::fs::create_dir(&damaged).unwrap();
     let aside = damaged.join("00000000000000000004.20260101T000000Z.pending");
     std::fs::rename(entry(&table, 4), aside).unwrap();
-    // As in a root whose tables do not state their newest versions yet.
+    // As in a root of an earlier release, whose tables have no marks.
     std::fs::remove_file(table.join("_newest")).unwrap();
     let engine = open().await;
     for number in 1..3 {

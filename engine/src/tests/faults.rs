@@ -361,18 +361,18 @@ async fn what_is_committed_while_a_table_is_opened_is_found_by_who_looks_for_it(
 }
 
 #[tokio::test]
-async fn a_root_that_takes_no_writes_is_not_ready_until_it_does() {
+async fn a_root_that_refuses_writes_is_not_ready_until_it_accepts_them() {
     for (fault, code) in
         [(Fault::Full, Code::ResourcesExhausted), (Fault::Refused, Code::StorageUnavailable)]
     {
         let (store, engine) = faulty().await;
         engine.ready().await.unwrap();
-        // A write that fails once is no reason: the store takes the next one.
+        // A single failed write does not matter, because the store accepts the next one.
         store.once(DATA, fault);
         send(&engine, 0..5, None).await.unwrap_err();
         engine.ready().await.unwrap();
         store.plan(move |_| fault);
-        // Nobody has written: nothing is known, and nothing is probed.
+        // Without a write since, the failure is unknown and nothing is probed.
         engine.ready().await.unwrap();
         send(&engine, 0..5, None).await.unwrap_err();
         let refused = engine.ready().await.unwrap_err();
@@ -380,7 +380,7 @@ async fn a_root_that_takes_no_writes_is_not_ready_until_it_does() {
         store.plan(|_| Fault::None);
         let waited = std::time::Instant::now();
         while engine.ready().await.is_err() {
-            assert!(waited.elapsed().as_secs() < 30, "it is never ready again");
+            assert!(waited.elapsed().as_secs() < 30, "the root is never ready again");
             tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         }
         send(&engine, 0..5, None).await.unwrap();

@@ -5,7 +5,7 @@ use arrow::array::Array as _;
 use super::*;
 use crate::Code;
 
-/// What DuckDB says of random instants, by `tests/peers/instants.py`.
+/// DuckDB's results for random instants, from `tests/peers/instants.py`.
 const OF_DUCKDB: &str = include_str!("data/instants.csv");
 
 async fn told(engine: &Engine, sql: &str) -> crate::Error {
@@ -16,7 +16,7 @@ async fn told(engine: &Engine, sql: &str) -> crate::Error {
     }
 }
 
-/// The one text that a query answers.
+/// The value of an expression, as text.
 async fn text(engine: &Engine, expression: &str) -> String {
     let session = session(engine).await;
     let frame = session.sql(&format!("SELECT CAST({expression} AS TEXT) AS x")).await;
@@ -26,7 +26,7 @@ async fn text(engine: &Engine, expression: &str) -> String {
     if column.is_valid(0) { column.value(0).to_owned() } else { "NULL".to_owned() }
 }
 
-/// Calls of years that nanoseconds do not reach, and of one that they do.
+/// Calls in years beyond the range of nanoseconds, and one within it.
 async fn far_calls() -> Engine {
     let engine = engine().await;
     let rows = r#"{"id": 1, "at": "0001-01-01T00:00:00Z"}
@@ -40,7 +40,7 @@ async fn far_calls() -> Engine {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn instants_are_those_of_duckdb() {
+async fn instants_equal_those_of_duckdb() {
     let engine = engine().await;
     let mut lines = OF_DUCKDB.lines();
     let header: Vec<&str> = lines.next().unwrap().split(',').collect();
@@ -134,7 +134,7 @@ async fn far_rows_are_filtered_grouped_and_deleted() {
     ] {
         let sql = format!("SELECT count(*) FROM calls WHERE {condition}");
         assert_eq!(number(&engine, &sql).await, expected, "{condition}");
-        // As behind WHERE of `delete` and `export`.
+        // Also as a WHERE condition of `delete` and `export`.
         let session = session(&engine).await;
         if !condition.contains("now()") {
             let filter = session.condition(&name("calls"), condition).await;
@@ -153,7 +153,7 @@ async fn far_rows_are_filtered_grouped_and_deleted() {
 }
 
 #[tokio::test]
-async fn instants_in_a_zone_are_truncated_and_binned_on_its_clock() {
+async fn instants_in_a_zone_are_truncated_and_binned_in_local_time() {
     let engine = engine().await;
     for (expression, expected) in [
         // Half past six in the evening in UTC is midnight in India.
@@ -289,7 +289,7 @@ async fn series_of_instants_go_from_year_1_to_9999() {
     ] {
         assert_eq!(number(&engine, sql).await, expected, "{sql}");
     }
-    // The end of March is no end of February.
+    // The end of January plus a month is the end of February; the next step continues from there.
     let months = "array_to_string(generate_series(TIMESTAMP '2026-01-31', TIMESTAMP '2026-04-01', INTERVAL '1 month'), ' ')";
     assert_eq!(
         text(&engine, months).await,
@@ -305,7 +305,7 @@ async fn series_of_instants_go_from_year_1_to_9999() {
 }
 
 #[tokio::test]
-async fn nanoseconds_are_those_that_are_asked_for() {
+async fn only_explicit_requests_return_nanoseconds() {
     let engine = engine().await;
     for (expression, expected) in [
         ("arrow_typeof(TIMESTAMP '2026-01-01')", "Timestamp(µs)"),

@@ -32,7 +32,7 @@ async fn examine(folder: &Path, repair: bool) -> Examined {
 }
 
 #[tokio::test]
-async fn a_table_that_lost_its_newest_entries_takes_no_commit_before_a_repair() {
+async fn a_table_without_its_newest_entries_accepts_no_commit_before_a_repair() {
     for lost in 1..3 {
         let folder = tempfile::tempdir().unwrap();
         let table = root(folder.path()).await;
@@ -63,7 +63,7 @@ async fn a_table_that_lost_its_newest_entries_takes_no_commit_before_a_repair() 
         assert!(examine(folder.path(), true).await.findings[0].mended);
         let sound = examine(folder.path(), false).await;
         assert!(sound.findings.iter().all(|f| f.kind != FindingKind::Damage), "{sound:?}");
-        // The lost versions keep their numbers.
+        // The numbers of lost versions are not reused.
         assert_eq!(sound.version, Some(3));
         let engine = open(folder.path()).await;
         let pins = [(name("calls"), AsOf::Version(Version(2)))];
@@ -74,7 +74,7 @@ async fn a_table_that_lost_its_newest_entries_takes_no_commit_before_a_repair() 
 }
 
 #[tokio::test]
-async fn an_entry_that_is_put_back_ends_the_damage() {
+async fn putting_an_entry_back_ends_the_damage() {
     let folder = tempfile::tempdir().unwrap();
     let table = root(folder.path()).await;
     let bytes = std::fs::read(entry(&table, 2)).unwrap();
@@ -85,7 +85,7 @@ async fn an_entry_that_is_put_back_ends_the_damage() {
 }
 
 #[tokio::test]
-async fn a_table_works_without_a_mark_and_with_one_that_says_nothing() {
+async fn a_table_works_without_a_mark_or_with_an_invalid_one() {
     let folder = tempfile::tempdir().unwrap();
     let table = root(folder.path()).await;
     for text in [None, Some(""), Some("{"), Some(r#"{"table": "another", "version": 900}"#)] {
@@ -110,7 +110,7 @@ async fn a_process_that_is_killed_leaves_a_mark() {
     for id in 0..20 {
         send(&engine, id..id + 1, None).await.unwrap();
     }
-    // No shutdown: what is written now was written beside the commits.
+    // Without a shutdown: background tasks write these marks.
     tokio::time::timeout(std::time::Duration::from_secs(20), async {
         while !mark(&table).exists() || marked(&table) < 20 {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -121,7 +121,7 @@ async fn a_process_that_is_killed_leaves_a_mark() {
 }
 
 #[tokio::test]
-async fn the_mark_follows_a_dataset_that_is_dropped_renamed_purged_and_made_again() {
+async fn the_mark_follows_a_dataset_through_drop_rename_purge_and_creation() {
     let folder = tempfile::tempdir().unwrap();
     let table = root(folder.path()).await;
     let renamed = folder.path().join("default/renamed");
@@ -141,7 +141,7 @@ async fn the_mark_follows_a_dataset_that_is_dropped_renamed_purged_and_made_agai
     engine.shutdown().await.unwrap();
     assert_eq!(marked(&renamed), 0);
     std::fs::remove_file(entry(&renamed, 0)).unwrap();
-    // An entry without rows, in a folder without any: the name is free again.
+    // The name is free again, because the folder has neither log entries nor rows.
     let engine = open(folder.path()).await;
     let spec = DatasetSpec { name: name("renamed"), ..calls() };
     engine.create_dataset(&who(), spec).await.unwrap();
@@ -149,7 +149,7 @@ async fn the_mark_follows_a_dataset_that_is_dropped_renamed_purged_and_made_agai
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn readers_that_open_a_table_beside_a_writer_find_no_damage() {
+async fn readers_that_open_a_table_during_writes_find_no_damage() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().to_str().unwrap().to_owned();
     let engine = engine_at(&root).await;
@@ -172,7 +172,7 @@ async fn readers_that_open_a_table_beside_a_writer_find_no_damage() {
 }
 
 #[tokio::test]
-async fn a_process_that_fell_behind_does_not_give_a_lost_version_away() {
+async fn a_process_that_fell_behind_does_not_reuse_a_lost_version() {
     let folder = tempfile::tempdir().unwrap();
     let table = root(folder.path()).await;
     let behind = open(folder.path()).await;
@@ -186,7 +186,7 @@ async fn a_process_that_fell_behind_does_not_give_a_lost_version_away() {
     let refused = send(&behind, 30..31, None).await.map(|receipt| receipt.version).unwrap_err();
     assert_eq!(refused.code(), Code::StorageUnavailable, "{refused}");
     assert!(refused.to_string().contains("version 5 was committed"), "{refused}");
-    // Nor when it is asked again.
+    // A second attempt fails, too.
     send(&behind, 30..31, None).await.unwrap_err();
     assert!(!entry(&table, 5).exists());
     assert_eq!(behind.unreadable_of(&who()).unwrap(), [name("calls")]);

@@ -1,11 +1,11 @@
-//! Every function of a session, called with arguments that nobody means: each answers, or says what is wrong.
+//! Calls every function of a session with odd arguments: each must answer or return a proper error.
 
 use std::collections::BTreeSet;
 
 use super::*;
 use crate::Code;
 
-/// Values of each kind that a function may be given: empty, NULL, negative, huge, and none of a number.
+/// Argument values of each kind: empty, NULL, negative, huge, and not a number.
 const ODD: [&str; 26] = [
     "NULL",
     "''",
@@ -35,7 +35,7 @@ const ODD: [&str; 26] = [
     "map([1], ['x'])",
 ];
 
-/// Combinations of these that a function of several arguments is called with.
+/// Combinations of values for functions with several arguments.
 const COMBINED: [[&str; 3]; 24] = [
     ["[1, 2]", "-1", "0"],
     ["[1, 2]", "9223372036854775807", "-9223372036854775808"],
@@ -63,10 +63,11 @@ const COMBINED: [[&str; 3]; 24] = [
     ["map([1], ['x'])", "1", "1"],
 ];
 
-/// Functions that answer with another value each time, or read what is no argument.
+/// Functions that are not tested, because their answer varies or depends on more than the
+/// arguments.
 const LEFT_OUT: [&str; 1] = ["version"];
 
-/// What is wrong with an answer, if it is no answer and no error of the caller's.
+/// The problem of a query that panics or fails with an internal error.
 async fn problem(session: &Session, sql: &str) -> Option<String> {
     let answered = async {
         let frame = session.sql(sql).await?;
@@ -83,7 +84,7 @@ async fn problem(session: &Session, sql: &str) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_function_fails_as_a_bug_by_its_arguments() {
+async fn no_arguments_cause_an_internal_error() {
     let engine = engine().await;
     let session = session(&engine).await;
     let state = session.context().state();
@@ -102,7 +103,7 @@ async fn no_function_fails_as_a_bug_by_its_arguments() {
         }
         for call in calls {
             problems.extend(problem(&session, &format!("SELECT {call}")).await);
-            // The same of rows, and not of constants.
+            // The same with columns instead of constants.
             let of_rows = call.replacen("[1, 2]", "x", 1).replacen("'abc'", "t", 1);
             if of_rows != call {
                 let sql = format!(

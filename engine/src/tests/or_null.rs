@@ -26,7 +26,7 @@ async fn called(engine: &Engine, of: &[(Option<&str>, Option<i64>)]) -> Session 
 
 #[tokio::test]
 async fn values_that_are_large_together_end_the_query_and_not_the_process() {
-    // With memory for more than the bound.
+    // With more memory than the bound.
     let options = EngineOptions { memory_budget_bytes: 1 << 30, ..options("memory:") };
     let engine = Engine::open(options).await.unwrap();
     engine.create_dataset(&who(), calls()).await.unwrap();

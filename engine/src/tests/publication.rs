@@ -299,7 +299,8 @@ async fn what_follows_from_a_version_is_refused_whole_when_another_came() {
     assert_eq!(store.count(".parquet").await, 1);
 }
 
-/// Rows of one run: appended to two tables, and to a third only if that is still at `version`.
+/// Rows of one run: appended to two tables, and to a third only if that table is still at
+/// `version`.
 async fn following(engine: &Engine, run: RunId, key: &str, version: u64) -> Vec<Prepared> {
     let mut all = Vec::new();
     for dataset in TABLES {
@@ -313,21 +314,22 @@ async fn following(engine: &Engine, run: RunId, key: &str, version: u64) -> Vec<
     all
 }
 
-/// Times that two processes publish at the same moment. `COLONNADE_OVERLAPS` sets another number.
+/// Number of times that two processes publish at the same moment. `COLONNADE_OVERLAPS` sets another
+/// number.
 fn overlaps() -> u64 {
     let asked = std::env::var("COLONNADE_OVERLAPS").ok();
     asked.map_or(20, |count| count.parse().expect("COLONNADE_OVERLAPS is a number"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_processes_that_publish_what_follows_from_one_version_one_commits() {
+async fn only_one_of_two_publications_based_on_the_same_version_commits() {
     let (store, first) = begun().await;
     let second = over(&store).await;
     for version in 0..overlaps() {
         seen(&second).await;
         let one = following(&first, RunId::new(), &format!("one {version}"), version).await;
         let other = following(&second, RunId::new(), &format!("other {version}"), version).await;
-        // Both have checked the version before either puts its record.
+        // Both processes check the version before either puts its record.
         store.meet("_publications", 2);
         let who = who();
         let made = tokio::join!(first.publish(&who, one), second.publish(&who, other));
@@ -345,10 +347,10 @@ async fn of_two_processes_that_publish_what_follows_from_one_version_one_commits
 }
 
 #[tokio::test]
-async fn what_a_dead_process_decided_is_void_where_another_committed_first() {
+async fn a_dead_process_publication_is_void_if_another_commits_first() {
     for died_after in [1, 2] {
         let (store, engine) = begun().await;
-        // It has the tables open, so that its next commit looks for no record.
+        // It already has the tables open, so its next commit does not look for a record.
         let other = over(&store).await;
         assert_eq!(seen(&other).await, NONE);
         let dead = following(&engine, RunId::new(), "dead", 0).await;
@@ -358,7 +360,7 @@ async fn what_a_dead_process_decided_is_void_where_another_committed_first() {
         store.plan(|_| Fault::None);
         let more = WriteMode::AppendAfter(crate::Version(0));
         let landed = other.write(&who(), &name("c"), more, rows(5..6), label("other")).await;
-        // Once the deciding commit is made, the rest is made too.
+        // Once the deciding commit exists, the others follow.
         let is_decided = died_after == 2;
         assert_eq!(landed.is_err(), is_decided, "{died_after}: {landed:?}");
         other.finish_publications(&who()).await.unwrap();

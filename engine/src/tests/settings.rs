@@ -1,4 +1,4 @@
-//! By which settings files are loaded, and which of them a dataset stores.
+//! The settings by which files are loaded, and which of them a dataset stores.
 
 use datasets::read::Source;
 use datasets::{Evolution, LoadSettings};
@@ -31,7 +31,7 @@ fn stated(given: &[(&str, &str)]) -> LoadOptions {
     LoadOptions { settings: settings(given), ..stored() }
 }
 
-/// The policy is the dataset's.
+/// Options that use the dataset's policy.
 fn stored() -> LoadOptions {
     LoadOptions { on_conflict: OnConflict::Stored, ..LoadOptions::default() }
 }
@@ -67,7 +67,7 @@ async fn a_stated_setting_is_stored_and_later_files_are_read_by_it() {
     let second = "id;price;at\n2;3.000;01.01.2025 12:00\n";
     let receipt = load(&engine, Format::Csv, second, stored()).await.unwrap();
     assert_eq!((receipt.accepted, receipt.stored_settings.as_str()), (1, ""));
-    // The group commit reads by them, too.
+    // The group commit uses them, too.
     let bytes = Bytes::from_static(b"id;price;at\n3;4.000;2025-01-01T00:00:00Z\n");
     let rows = IngestRows::Body { bytes, format: Format::Csv, name: "body".to_owned() };
     let request = IngestRequest { rows, producer: None };
@@ -96,7 +96,7 @@ async fn a_stated_setting_is_stored_and_later_files_are_read_by_it() {
 }
 
 #[tokio::test]
-async fn a_local_time_that_is_no_instant_costs_its_row_and_says_why() {
+async fn a_row_with_a_skipped_or_repeated_local_time_is_rejected_with_the_reason() {
     let engine = with(orders()).await;
     let text = "id,at\n1,2025-03-30 02:30:00\n2,2025-10-26 02:30:00\n3,2025-03-30 03:30:00\n";
     let receipt = load(&engine, Format::Csv, text, stated(&[("zone", "Europe/Berlin")])).await;
@@ -108,14 +108,14 @@ async fn a_local_time_that_is_no_instant_costs_its_row_and_says_why() {
 }
 
 #[tokio::test]
-async fn of_a_load_that_fails_no_setting_is_stored() {
+async fn a_failed_load_stores_no_setting() {
     let engine = with(orders()).await;
     let none = LoadOptions {
         rejects_max: Some(crate::RejectsMax::Rows(0)),
         ..stated(&[("decimal_mark", "comma")])
     };
     load(&engine, Format::Csv, "id;price\n1;x\n", none).await.unwrap_err();
-    // Nor of one whose rows all go to quarantine.
+    // Neither does a load whose rows all go to quarantine.
     let all = load(&engine, Format::Csv, "id;price\n1;x\n", stated(&[("decimal_mark", "comma")]));
     assert_eq!(all.await.unwrap().quarantined, 1);
     assert_eq!(stored_settings(&engine).await, "");
@@ -136,12 +136,12 @@ async fn a_numbered_request_obeys_the_policy_and_its_retry_is_a_duplicate() {
     let price = async || query(&engine, "SELECT price FROM orders").await;
     assert_eq!(ask(OnConflict::Again, 1, 1).await.unwrap().accepted, 1);
     assert!(ask(OnConflict::Again, 1, 1).await.unwrap().duplicate);
-    // A refused request is not taken: its number is still the next.
+    // A refused request does not use up its number.
     assert_eq!(ask(OnConflict::Again, 2, 2).await.unwrap_err().code(), Code::Conflict);
     let replaced = ask(OnConflict::Replace, 2, 2).await.unwrap();
     assert_eq!((replaced.accepted, replaced.replaced), (1, 1));
     assert_eq!(ask(OnConflict::Replace, 3, 3).await.unwrap().replaced, 1);
-    // The retry of an older request does not bring its row back.
+    // Retrying an older request does not restore its row.
     assert!(ask(OnConflict::Replace, 2, 2).await.unwrap().duplicate);
     assert!(price().await.contains("3.0"));
     assert_eq!(ask(OnConflict::Replace, 3, 4).await.unwrap_err().code(), Code::Conflict);
@@ -154,7 +154,7 @@ async fn a_numbered_request_obeys_the_policy_and_its_retry_is_a_duplicate() {
 }
 
 #[tokio::test]
-async fn the_policy_of_a_request_that_states_none_is_the_datasets() {
+async fn a_request_without_a_policy_uses_the_datasets() {
     let of = async |spec: DatasetSpec, numbering| {
         let engine = with(spec).await;
         engine.stored_on_conflict(&who(), &name("orders"), numbering).await.unwrap()
@@ -169,7 +169,7 @@ async fn the_policy_of_a_request_that_states_none_is_the_datasets() {
     assert_eq!(of(with_policy("refuse"), numbered).await, OnConflict::Again);
     let keyless = DatasetSpec { key: Vec::new(), ..orders() };
     assert_eq!(of(keyless.clone(), unnumbered).await, OnConflict::Add);
-    // Without a key no row is known to be there.
+    // Without a key, existing rows cannot be recognized.
     let wrong = DatasetSpec { load: settings(&[("on_conflict", "replace")]), ..keyless };
     assert!(wrong.check().unwrap_err().to_string().contains("needs a key"));
 
@@ -183,7 +183,7 @@ async fn the_policy_of_a_request_that_states_none_is_the_datasets() {
 }
 
 #[tokio::test]
-async fn new_columns_of_a_file_are_added_only_where_that_is_asked_for() {
+async fn new_columns_of_a_file_are_added_only_on_request() {
     let engine = with(orders()).await;
     let text = "id,colour,size\n1,red,7\n";
     let error = load(&engine, Format::Csv, text, stored()).await.unwrap_err().to_string();
@@ -211,7 +211,7 @@ async fn new_columns_of_a_file_are_added_only_where_that_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_row_whose_partition_cannot_be_written_costs_no_other() {
+async fn a_row_whose_partition_cannot_be_written_is_rejected_alone() {
     let mut spec = orders();
     spec.partition_by = vec![datasets::PartitionSpec {
         column: "shop".to_owned(),

@@ -1,8 +1,8 @@
-//! Aggregates over windows that move: values of rows that have left leave no trace.
+//! Aggregates over moving windows: rows that have left the window leave no trace.
 
 use super::*;
 
-/// `expression` of each row, by the order of the rows.
+/// The value of `expression` for each row, in order.
 async fn column(engine: &Engine, expression: &str, rows: &str) -> Vec<Option<f64>> {
     let session = session(engine).await;
     let sql = format!(
@@ -21,9 +21,9 @@ const ROWS: &str =
     "(1, 1e9, 3.0), (2, 1e9, -1e12), (3, 0.5, 1.0), (4, 0.25, 2.0), (5, 0.75, 4.0), (6, NULL, 1.0)";
 
 #[tokio::test]
-async fn large_values_that_have_left_a_window_change_nothing() {
+async fn large_values_leave_no_trace_after_they_leave_a_window() {
     let engine = engine().await;
-    // Of 0.5, 0.25, 0.75 and 1, 2, 4, by hand.
+    // Computed by hand for 0.5, 0.25, 0.75 and 1, 2, 4.
     let (sxx, syy, sxy): (f64, f64, f64) = (0.125, 14.0 / 3.0, 0.5);
     for (expression, expected) in [
         ("stddev(v)", 0.25),
@@ -58,7 +58,7 @@ async fn large_values_that_have_left_a_window_change_nothing() {
 }
 
 #[tokio::test]
-async fn infinity_and_nan_leave_a_window_again() {
+async fn infinity_and_nan_leave_no_trace_in_a_window() {
     let engine = engine().await;
     for odd in ["'Infinity'", "'-Infinity'", "'NaN'"] {
         let rows = format!(
@@ -75,7 +75,7 @@ async fn infinity_and_nan_leave_a_window_again() {
 }
 
 #[tokio::test]
-async fn a_sum_of_a_window_keeps_what_its_rounding_left_over() {
+async fn a_sum_over_a_window_is_compensated() {
     let engine = engine().await;
     let rows = "(1, 1e16, 0.0), (2, 1.0, 0.0), (3, -1e16, 0.0), (4, 1.0, 0.0), (5, 1.0, 0.0)";
     let sums = column(&engine, "sum(v)", rows).await;
@@ -83,9 +83,9 @@ async fn a_sum_of_a_window_keeps_what_its_rounding_left_over() {
     assert_eq!(column(&engine, "avg(v)", rows).await[2], Some(1.0 / 3.0));
 }
 
-/// Windows of several lengths over values of many sizes, each beside the aggregate of its rows alone.
+/// Compares windows of several lengths, over values of many magnitudes, with aggregates of their rows alone.
 #[tokio::test]
-async fn every_window_is_that_of_its_rows_alone() {
+async fn every_window_equals_the_aggregate_of_its_rows() {
     let engine = engine().await;
     let values = "SELECT value AS i, CASE WHEN value % 7 = 0 THEN NULL WHEN value % 11 = 0 THEN 1e12 ELSE sin(value * 3) * pow(10, value % 5) END AS v,
         cos(value) + value % 3 AS w FROM generate_series(1, 300)";

@@ -1,6 +1,6 @@
 //! Conditions on the items of a list: `some`, `every`, `none`.
 //!
-//! A null item meets no condition but `isNull`. A row whose list is null is in no answer, as with conditions on other values.
+//! A null item meets no condition except `isNull`. A row whose list is null never matches, as with conditions on other values.
 
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, LazyLock};
@@ -16,7 +16,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_plan::PhysicalExpr;
 
-/// The column that is an item where its condition is computed.
+/// The column that stands for the item in its condition.
 const ITEM: &str = "item";
 
 /// How many items must meet the condition.
@@ -24,17 +24,17 @@ const ITEM: &str = "item";
 pub(crate) enum Quantifier {
     /// At least one.
     Some,
-    /// All; of an empty list this holds.
+    /// All; true for an empty list.
     Every,
-    /// Not one; of an empty list this holds.
+    /// None; true for an empty list.
     None,
 }
 
 impl Quantifier {
-    /// The words of a list's conditions.
+    /// The names of the quantifiers.
     pub(crate) const WORDS: [&str; 3] = ["some", "every", "none"];
 
-    /// The one that a word of the conditions names.
+    /// The quantifier with this name.
     pub(crate) fn of(word: &str) -> Option<Self> {
         match word {
             "some" => Some(Self::Some),
@@ -45,19 +45,19 @@ impl Quantifier {
     }
 }
 
-/// The item, in a condition on it.
+/// The item, for use in its condition.
 pub(crate) fn item() -> Expr {
     col(ITEM)
 }
 
-/// Whether `list`, which has items of type `kind`, has as many that meet `condition` as `quantifier` says.
+/// Whether the items of `list`, which are of type `kind`, meet `condition` as `quantifier` requires.
 pub(crate) fn items(
     list: Expr,
     quantifier: Quantifier,
     kind: DataType,
     condition: Expr,
 ) -> Result<Expr> {
-    // Types are adjusted there, and constants computed: it needs no functions of its own.
+    // Coerces types and folds constants. It needs no functions.
     static PLANNER: LazyLock<SessionState> = LazyLock::new(|| SessionStateBuilder::new().build());
     let schema = Arc::new(Schema::new(vec![Field::new(ITEM, kind, true)]));
     let columns = DFSchema::try_from(Arc::clone(&schema))?;
@@ -117,7 +117,7 @@ impl ScalarUDFImpl for Items {
         let (Some(first), Some(last)) = (offsets.first(), offsets.last()) else {
             return exec_err!("items takes one list, found one without offsets");
         };
-        // A slice of lists shares the items of all.
+        // A slice of lists shares the items of the whole array.
         let (first, last) = (*first as usize, *last as usize);
         let values = lists.values().slice(first, last - first);
         let values = cast(&values, self.schema.field(0).data_type())?;
@@ -153,7 +153,7 @@ mod tests {
 
     use super::*;
 
-    /// Whether each list has as many items above 90 as the quantifier says.
+    /// Whether the items above 90 in each list satisfy the quantifier.
     fn above(quantifier: Quantifier, lists: &ListArray) -> Vec<Option<bool>> {
         let holds = items(col("spans"), quantifier, DataType::Float64, item().gt(lit(90)));
         let Expr::ScalarFunction(call) = holds.unwrap() else { panic!("a call") };
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(above(Quantifier::Some, &lists), [yes, yes, yes, no, None, no]);
         assert_eq!(above(Quantifier::Every, &lists), [no, yes, no, yes, None, no]);
         assert_eq!(above(Quantifier::None, &lists), [no, no, no, yes, None, yes]);
-        // A part of them has items that begin elsewhere.
+        // The items of a slice start at a nonzero offset.
         assert_eq!(above(Quantifier::Every, &lists.slice(2, 3)), [no, yes, None]);
         assert!(above(Quantifier::Some, &lists.slice(6, 0)).is_empty());
     }

@@ -195,7 +195,7 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    /// Conditions on the items of a list.
+    /// Adds a condition on the items of a list.
     fn items(
         &mut self,
         list: &On<'_>,
@@ -408,7 +408,7 @@ struct On<'a> {
 }
 
 impl On<'_> {
-    /// The type of the items that conditions can be on, of a list.
+    /// The type of a list's items, if conditions on them are supported.
     fn items(&self) -> Option<&ColumnType> {
         match (self.kind, self.in_list) {
             (ColumnType::List(item), false) => Some(item.as_ref()),

@@ -144,11 +144,11 @@ pub(super) fn with_is_null(input: InputObject) -> InputObject {
     input.field(InputValue::new("isNull", TypeRef::named(TypeRef::BOOLEAN)))
 }
 
-/// Adds conditions on the items of a list, each of which is of the type `of`.
+/// Adds conditions on the items of a list. `of` is the filter type of an item.
 pub(super) fn with_quantifiers(input: InputObject, of: &str) -> InputObject {
     let about = |word: &str| match Quantifier::of(word) {
         Some(Quantifier::Some) => "At least one item meets all of these.",
-        Some(Quantifier::Every) => "Each item meets all of these; an empty list has no other.",
+        Some(Quantifier::Every) => "Each item meets all of these, or the list is empty.",
         _ => "No item meets all of these.",
     };
     Quantifier::WORDS.into_iter().fold(input, |input, word| {

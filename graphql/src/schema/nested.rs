@@ -25,7 +25,7 @@ const STRUCT_WORDS: [&str; 1] = ["isNull"];
 /// The same for a list of structures.
 const LIST_WORDS: [&str; 4] = ["isNull", "some", "every", "none"];
 
-/// The words of conditions on a structure, or on a list of them, that are no fields.
+/// Names of conditions on a structure, or on a list of them, that are not fields.
 pub(crate) fn words_beside(kind: &ColumnType, in_list: bool) -> &'static [&'static str] {
     match kind {
         ColumnType::List(_) if !in_list => &LIST_WORDS,
@@ -166,7 +166,7 @@ fn take_conditions(name: &str, kind: &ColumnType, in_list: bool, inputs: &mut Ve
     let Some((fields, in_list)) = fields_asked(kind, in_list) else { return };
     let about = match in_list {
         true => {
-            "Conditions on the items of a list; all must hold, each for some item. `some` has them hold for one and the same."
+            "Conditions on the items of a list. Each must hold for some item; `some` requires one item that meets all."
         }
         false => "Conditions on parts of a value; all must hold.",
     };
@@ -178,7 +178,7 @@ fn take_conditions(name: &str, kind: &ColumnType, in_list: bool, inputs: &mut Ve
         take_conditions(&of, data_type, in_list, inputs);
     }
     if let ColumnType::List(item) = kind {
-        // No field's name begins with `_`.
+        // No field name begins with `_`.
         let of_item = format!("{name}__Item");
         input = with_quantifiers(input, &of_item);
         take_conditions(&of_item, item, false, inputs);

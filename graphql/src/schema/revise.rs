@@ -256,7 +256,7 @@ fn list(of: &ColumnType, items: &[Value], place: &str) -> Result<ScalarValue> {
         item => literal(of, item, &format!("{place}[{at}]")).map(Some),
     });
     let items = items.collect::<Result<Vec<_>>>()?;
-    // Items must be of one type, which a literal chooses itself.
+    // All items must have the same type. A literal determines its own type.
     let kind =
         items.iter().flatten().next().map_or_else(|| of.arrow_type(), ScalarValue::data_type);
     let null = ScalarValue::try_from(&kind)?;

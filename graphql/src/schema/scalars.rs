@@ -73,8 +73,8 @@ pub(crate) fn input_type_of(kind: &ColumnType) -> TypeRef {
     }
 }
 
-/// The GraphQL type of a column that is not nested. Floats may always be null, because NaN is, and so may
-/// the items of a list.
+/// The GraphQL type of a column that is not nested. Floats are always nullable, because NaN becomes null. So are the items of a
+/// list.
 pub(crate) fn type_of(kind: &ColumnType, nullable: bool) -> TypeRef {
     match (kind, nullable) {
         (ColumnType::List(item), true) => TypeRef::named_list(scalar_of(item)),

@@ -62,7 +62,7 @@ async fn found(
     };
     app.0.let_in(&who, request, ids)?;
     if pass.is_some() {
-        // By the same rule as `exports` lists them.
+        // The rule is the same as for the list `exports`.
         let run: RunId = of.export.parse().map_err(|_| no_such_file())?;
         service.runner.export_run(&who, run).await?;
         service.engine.exported(&who, &of.export).await?;

@@ -14,7 +14,7 @@ use super::{App, Purpose};
 use crate::meter::Gauges;
 use crate::service::in_time;
 
-/// Unreadable datasets that `/readyz` names.
+/// Most unreadable datasets that `/readyz` names.
 const NAMED_MAX: usize = 20;
 /// Of which time failed runs are counted.
 const LATELY: TimeDelta = TimeDelta::hours(1);
@@ -39,12 +39,13 @@ pub(super) async fn ready(app: &App, request: &Request, ids: &RequestIds) -> Res
     match in_time(READY_TIME_MAX, service.engine.ready()).await {
         // Damage in one place must not take the others from who asks.
         Ok(()) => {
-            // Neither keys nor runs can change until it is back, and nobody would see them here.
+            // Without the control file, changes to keys and runs cannot be stored, and changes by
+            // other processes cannot be seen.
             if let Err(error) = service.runner.require_control_there() {
                 return wire::failure(StatusCode::SERVICE_UNAVAILABLE, &error, ids);
             }
             let mut says = "ready".to_owned();
-            // Their names are for admins of their tenant.
+            // Only admins of the tenant may see their names.
             if service.engine.unreadable() > 0 {
                 says.push_str("; some datasets can not be read");
                 says.push_str(&unreadable(app, request).await);
@@ -61,7 +62,7 @@ pub(super) async fn ready(app: &App, request: &Request, ids: &RequestIds) -> Res
     }
 }
 
-/// The unreadable datasets of the caller's tenant, if the caller may know them: `: calls, orders`.
+/// The unreadable datasets of the caller's tenant, if the caller may see them: `: calls, orders`.
 async fn unreadable(app: &App, request: &Request) -> String {
     let Ok(pass) = app.0.door.enter(request, Purpose::Read).await else { return String::new() };
     let names = app.0.service.0.engine.unreadable_of(&pass.who).unwrap_or_default();

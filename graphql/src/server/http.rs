@@ -106,7 +106,7 @@ struct Asked {
     media: Media,
     /// Those of a GET.
     headers: HeaderMap,
-    /// The version after which a subscription continues, if its client names one.
+    /// The version after which a subscription continues, if the client names one.
     after: Option<Version>,
 }
 
@@ -137,7 +137,7 @@ async fn answer(
             response.headers_mut().insert(header::ALLOW, allow);
             response
         }
-        // Its status makes a client ask again, where an event would end the subscription.
+        // A status makes the client try again. An event would end the subscription.
         (Answers::One(answer), Media::EventStream)
             if answer.stage == Stage::Refused && is_retryable(&answer.errors) =>
         {

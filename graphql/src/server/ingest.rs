@@ -119,10 +119,10 @@ async fn take(
     Ok(receipt)
 }
 
-/// The parameter that adds columns which the dataset does not have.
+/// The parameter that adds columns which the dataset lacks.
 const ADD_COLUMNS: &str = "add_columns";
 
-/// What the URL's parameters ask for: settings by the names of [`LoadSettings`], and `add_columns`.
+/// The URL's parameters: settings by the names of [`LoadSettings`], and `add_columns`.
 #[derive(Default)]
 struct Asked {
     on_conflict: Option<OnConflict>,
@@ -173,7 +173,7 @@ impl Asked {
         Ok(())
     }
 
-    /// Whether rows are read by the dataset's own settings alone.
+    /// Whether only the dataset's own settings apply.
     fn is_plain(&self) -> bool {
         self.settings.is_empty() && self.new_columns == NewColumns::BySpec
     }

@@ -37,14 +37,14 @@ use crate::answer::{Answer, Answers, Event, Stage};
 use crate::error::{bad_input, refused};
 use crate::service::Room;
 
-/// The event after the last answer.
+/// The final event of a complete stream.
 const COMPLETE: &str = "event: complete\ndata:\n\n";
-/// The header by which a client names the last event that it has.
+/// The header in which a client sends the last event id that it has received.
 const LAST_EVENT_ID: &str = "last-event-id";
-/// Least time between the last answer and the end of an interrupted stream. graphql-sse 2.6 waits for ever if it reads both at once.
+/// Shortest time between the last answer and the end of an interrupted stream. graphql-sse 2.6 hangs if it reads both at once.
 const REST: Duration = Duration::from_millis(100);
 
-/// The version after which a client continues, by its `Last-Event-ID`. Clients send an empty one before the first event.
+/// The version in `Last-Event-ID`, after which the client continues. Clients send an empty header before the first event.
 pub(super) fn last_event(headers: &HeaderMap) -> Result<Option<Version>> {
     let Some(id) = headers.get(LAST_EVENT_ID).filter(|id| !id.is_empty()) else { return Ok(None) };
     let version = id.to_str().ok().and_then(|id| id.parse().ok());
@@ -57,7 +57,7 @@ pub(super) fn last_event(headers: &HeaderMap) -> Result<Option<Version>> {
     }
 }
 
-/// Answers as events, as long as the client may have them.
+/// Sends answers as events while the client has access.
 pub(super) fn respond(app: &App, answers: Answers, pass: Pass, ids: &RequestIds) -> Response {
     let events = match answers {
         Answers::One(answer) => once(async move { Event::Answer(*answer) }).boxed(),
@@ -85,12 +85,13 @@ pub(super) fn respond(app: &App, answers: Answers, pass: Pass, ids: &RequestIds)
 
 struct Events {
     events: Option<BoxStream<'static, Event>>,
-    /// Ready when the client is no longer let in.
+    /// Ready when the client's access ends.
     over: BoxFuture<'static, Over>,
     request_id: String,
-    /// The room of the answer before, which the client has when the next one is asked for.
+    /// The memory of the previous answer, which the client has received when it asks for the next
+    /// one.
     room: Option<Room>,
-    /// When the last answer was handed over.
+    /// When the last answer was sent.
     answered: Option<Instant>,
     heartbeat: Duration,
 }
@@ -111,7 +112,7 @@ impl Events {
                 self.answered = Some(Instant::now());
                 Some(next_event(version, &json))
             }
-            // An id without data moves the client's position and is no event for it.
+            // An id without data sets the client's `Last-Event-ID` and dispatches no event.
             Ok(Some(Event::Position(version))) => Some(Bytes::from(format!("id: {version}\n\n"))),
             Ok(Some(Event::Interrupted)) => self.interrupted().await,
             Ok(None) => {
@@ -123,7 +124,7 @@ impl Events {
         }
     }
 
-    /// Ends the stream when the client is no longer let in.
+    /// Ends the stream when the client's access ends.
     async fn over(&mut self, over: Over) -> Option<Bytes> {
         match over {
             Over::Ended(why) => {
@@ -151,7 +152,8 @@ fn next_event(version: Option<Version>, json: &str) -> Bytes {
     Bytes::from(format!("{id}event: next\ndata: {}\n\n", in_one_line(json)))
 }
 
-/// JSON in one line, since a line break ends the data. JSON texts have none, and elsewhere a space is as good.
+/// JSON in one line, because a line break would end the data. Strings in JSON contain no raw line breaks, so spaces can replace
+/// them.
 fn in_one_line(json: &str) -> Cow<'_, str> {
     match json.contains(['\n', '\r']) {
         true => json.replace(['\n', '\r'], " ").into(),

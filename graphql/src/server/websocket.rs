@@ -260,7 +260,7 @@ impl Connection {
                 }
                 () = ending.cancelled() => {
                     self.drain().await;
-                    return Some(Close::new(1012, "The server shuts down: reconnect"));
+                    return Some(Close::new(1012, "The server is shutting down: reconnect"));
                 }
                 () = evicted.as_mut(), if self.pass.is_none() => {
                     return Some(Close::new(1013, "The server needs the place"));
@@ -403,9 +403,9 @@ impl Connection {
         }
     }
 
-    /// Waits for operations that have one answer. Subscriptions are interrupted by the service.
+    /// Waits for operations with a single answer. The service interrupts subscriptions.
     async fn drain(&mut self) {
-        // A client that does not read must not keep the server.
+        // A client that does not read must not delay the shutdown.
         let most = self.app.0.patience.shutdown_max / 2;
         let _ = timeout(most, async { while self.tasks.join_next().await.is_some() {} }).await;
     }
@@ -456,7 +456,7 @@ impl Operation {
                             return;
                         }
                     }
-                    // The protocol has no message for it: the client names a version by `since`.
+                    // The protocol has no message for a position: the client states it by `since`.
                     Event::Position(_) => {}
                     Event::Interrupted => return Box::pin(self.interrupted()).await,
                 }
@@ -483,12 +483,12 @@ impl Operation {
         }
     }
 
-    /// Ends a subscription that is not over. When the server shuts down, the close code says so.
+    /// Ends a subscription that is not complete. During a shutdown the close code says so instead.
     async fn interrupted(&self) {
         if self.app.0.service.0.ending.is_cancelled() {
             return;
         }
-        let says = "the subscription is interrupted: subscribe again after the last version";
+        let says = "the subscription was interrupted: subscribe again after the last version";
         let error = to_graphql(&Error::user(Code::Cancelled, says));
         let error = json!({"message": error.message, "extensions": {"code": Code::Cancelled.as_str(), "requestId": self.request_id}});
         let message = json!({"type": "error", "id": self.id, "payload": [error]});

@@ -67,7 +67,7 @@ pub(crate) trait MadeOfRows: Send + 'static {
 pub(crate) struct Rows<M> {
     /// Until the last was read.
     batches: Option<SendableRecordBatchStream>,
-    /// Rows that were read, and not made into anything yet.
+    /// Rows that were read but not yet encoded.
     batch: Option<RecordBatch>,
     made: M,
     bytes: usize,
@@ -186,8 +186,8 @@ impl<M: MadeOfRows> InPieces for Rows<M> {
     }
 }
 
-/// The first rows of `batch`, which take about `bytes`, and the others. One array may stand in many columns, and a batch that takes
-/// little memory be gigabytes of text.
+/// The first rows of `batch`, about `bytes` of them, and the remaining ones. Several columns may share an array, so a small
+/// batch can become gigabytes of text.
 fn few_of(batch: RecordBatch, bytes: usize) -> (RecordBatch, Option<RecordBatch>) {
     let count = batch.num_rows();
     let row_bytes = (rows_bytes(&batch) / count.max(1)).max(1);

@@ -36,23 +36,23 @@ pub(crate) struct Own {
     pub(crate) hub: Option<Arc<Hub>>,
     /// The last answer, where others can be told the same.
     told: Option<Told>,
-    /// Whether its client knows a version after which it can continue.
+    /// Whether the client knows a version after which it can continue.
     is_placed: bool,
-    /// What follows the last answer.
+    /// How the stream ends after the last answer.
     end: End,
 }
 
 /// How the stream of a subscription ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// There is nothing more to send.
+    /// Nothing more will follow.
     Complete,
-    /// There is more, which the client gets when it subscribes again.
+    /// More would follow; the client gets it when it subscribes again.
     Interrupted,
 }
 
 impl End {
-    /// The end after an error of this code.
+    /// How a stream ends after an error with this code.
     fn after(code: Code) -> Self {
         if code.is_retryable() { Self::Interrupted } else { Self::Complete }
     }
@@ -73,7 +73,7 @@ pub(crate) enum Step {
     Answered(Answer, Box<Own>),
     /// There is nothing to be told now.
     Idle(Idle, Box<Own>),
-    /// It stopped without an answer.
+    /// It failed without an answer.
     Failed(Error),
     /// It is over.
     Ended(End),
@@ -91,15 +91,15 @@ pub(crate) struct Told {
 
 enum Mode {
     Own(Box<Own>),
-    /// It waits with others after its client knows its position.
+    /// The client's position was sent; next, the subscription waits together with others.
     Placed(Idle, Box<Own>),
     Member(Box<Member>),
-    /// Its last answer is sent.
+    /// The last answer was sent.
     Over(End),
 }
 
 impl Service {
-    /// The messages of a subscription, after `after` if its client names a version. It is interrupted when the server shuts down.
+    /// The messages of a subscription, after version `after` if the client names one. A shutdown of the server interrupts them.
     pub(super) fn stream(
         &self,
         prepared: Prepared,
@@ -126,7 +126,7 @@ impl Service {
     }
 }
 
-/// The next event, and how the stream continues after it.
+/// The next event, and the mode in which the stream continues.
 async fn next(service: Arc<ServiceInner>, mut mode: Mode) -> Option<(Event, Option<Mode>)> {
     loop {
         mode = match mode {
@@ -134,7 +134,7 @@ async fn next(service: Arc<ServiceInner>, mut mode: Mode) -> Option<(Event, Opti
                 let request_id = own.request_id.clone();
                 match own.step(&service).await {
                     Step::Answered(answer, mut own) => {
-                        // What others can be told is kept for those who pass it on.
+                        // The shared message is stored for the subscriptions that pass it on.
                         drop(own.take_told());
                         own.is_placed |= answer.version.is_some();
                         service.meter.messages_pushed.add(1);
@@ -170,7 +170,7 @@ async fn next(service: Arc<ServiceInner>, mut mode: Mode) -> Option<(Event, Opti
 }
 
 impl ServiceInner {
-    /// Lets a subscription wait, with others that ask the same if there are any.
+    /// Makes a subscription wait, together with others that ask the same.
     fn waits(self: &Arc<Self>, idle: Idle, own: Box<Own>) -> Mode {
         match self.hubs.join(self, own, idle) {
             Joined::Alone(own) => Mode::Own(own),
@@ -322,7 +322,7 @@ impl Own {
             }
         }
         let mut answer = Answer::of(with_warnings(response, &self.state), &self.request_id);
-        // The source of a subscription that could not begin, or whose change could not be read, has nothing more.
+        // A subscription that could not start, or whose change could not be read, produces nothing more.
         if (!failed.are_parts || !answer.has_data) && is_retryable(&answer.errors) {
             self.end = End::Interrupted;
         }

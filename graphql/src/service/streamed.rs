@@ -45,19 +45,18 @@ pub(crate) struct Begun<P: InPieces> {
     pub(crate) held: Option<Room>,
 }
 
-/// An answer whose pieces a client takes one after another. At its deadline it gives back what it holds, also where its client reads
-/// nothing.
+/// An answer that a client reads piece by piece. At its deadline it releases its resources, even if the client reads nothing.
 pub(crate) struct Streamed<P: InPieces> {
     service: Arc<ServiceInner>,
     who: Principal,
-    /// None while a piece is made, after the last, and after the deadline.
+    /// `None` while a piece is encoded, after the last piece, and after the deadline.
     going: Arc<Mutex<Option<Going<P>>>>,
     is_over: bool,
     until: Instant,
     _deadline: AbortOnDropHandle<()>,
 }
 
-/// What an answer holds between two pieces.
+/// Resources of an answer between two pieces.
 struct Going<P: InPieces> {
     /// What is not made yet.
     rows: Option<P>,

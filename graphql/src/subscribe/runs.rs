@@ -60,7 +60,8 @@ impl Watch {
                     return self.service.runner.get(&self.who, self.id).await;
                 }
                 Err(RecvError::Closed) => {
-                    let says = format!("run {}: the server shuts down; subscribe again", self.id);
+                    let says =
+                        format!("run {}: the server is shutting down; subscribe again", self.id);
                     return Err(Error::user(Code::Cancelled, says));
                 }
             }

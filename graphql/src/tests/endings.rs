@@ -1,4 +1,4 @@
-//! How subscriptions end, and how a client continues after one that was interrupted.
+//! How subscriptions end, and how a client continues an interrupted one.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ async fn events(rig: &Rig, query: &str) -> BoxStream<'static, Event> {
     }
 }
 
-/// The next event in short: `+` and a version, `error` and a code, `at` and a position, `interrupted` or `complete`.
+/// A short form of the next event: `+` and a version, `error` and a code, `at` and a position, `interrupted` or `complete`.
 async fn next(events: &mut BoxStream<'static, Event>) -> String {
     let event = tokio::time::timeout(SOON, events.next()).await.expect("no event within the time");
     match event {
@@ -63,12 +63,12 @@ async fn a_shutdown_interrupts_subscriptions_and_completes_none() {
         rig.service.0.ending.cancel();
     });
     assert_eq!(ends, ["interrupted"; 4]);
-    // A subscription that begins now is interrupted, too.
+    // A new subscription is interrupted, too.
     assert_eq!(next(&mut events(&rig, FOLLOW).await).await, "interrupted");
 }
 
 #[tokio::test]
-async fn an_error_that_may_pass_interrupts_and_another_completes() {
+async fn temporary_errors_interrupt_and_permanent_ones_complete() {
     let time_max = Duration::from_secs(2);
     let limits = Limits { operation_time_max: time_max, ..Limits::default() };
     let rig = Rig::with_limits(Limits { queries_at_a_time_max: 2, ..limits }).await;
@@ -88,7 +88,7 @@ async fn an_error_that_may_pass_interrupts_and_another_completes() {
 }
 
 #[tokio::test]
-async fn a_subscription_to_a_run_is_complete_when_the_run_is() {
+async fn a_subscription_to_a_run_completes_with_the_run() {
     let rig = Rig::with_calls().await;
     let request = RunRequest { job: "maintain".into(), ..RunRequest::default() };
     let run = rig.runner.submit(&who(), request).await.unwrap();
@@ -123,7 +123,7 @@ async fn each_version_is_the_id_of_its_message() {
 }
 
 #[tokio::test]
-async fn an_event_stream_that_is_interrupted_has_no_complete_and_resumes_after_its_last_id() {
+async fn an_interrupted_event_stream_has_no_complete_and_resumes_after_its_last_id() {
     let rig = Rig::with_calls().await;
     let (address, stop, running) = rig.serve(ServerOptions::default()).await;
     let ask = |last: Option<&'static str>, query: &str| {
@@ -149,7 +149,7 @@ async fn an_event_stream_that_is_interrupted_has_no_complete_and_resumes_after_i
     }
     let message = chunk(&mut first).await.unwrap();
     assert!(message.starts_with("id: 2\nevent: next\ndata: {\"data\""), "{message}");
-    // `since` names the version that was asked for first, and the id the last that was read.
+    // The last id overrides `since`, which names the version that was first asked for.
     let from_one = "subscription { callsChanged(since: 1) { version } }";
     let message = chunk(&mut ask(Some("3"), from_one).await).await.unwrap();
     assert!(message.starts_with("id: 4\n") && message.contains("\"version\":4"), "{message}");
@@ -166,7 +166,7 @@ async fn an_event_stream_that_is_interrupted_has_no_complete_and_resumes_after_i
 }
 
 #[tokio::test]
-async fn a_refusal_that_passes_is_a_status_and_no_event() {
+async fn a_temporary_refusal_is_a_status_and_no_event() {
     let limits = Limits {
         queries_at_a_time_max: 2,
         operation_time_max: Duration::from_secs(2),

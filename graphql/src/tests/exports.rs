@@ -220,7 +220,7 @@ async fn who_sees_a_part_exports_and_takes_that_part() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_is_downloaded_by_those_who_see_its_export_in_the_list() {
+async fn only_callers_who_can_list_an_export_can_download_its_files() {
     let rig = Rig::with_calls().await;
     let grant = Grant { rows: Some("id = 'c0'".to_owned()), masks: [].into() };
     let set = GrantSet { salt: None, datasets: [("calls".to_owned(), grant)].into() };

@@ -267,7 +267,7 @@ async fn rows_are_taken_once_and_bad_ones_are_counted() {
     std::io::Write::write_all(&mut packed, ROW.as_bytes()).unwrap();
     let gzip = [("content-type", "application/x-ndjson"), ("content-encoding", "gzip")];
     let packed = packed.finish().unwrap();
-    // Its key is there: without a number the dataset's policy refuses it.
+    // Without a sequence number, the dataset's policy refuses the existing key.
     let (status, _, answer) = client.post(path, &gzip, packed.clone()).await;
     assert_eq!((status, &answer["error"]["code"]), (409, &json!("CONFLICT")), "{answer}");
     let (status, _, answer) = client.post("/v1/ingest/calls?on_conflict=add", &gzip, packed).await;
@@ -336,7 +336,7 @@ async fn rows_whose_key_is_there_are_treated_as_the_url_says() {
 }
 
 #[tokio::test]
-async fn a_file_is_read_as_the_url_says_and_later_ones_as_the_dataset_stores() {
+async fn the_urls_settings_apply_to_a_file_and_are_stored_for_later_ones() {
     let rig = Rig::with_calls().await;
     let client = client(&rig, ServerOptions::default()).await;
     let csv = [("content-type", "text/csv")];

@@ -129,7 +129,7 @@ fn what_was_asked_before_an_upgrade_is_still_the_same() {
 }
 
 #[tokio::test]
-async fn an_error_that_may_pass_is_not_stored() {
+async fn a_temporary_error_is_not_stored() {
     let options = RunnerOptions { concurrent_runs: 0, queue_runs_max: 2, ..Default::default() };
     let rig = Rig::with_calls().await;
     let runner = Runner::start(rig.engine.clone(), options).await.unwrap();
@@ -159,14 +159,14 @@ async fn an_error_that_may_pass_is_not_stored() {
     let done = rig.ask_as(&who(), keyed(run, &key)).await;
     let last = id(&done).unwrap_or_else(|| panic!("{done}"));
     assert!(!queued.contains(&last));
-    // Those that were queued are answered as they were.
+    // Requests that queued a run get their stored answers.
     assert_eq!(rig.ask_as(&who(), keyed(run, &key)).await, done);
     let first = rig.ask_as(&who(), keyed(run, "run-0")).await;
     assert_eq!(id(&first).as_ref(), Some(&queued[0]));
 }
 
 #[tokio::test]
-async fn a_mutation_that_did_a_part_keeps_its_answer() {
+async fn a_partly_executed_mutation_keeps_its_answer() {
     let rig = Rig::with_calls().await;
     let reader = Principal::new(TenantId::default(), "one", &[Role::Reader, Role::Writer]);
     let both = "mutation {

@@ -52,7 +52,7 @@ async fn the_schema_and_names_that_are_spelt_alike_can_be_kept_back() {
 }
 
 #[tokio::test]
-async fn an_error_of_validation_names_what_is_accepted() {
+async fn a_validation_error_lists_the_accepted_names() {
     let wrong = [
         ("{ calls(orderBy: {latencyMs: desc}) { nodes { id } } }", "expected one of ASC, DESC,"),
         ("{ calls(orderBy: {latencyMs: desc}) { nodes { id } } }", "did you mean DESC?"),
@@ -78,7 +78,7 @@ async fn an_error_of_validation_names_what_is_accepted() {
             assert_eq!(answer["errors"][0]["extensions"]["code"], "BAD_INPUT", "{answer:#}");
         }
     }
-    // The library suggests arguments even if suggestions are disabled.
+    // The library suggests argument names even with suggestions disabled.
     let misspelt = "{ calls(whera: {}) { version } }";
     assert!(rig.ask(misspelt).await.to_string().contains("Did you mean"));
     let answer = hidden.ask(misspelt).await;

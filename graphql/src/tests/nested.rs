@@ -206,10 +206,10 @@ async fn parts_are_changed_and_told() {
 }
 
 #[tokio::test]
-async fn conditions_on_items_hold_for_some_for_each_or_for_none() {
+async fn conditions_on_items_support_some_every_and_none() {
     let rig = rig().await;
     for (condition, expected) in [
-        // Each of these two holds for an item of its own.
+        // Each of these two conditions may hold for a different item.
         (r#"{items: {sku: {has: "y"}, count: {has: 2}}}"#, vec![1]),
         (r#"{items: {some: {sku: {eq: "y"}, count: {eq: 2}}}}"#, vec![]),
         (r#"{items: {some: {sku: {eq: "x"}, count: {gte: 3}}}}"#, vec![3]),

@@ -189,7 +189,7 @@ async fn operations_of_one_socket_are_bounded_and_a_silent_one_is_closed() {
 }
 
 #[tokio::test]
-async fn a_server_that_shuts_down_closes_sockets_and_completes_no_subscription() {
+async fn a_shutdown_closes_sockets_and_completes_no_subscription() {
     let rig = Rig::with_calls().await;
     let (address, stop, running) = rig.serve(ServerOptions::default()).await;
     let mut socket = acknowledged(&address).await;

@@ -43,7 +43,7 @@ pub struct ActHead {
 
 /// Where acts are kept until they are rows of a dataset.
 pub trait ActStore {
-    /// Whether any tenant has a chain.
+    /// Whether any tenant has an audit chain.
     fn has_chains(&self) -> BoxFuture<'_, Result<bool>>;
 
     /// Says that an act begins.

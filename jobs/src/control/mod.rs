@@ -198,7 +198,7 @@ pub struct Asked {
     pub key: Option<String>,
     /// Requested before this one.
     pub before: Option<String>,
-    /// Whether routine runs are among them.
+    /// Whether routine runs are included.
     pub routine: Routine,
     /// At most so many.
     pub limit: i64,
@@ -368,7 +368,7 @@ pub trait ControlStore: ActStore + KeyStore + RequestStore + SecretStore + Send 
         tenant: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Vec<ScheduleEntry>>>;
 
-    /// Fails where the database is no longer the one that was opened, as where its file was removed.
+    /// Fails if the database is not the one that was opened, for example because its file was removed.
     fn require_there(&self) -> Result<()>;
 
     /// Pauses a schedule, or lets it go on from `up_to`; false when there is none.
@@ -379,7 +379,8 @@ pub trait ControlStore: ActStore + KeyStore + RequestStore + SecretStore + Send 
         pause: Pause,
     ) -> BoxFuture<'a, Result<bool>>;
 
-    /// Moves a schedule to `up_to`, only from `from` where that is given, whether it is paused or not. False when there is none there.
+    /// Moves a schedule to `up_to`, paused or not. If `from` is given, only a schedule at `from` is moved. Returns false if
+    /// there is none.
     fn place_schedule<'a>(
         &'a self,
         tenant: &'a str,

@@ -15,18 +15,18 @@ pub struct RequestKey {
     pub key: String,
 }
 
-/// How a request begins.
+/// The start of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestBegin<'a> {
-    /// The digest of what is asked.
+    /// The digest of the request.
     pub question: &'a str,
-    /// The process that does it.
+    /// The process that executes it.
     pub worker: &'a str,
-    /// When it begins.
+    /// When it starts.
     pub at_us: i64,
-    /// Requests that began before this time are forgotten.
+    /// Requests that started before this time are forgotten.
     pub forget_us: i64,
-    /// Requests of a tenant that are known at a time.
+    /// Most requests of a tenant that are remembered.
     pub most: i64,
 }
 
@@ -49,14 +49,14 @@ pub enum RequestState {
 
 /// Where requests are kept.
 pub trait RequestStore {
-    /// Begins a request, unless it is known or its tenant has too many already.
+    /// Starts a request, unless it is known or its tenant has too many.
     fn begin_request<'a>(
         &'a self,
         of: &'a RequestKey,
         begin: &'a RequestBegin<'a>,
     ) -> BoxFuture<'a, Result<RequestState>>;
 
-    /// Begins a request again that has this answer. Whether it did: another process may have been first.
+    /// Restarts a request that has this answer. Returns false if another process was first.
     fn begin_request_again<'a>(
         &'a self,
         of: &'a RequestKey,
@@ -71,7 +71,7 @@ pub trait RequestStore {
         answer: &'a str,
     ) -> BoxFuture<'a, Result<()>>;
 
-    /// Forgets one that is being done since this time, of which nothing was done.
+    /// Forgets a request that started at this time and did nothing.
     fn forget_request<'a>(&'a self, of: &'a RequestKey, begun_us: i64)
     -> BoxFuture<'a, Result<()>>;
 }

@@ -35,7 +35,7 @@ const MIGRATIONS: [&str; 14] = [
 /// who will not let go. What was acknowledged is on the disk.
 const READY: &str =
     "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;";
-/// How often, and how soon again, a file that another process creates is opened.
+/// Number of attempts, and the pause between them, to open a file that another process is creating.
 const BUSY_TRIES_MAX: u32 = 50;
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
 /// How long a call waits for a connection.
@@ -47,7 +47,7 @@ const POSTGRES_CONNECTIONS_MAX: u32 = 8;
 /// Connections to a file: one writes at a time, the others read.
 const SQLITE_CONNECTIONS_MAX: u32 = 4;
 
-/// Whether another process holds the file.
+/// Whether another process has locked the file.
 fn is_busy(error: &sqlx::Error) -> bool {
     /// `SQLITE_BUSY`.
     const BUSY: &str = "5";
@@ -90,7 +90,7 @@ pub struct SqlStore {
     place: Option<(PathBuf, (u64, u64))>,
 }
 
-/// A path in a URL, where these letters have a meaning.
+/// A path for a URL, with its special characters escaped.
 fn part_of_url(file: &Path) -> String {
     file.display().to_string().replace('%', "%25").replace('?', "%3f").replace('#', "%23")
 }
@@ -147,8 +147,8 @@ impl SqlStore {
         Ok(store)
     }
 
-    /// Opens a file that this process may not write, for reading. Of a file whose folder cannot be written either, what was committed
-    /// since the last checkpoint may be missing.
+    /// Opens a file without write access, for reading. If its folder is not writable either, commits since the last checkpoint
+    /// may be missing.
     pub async fn open_to_read(file: &Path) -> Result<Self> {
         let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
         let name = name.unwrap_or_else(|| file.display().to_string());
@@ -180,7 +180,7 @@ impl SqlStore {
                 true => Ok(store),
                 false if found > known => Err(ControlError::TooNew { found, known }),
                 false => Err(ControlError::Unavailable(format!(
-                    "its tables have version {found}, and a process that may write it has to bring them to {known}"
+                    "its tables have version {found}, and a process with write access must migrate them to {known}"
                 ))),
             }
         })
@@ -222,7 +222,7 @@ impl SqlStore {
                 let closed = first.close().await;
                 match made.and(closed) {
                     Ok(()) => break,
-                    // Two processes create the file: the switch to a write-ahead log waits for nobody.
+                    // Two processes are creating the file: SQLite does not wait when it switches to a write-ahead log.
                     Err(error) if is_busy(&error) && tries < BUSY_TRIES_MAX => {
                         tries += 1;
                         tokio::time::sleep(BUSY_PAUSE).await;
@@ -299,7 +299,7 @@ impl SqlStore {
         };
         let known = MIGRATIONS.len() as i64;
         let found = match dialect {
-            // A later release may keep its number elsewhere: the header of the file says it, whatever tables there are.
+            // A later release may store its version elsewhere. The header of the file states it, whatever tables exist.
             Dialect::Sqlite => found.max(self.user_version(&mut tx).await?),
             Dialect::Postgres => found,
         };
@@ -324,7 +324,7 @@ impl SqlStore {
         self.commit(tx).await
     }
 
-    /// The version of the tables that the header of a file has; 0 in files of releases that did not write it.
+    /// The version of the tables in the header of the file; 0 in files of releases that did not write it.
     async fn user_version(&self, tx: &mut Transaction<'static, Any>) -> Result<i64> {
         let found = query("PRAGMA user_version").fetch_one(&mut **tx).await;
         self.get(&found.map_err(|e| self.failed(e))?, "user_version")

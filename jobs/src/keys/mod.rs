@@ -148,7 +148,8 @@ impl Runner {
         }
         let now = self.now();
         check(who, &request, now)?;
-        // Before there is a key: a root that loses its control database must not be open then.
+        // The mark comes before the key, so that a root whose control database is lost is never
+        // open.
         self.engine().set_mark(RootMark::Keys).await?;
         let (roles, grants) = (roles_text(&request.roles), kept(&request)?);
         let absent = match &grants {

@@ -344,8 +344,8 @@ impl History {
         events.any(|(_, other, stage)| other == version && *stage == ModelStage::Production)
     }
 
-    /// The version that was promoted before the one that is in production, or was last. A version that was rolled back from is not
-    /// one of them: a return to a version undoes the promotions after it.
+    /// The version that was promoted before the one in production, or before the last one in production. A version that was
+    /// rolled back does not count: returning to a version undoes the promotions after it.
     pub(crate) fn previous(&self) -> Option<&str> {
         let mut promoted: Vec<&str> = Vec::new();
         for (_, version, stage) in &self.events {
@@ -515,7 +515,7 @@ mod tests {
         assert!(now.was_in_production("a") && now.stage("a") == Some(Archived));
         events.extend([("b", Archived), ("a", Production)]);
         let now = history(&events);
-        // Rolled back to a: b does not return by itself.
+        // After the rollback to a, b is not the previous version.
         assert_eq!((now.production(), now.previous()), (Some("a"), None));
         events.extend([("a", Archived), ("c", Production)]);
         let now = history(&events);
@@ -523,7 +523,7 @@ mod tests {
         events.extend([("c", Archived), ("d", Production), ("d", Archived), ("c", Production)]);
         let now = history(&events);
         assert_eq!((now.production(), now.previous()), (Some("c"), Some("a")));
-        // One that is promoted again by its name counts again.
+        // A version that is promoted again by name counts again.
         events.extend([("c", Archived), ("d", Production)]);
         assert_eq!(history(&events).previous(), Some("c"));
         events.extend([("d", Archived), ("a", Production)]);

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use super::context::RunContext;
 
 impl RunContext {
-    /// A folder for checkpoints, the same in every run of the same work, so that one that was killed goes on; none,
-    /// where there is no place for models.
+    /// The folder for checkpoints. Every run of the same work has the same folder, so that it can resume after a kill. `None`
+    /// if there is no folder for models.
     pub fn checkpoints(&self) -> Option<PathBuf> {
-        // What is done again is done from the beginning.
+        // A `rerun --as-it-was` starts from the beginning.
         if self.beside.as_it_was.is_some() {
             return None;
         }
@@ -16,7 +16,7 @@ impl RunContext {
         Some(self.embedders.checkpoints()?.join(name))
     }
 
-    /// Removes that folder: the work is committed.
+    /// Removes the folder, because the work is committed.
     pub(crate) fn clear_checkpoints(&self) {
         let Some(folder) = self.checkpoints().filter(|folder| folder.exists()) else { return };
         if let Err(error) = std::fs::remove_dir_all(folder) {

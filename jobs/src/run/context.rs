@@ -199,7 +199,7 @@ impl RunContext {
         self.programs.as_deref()
     }
 
-    /// The user that programs run as, where it is not that of this process.
+    /// The user that programs run as, if it differs from the user of this process.
     pub(crate) fn programs_user(&self) -> Option<ProgramsUser> {
         self.programs_user
     }

@@ -50,11 +50,11 @@ fn of_input((dataset, version, made_us): (&str, u64, Option<i64>)) -> Value {
     }
 }
 
-/// The time of a schedule that a run stands for.
+/// A schedule, and the scheduled time of a run.
 pub(crate) type Scheduled<'a> = (&'a str, &'a str);
 
 /// What the result of a run depends on beside parameters and inputs: the code of its job, or the run itself, where the clock counts.
-/// Of a job that appends, the scheduled time too.
+/// For a job that appends, also the scheduled time.
 pub(crate) fn code_of(
     job: &dyn Job,
     id: RunId,
@@ -72,7 +72,7 @@ pub(crate) fn code_of(
     }
 }
 
-/// The time of a schedule that a run stands for, if it stands for one.
+/// The schedule and scheduled time of a run, if it has one.
 pub(crate) fn scheduled(record: &RunRecord) -> Option<Scheduled<'_>> {
     record.schedule.as_deref().zip(record.logical_time.as_deref())
 }
@@ -98,7 +98,7 @@ pub(crate) fn require_code(
         let key = || run_key(job.name(), job.revision(), &record.params, &code, &record.inputs);
         Ok::<_, Error>(code.is_null() || key() == record.key)
     };
-    // A run that an earlier release queued has no time in its key.
+    // A run that an earlier release queued has a key without its scheduled time.
     if is_own(scheduled(record))? || is_own(None)? {
         return Ok(());
     }

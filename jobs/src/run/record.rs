@@ -186,20 +186,20 @@ pub struct RunFilter {
     pub limit: usize,
     /// Only runs requested before this one.
     pub before: Option<RunId>,
-    /// Whether routine runs are among them; where the job is named they are.
+    /// Whether routine runs are included. They always are if `job` names their job.
     pub routine: Routine,
 }
 
-/// The job whose runs are routine: a schedule runs it every half a minute.
+/// The job whose runs are routine: a schedule starts it every half a minute.
 pub(crate) const ROUTINE_JOB: &str = crate::kinds::alerts::NAME;
 
-/// What a list does with runs that a schedule makes all the time.
+/// How a list treats routine runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Routine {
     /// Lists them.
     #[default]
     Shown,
-    /// Leaves them out, unless they failed or were cancelled.
+    /// Hides them, unless they failed or were cancelled.
     Hidden,
 }
 
@@ -242,12 +242,12 @@ pub(crate) fn now() -> DateTime<Utc> {
 }
 
 impl RunRecord {
-    /// The run that had committed the same results before, if this one succeeded and therefore wrote nothing.
+    /// The earlier run that committed the same results, if this run succeeded and therefore wrote nothing.
     pub fn nothing_written(&self) -> Option<RunId> {
         self.repeated_of.filter(|_| self.state == RunState::Succeeded)
     }
 
-    /// How the run ended, for a person.
+    /// How the run ended, for people.
     pub fn outcome(&self) -> String {
         match self.nothing_written() {
             Some(run) => format!("nothing written, same as {run}"),

@@ -83,7 +83,7 @@ impl Records {
         match (control, file_of(engine)) {
             (None, None) => Ok(None),
             (None, Some(file)) if !file.exists() => Ok(None),
-            // In a folder in which this user may neither write nor read it, the dataset has to do.
+            // If this user can neither write nor read the file, the dataset `runs` must do.
             (None, Some(file)) => Self::open_file_to_read(&file).await,
             (Some(url), _) => {
                 match (Self::open(engine, control).await, url.strip_prefix("sqlite:")) {

@@ -1,4 +1,4 @@
-//! What an operator does with a schedule at once: run it, reset its next time, cancel a backfill.
+//! Immediate actions of an operator: run a schedule, reset its next time, cancel a backfill.
 
 use std::collections::BTreeSet;
 
@@ -10,13 +10,14 @@ use crate::control::{Pause, TickOf};
 use crate::run::record::RunState;
 use crate::run::runner::Runner;
 
-/// Most ticks of one schedule that are searched for open runs: all partitions of a backfill.
+/// Most ticks of a schedule that are searched for open runs. A backfill has no more partitions.
 const TICKS_MAX: i64 = 10_000;
-/// How often a backfill is searched for runs that a server began while it was being cancelled.
+/// How often a backfill is searched for runs that a server started during the cancellation.
 const ROUNDS_MAX: usize = 10;
 
 impl Runner {
-    /// Queues a run of a schedule now, also while it is paused. Its next time stays as it is.
+    /// Queues a run of a schedule now, even if it is paused. The schedule's next time does not
+    /// change.
     pub async fn run_schedule(&self, who: &Principal, name: &str) -> Result<RunId> {
         who.require(Role::Operator)?;
         let schedule = self.schedule(who, name).await?.schedule;
@@ -36,14 +37,14 @@ impl Runner {
             true => Ok(run),
             false => {
                 let says = format!(
-                    "schedule {name}: it has a run of this instant already, or was removed"
+                    "schedule {name}: it already has a run at this instant, or was removed"
                 );
                 Err(Error::user(Code::Conflict, says))
             }
         }
     }
 
-    /// Sets the next time of a schedule to the next one from now on. What it waited for until now is not made up for.
+    /// Moves the next time of a schedule to the first one after now. Missed times are not made up for.
     pub async fn reset_schedule(&self, who: &Principal, name: &str) -> Result<ScheduleState> {
         who.require(Role::Operator)?;
         let trigger = self.schedule(who, name).await?.schedule.trigger;
@@ -55,7 +56,7 @@ impl Runner {
         self.schedule(who, name).await
     }
 
-    /// Pauses a backfill and cancels the runs of its open partitions. The same backfill again continues with them.
+    /// Pauses a backfill and cancels the runs of its open partitions. Requesting the same backfill again continues it.
     pub async fn cancel_backfill(&self, who: &Principal, name: &str) -> Result<ScheduleState> {
         who.require(Role::Operator)?;
         let schedule = self.schedule(who, name).await?.schedule;
@@ -69,7 +70,7 @@ impl Runner {
         let tenant = who.tenant.as_str();
         self.store().pause_schedule(tenant, name, Pause::Begin).await?;
         let mut asked = BTreeSet::new();
-        // A server may have begun a partition before it saw the pause.
+        // A server may have started a partition before it saw the pause.
         for _ in 0..ROUNDS_MAX {
             let ticks = self.store().ticks(tenant, name, TICKS_MAX).await?;
             let is_open = |state: &str| {
@@ -83,7 +84,7 @@ impl Runner {
             }
             for cancelled in join_all(new.iter().map(|run| self.cancel(who, *run))).await {
                 match cancelled {
-                    // It ended before.
+                    // The run has already ended.
                     Err(error) if error.code() == Code::Conflict => {}
                     cancelled => drop(cancelled?),
                 }

@@ -1,4 +1,4 @@
-//! What an operator does with schedules at once, and clocks that were wrong.
+//! Immediate actions on schedules, and clocks that were wrong.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::Arc;
@@ -39,7 +39,7 @@ fn hourly(name: &str, job: &str, params: Value, catch_up: &str) -> Schedule {
     }
 }
 
-/// A runner whose clock shows what the test says.
+/// A runner whose clock the test controls.
 async fn at_clock(engine: &Engine, takes: Takes) -> (Runner, Arc<Mutex<DateTime<Utc>>>) {
     let shows = Arc::new(Mutex::new(at("2026-05-01T10:30:00Z")));
     let of = shows.clone();
@@ -68,7 +68,7 @@ async fn ended(runner: &Runner, run: &RunRecord) -> RunRecord {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clock_that_was_days_ahead_silences_no_schedule() {
+async fn a_clock_that_was_days_ahead_stops_no_schedule() {
     let engine = engine().await;
     let (runner, shows) = at_clock(&engine, Takes::Own).await;
     let who = Principal::local();
@@ -89,14 +89,14 @@ async fn a_clock_that_was_days_ahead_silences_no_schedule() {
         *shows.lock() = at(&format!("2026-05-01T{hour}:00:01Z"));
         assert_eq!(fire_due(&runner, runner.now()).await.unwrap(), 1, "{hour}");
     }
-    // A time that had its run while the clock was ahead gets no second one.
+    // A time that already ran while the clock was ahead does not run again.
     *shows.lock() = at("2026-05-04T10:00:01Z");
     fire_due(&runner, runner.now()).await.unwrap();
     let times: Vec<String> =
         runs_of(&runner, "h").await.into_iter().map(|run| run.logical_time.unwrap()).collect();
     let ahead = times.iter().filter(|time| time.starts_with("2026-05-04T10:00")).count();
     assert_eq!(ahead, 1, "{times:?}");
-    // A few seconds between the clocks of two servers are no reason to go back.
+    // A few seconds between the clocks of two servers move no schedule back.
     *shows.lock() = at("2026-05-04T11:00:01Z");
     assert_eq!(fire_due(&runner, runner.now()).await.unwrap(), 1);
     let up_to = runner.entry_of(&who, "h").await.unwrap().unwrap().up_to;
@@ -117,14 +117,14 @@ async fn a_schedule_runs_now_and_its_next_time_is_reset() {
     assert_eq!((queued.id, queued.state), (run, RunState::Queued));
     assert_eq!(queued.logical_time.as_deref(), Some("by hand at 2026-05-01T10:30:00+00:00"));
     assert_eq!(runner.run_schedule(&who, "h").await.unwrap_err().code(), Code::Conflict);
-    // Its times are as they were, also while it is paused.
+    // The schedule's times do not change, even while it is paused.
     runner.pause_schedule(&who, "h").await.unwrap();
     *shows.lock() = at("2026-05-01T10:40:00Z");
     runner.run_schedule(&who, "h").await.unwrap();
     runner.resume_schedule(&who, "h").await.unwrap();
     let next = runner.schedule(&who, "h").await.unwrap().next_at;
     assert_eq!(next, Some(at("2026-05-01T11:00:00Z")));
-    // After a reset nothing is made up for.
+    // After a reset, missed times are not made up for.
     *shows.lock() = at("2026-05-01T15:30:00Z");
     let reset = runner.reset_schedule(&who, "h").await.unwrap();
     assert_eq!(reset.next_at, Some(at("2026-05-01T16:00:00Z")));
@@ -135,7 +135,7 @@ async fn a_schedule_runs_now_and_its_next_time_is_reset() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_time_of_an_appending_schedule_adds_rows_and_a_command_says_that_it_adds_none() {
+async fn each_scheduled_append_adds_rows_and_a_repeated_command_adds_none() {
     let engine = engine().await;
     append(&engine, "metrics", &[sampled("a", 300, vec![1.0; 50])]).await;
     let (runner, shows) = at_clock(&engine, Takes::All).await;
@@ -153,7 +153,7 @@ async fn each_time_of_an_appending_schedule_adds_rows_and_a_command_says_that_it
         assert_eq!((run.state, run.repeated_of), (RunState::Succeeded, None), "{run:?}");
     }
     assert_eq!(rows(&engine, "SELECT n FROM ap").await, ["50", "50", "50"]);
-    // The same work twice by hand adds its rows once, and says so.
+    // The same work twice by command adds its rows once, and the second run says so.
     let request = RunRequest { job: "sql".into(), params, ..RunRequest::default() };
     let first = runner.submit(&who, request.clone()).await.unwrap().wait().await.unwrap();
     let second = runner.submit(&who, request).await.unwrap().wait().await.unwrap();
@@ -161,7 +161,7 @@ async fn each_time_of_an_appending_schedule_adds_rows_and_a_command_says_that_it
     assert_eq!(second.nothing_written(), Some(first.id));
     assert_eq!(second.outcome(), format!("nothing written, same as {}", first.id));
     assert_eq!(rows(&engine, "SELECT count(*) FROM ap").await, ["4"]);
-    // What replaces finds what was made before, and the schedule says so.
+    // A job that replaces finds its earlier results, and the schedule says so.
     let params = json!({ "query": "SELECT count(*) AS n FROM metrics", "output": "re" });
     runner.add_schedule(&who, hourly("r", "sql", params, "latest")).await.unwrap();
     for hour in ["14", "15"] {
@@ -175,7 +175,7 @@ async fn each_time_of_an_appending_schedule_adds_rows_and_a_command_says_that_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancelled_backfill_has_no_open_partition_and_continues_when_it_is_asked_for_again() {
+async fn a_cancelled_backfill_has_no_open_partition_and_continues_on_request() {
     let engine = engine().await;
     append(&engine, "metrics", &[sampled("a", 21_600, vec![1.0; 40])]).await;
     let (runner, _) = at_clock(&engine, Takes::Own).await;
@@ -213,7 +213,7 @@ async fn a_cancelled_backfill_has_no_open_partition_and_continues_when_it_is_ask
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_schedule_over_a_dataset_that_nobody_makes_is_refused() {
+async fn a_schedule_over_a_dataset_that_nothing_writes_is_refused() {
     let engine = engine().await;
     append(&engine, "metrics", &[sampled("a", 300, vec![1.0; 50])]).await;
     let (runner, _) = at_clock(&engine, Takes::Own).await;
@@ -226,14 +226,14 @@ async fn a_schedule_over_a_dataset_that_nobody_makes_is_refused() {
     assert!(refused.to_string().contains("metrcs"), "{refused}");
     let anomalies = hourly("b", "anomalies", json!({ "dataset": "nothing" }), "all");
     assert_eq!(runner.add_schedule(&who, anomalies).await.unwrap_err().code(), Code::NotFound);
-    // What another schedule makes may be yet to come.
+    // Another schedule may still write its dataset.
     runner.add_schedule(&who, hourly("c", "sql", sql("metrics", "counts"), "all")).await.unwrap();
     runner.add_schedule(&who, hourly("d", "sql", sql("counts", "more"), "all")).await.unwrap();
     runner.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn routine_runs_are_listed_where_they_are_asked_for() {
+async fn routine_runs_are_listed_on_request() {
     let engine = engine().await;
     append(&engine, "metrics", &[sampled("a", 300, vec![1.0; 50])]).await;
     let (runner, _) = at_clock(&engine, Takes::Own).await;

@@ -161,8 +161,8 @@ async fn fire_times(
     Ok(fired)
 }
 
-/// Corrects a schedule whose times are handled up to an instant in the future: a clock was ahead when they were. Times that already
-/// had their run get no second one. Clocks of several processes may differ by [`GRACE`].
+/// Corrects a schedule whose times are handled up to an instant in the future, because a clock was ahead. Times that already
+/// ran do not run again. Clocks of several processes may differ by [`GRACE`].
 async fn set_back(
     runner: &Runner,
     entry: &ScheduleEntry,

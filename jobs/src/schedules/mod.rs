@@ -95,7 +95,7 @@ pub struct ScheduleState {
     pub progress: Option<Progress>,
     /// How its newest run is; none, where it had none or that was long ago.
     pub last_state: Option<RunState>,
-    /// The run whose results its newest run found unchanged, so that it wrote nothing.
+    /// The earlier run whose results the newest run found unchanged, so the newest run wrote nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_same_as: Option<RunId>,
 }
@@ -515,7 +515,7 @@ impl Runner {
     }
 }
 
-/// The error for a name that no schedule has; `names` are those that there are.
+/// The error for an unknown name; `names` are the existing ones.
 pub fn no_such_schedule(name: &str, names: &[&str]) -> Error {
     let near = engine::did_you_mean(name, names.iter().copied());
     let says = near.unwrap_or_else(|| match names.is_empty() {

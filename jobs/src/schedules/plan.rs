@@ -1,4 +1,4 @@
-//! What of a schedule would fail each time, found before it is added.
+//! Checks a schedule before it is added, for errors that would fail every run.
 
 use datasets::DatasetName;
 use engine::{Principal, Result};
@@ -8,8 +8,8 @@ use super::Schedule;
 use crate::run::runner::Runner;
 
 impl Runner {
-    /// Fails where a job could not begin on what is there. A dataset that does not exist yet must be one that another schedule, with
-    /// those that are to be added too, or Colonnade itself writes.
+    /// Fails if the job could not start with the existing datasets. A missing dataset must be one that Colonnade itself or
+    /// another schedule writes, including the schedules that are being added.
     pub(super) async fn check_plan(
         &self,
         who: &Principal,
@@ -19,7 +19,7 @@ impl Runner {
     ) -> Result<()> {
         let job = self.jobs().get(job)?;
         let params = job.canonical(params)?;
-        // Who adds it may not be who runs programs.
+        // The process that adds a schedule may not run programs.
         if let Some(programs) = self.programs() {
             job.code(&params, Some(programs))?;
         }

@@ -1,4 +1,4 @@
-//! Schedules as control state has them, also for who has no runner.
+//! Schedules as stored in control state, also for callers without a runner.
 
 use chrono::{DateTime, Utc};
 use engine::{Engine, Principal, Result, Role};
@@ -11,8 +11,8 @@ use crate::run::document::Document;
 use crate::run::record::now;
 use crate::run::records::Records;
 
-/// The tenant's schedules, by name, for who has no runner; also where control state can only be read. `control` is that of the runners
-/// ([`RunnerOptions::control`](crate::RunnerOptions::control)).
+/// The tenant's schedules by name, for callers without a runner or with read-only control state. `control` is that of the
+/// runners ([`RunnerOptions::control`](crate::RunnerOptions::control)).
 pub fn recorded_schedules<'a>(
     engine: &'a Engine,
     control: Option<&'a str>,
@@ -37,7 +37,7 @@ pub fn recorded_schedules<'a>(
     })
 }
 
-/// A schedule and how far it is at an instant.
+/// The state of a schedule at an instant.
 pub(super) async fn state_of(
     store: &dyn ControlStore,
     now: DateTime<Utc>,
@@ -45,7 +45,7 @@ pub(super) async fn state_of(
 ) -> Result<ScheduleState> {
     let schedule = Schedule::of(entry)?;
     let next_at = match schedule.trigger.times()? {
-        // By the clock as it is: what a clock that was ahead handled is corrected.
+        // Counts from the current clock, because times that a wrong clock handled are corrected.
         Some(times) => times.next_after(now).map(|tick| tick.due),
         None => None,
     };

@@ -108,9 +108,9 @@ pub enum WhenError {
     Reversed {
         /// The field's name.
         field: &'static str,
-        /// The part that is wrong, cut.
+        /// The wrong part, shortened.
         found: String,
-        /// The same values as ranges that are understood.
+        /// The same values as valid ranges.
         meant: String,
     },
     /// No day of the calendar matches.

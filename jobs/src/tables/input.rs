@@ -11,10 +11,10 @@ use crate::parameters::bad;
 use crate::run::context::RunContext;
 use crate::tables::columns::type_name;
 
-/// A parameter, the column that it names, what that has to be in words, and whether a type is so.
+/// A parameter, the column that it names, a description of the required type, and a check of it.
 pub(crate) type Asked<'a> = (&'a str, &'a str, &'static str, fn(&DataType) -> bool);
 
-/// The same where a column is named at all.
+/// The same for a parameter that may name no column.
 pub(crate) fn optional<'a>(
     parameter: &'a str,
     column: &'a Option<String>,
@@ -72,7 +72,7 @@ impl<'a> InputTable<'a> {
         }
     }
 
-    /// [`Self::check`] of several. Where more than one is not there, the failure names all of these.
+    /// [`Self::check`] for several columns. If several are missing, the error names them all.
     pub(crate) fn check_all(&self, columns: &[Asked<'_>]) -> Result<()> {
         let fields = self.frame.schema().fields();
         let is_there = |column: &str| fields.iter().any(|field| field.name() == column);
@@ -168,7 +168,7 @@ pub(crate) fn key_or_id(session: &Session, dataset: &DatasetName, asked: Option<
     asked.or(key).unwrap_or("id").to_owned()
 }
 
-/// What instants are, in words, for [`DataType::is_temporal`].
+/// A description of types that pass [`DataType::is_temporal`].
 pub(crate) const INSTANTS: &str = "a timestamp or date";
 
 /// What names are, in words, for [`is_name`].

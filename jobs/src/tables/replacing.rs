@@ -11,7 +11,7 @@ pub(crate) fn in_place_of(source: &str) -> WriteMode {
     WriteMode::ReplacePartitions(partition_of(source))
 }
 
-/// The same, unless another run has replaced them after version `after`.
+/// The same, unless another run has replaced those rows after version `after`.
 pub(crate) fn replacing_after(source: &str, after: Version) -> WriteMode {
     WriteMode::ReplacePartitionsAfter(partition_of(source), after)
 }

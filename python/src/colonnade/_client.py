@@ -59,7 +59,7 @@ def connect(
     """
     for what, given in (("url", url), ("key", key)):
         if given is not None and not given.strip():
-            raise ValueError(f"{what}: expected a text, found {given!r}; leave it out for the environment's")
+            raise ValueError(f"{what}: expected a text, found {given!r}; leave it out to use the environment variable")
     if timeout <= 0 or patience < 0:
         raise ValueError(f"expected timeout above 0 and patience of at least 0, found {timeout} and {patience}")
     url = url or os.environ.get("COLONNADE_URL") or _LOCAL
@@ -237,10 +237,10 @@ class Client:
         on_conflict: OnConflict | None = None,
         add_columns: bool | None = None,
     ) -> Writer:
-        """What sends batches to a dataset, each once: ``producer`` is the name that the server knows them by, ``sequence`` the first number.
+        """Returns a writer that sends each batch to a dataset once. ``producer`` names the sender, ``sequence`` is the first number.
 
-        ``on_conflict`` says what happens to a row whose key exists: ``"refuse"``, ``"error"``, ``"replace"``, ``"skip"`` or ``"add"``.
-        Without it the policy of the dataset holds. ``add_columns=True`` adds columns that a dataset with fixed columns does not have.
+        ``on_conflict`` is the policy for rows whose key exists: ``"refuse"``, ``"error"``, ``"replace"``, ``"skip"`` or ``"add"``.
+        The default is the policy of the dataset. ``add_columns=True`` adds new columns, even to a dataset with fixed columns.
         """
         settings = options(on_conflict=on_conflict, add_columns=add_columns)
         return Writer(self._http, dataset, producer, sequence, settings)
@@ -259,7 +259,7 @@ class Client:
         """Sends rows and returns when they are committed: a table or frame (Arrow, pandas, Polars), or dictionaries.
 
         A batch whose answer was lost is sent again under its number, and taken once. Who may be ended in between gives a ``producer``
-        that stays the same, and goes on with the ``sequence`` behind the last batch that was taken. ``on_conflict`` and
+        that stays the same, and continues with the ``sequence`` after the last accepted batch. ``on_conflict`` and
         ``add_columns`` are those of :meth:`writer`.
         """
         writer = self.writer(
@@ -289,8 +289,8 @@ class Client:
     ) -> Receipt:
         """Sends a file as one request, and returns when its rows are committed.
 
-        ``format`` is csv, ndjson, parquet, arrow or arrow_stream; without it the name of the file says it. How a CSV file is written
-        is stated by the same options as on the command line. The dataset stores them, and later files are read by them.
+        ``format`` is csv, ndjson, parquet, arrow or arrow_stream; the default follows from the name of the file. The other options
+        are those of the command line and describe how a CSV file is written. The dataset stores them for later files.
         """
         settings = options(
             on_conflict=on_conflict,
@@ -440,7 +440,7 @@ def _body(
 
 
 def _versions(answer: httpx.Response, as_of: Mapping[str, AsOf] | None) -> dict[str, int]:
-    """The versions that a query read. One of ``as_of`` that it did not read is an error."""
+    """The versions that a query read. A dataset in ``as_of`` that it did not read is an error."""
     versions: dict[str, int] = json.loads(answer.headers.get("X-Colonnade-Versions", "{}"))
     for dataset in as_of or {}:
         if dataset not in versions:

@@ -19,7 +19,7 @@ from ._names import whole
 #: Rows of one request.
 BATCH_ROWS = 50_000
 _ARROW = "application/vnd.apache.arrow.stream"
-#: The content type of each format, and the ends of names by which a file says its format.
+#: The content type of each format, and its file name extensions.
 _FORMATS = {
     "csv": ("text/csv", {".csv", ".tsv", ".tab", ".psv"}),
     "ndjson": ("application/x-ndjson", {".ndjson", ".jsonl"}),
@@ -33,7 +33,7 @@ OnConflict = Literal["refuse", "error", "replace", "skip", "add"]
 
 
 def options(**given: str | bool | Sequence[str] | None) -> list[tuple[str, str]]:
-    """Options of a load as parameters of a URL. The server checks their values."""
+    """Options of a load as URL parameters. The server checks their values."""
     parameters: list[tuple[str, str]] = []
     for name, value in given.items():
         if value is None:
@@ -62,9 +62,9 @@ class Receipt:
     duplicates: int = 0
     #: Columns that the dataset had not before.
     added_columns: list[str] = field(default_factory=list)
-    #: Rows that were replaced by rows with their keys.
+    #: Stored rows that were replaced by rows with the same keys.
     replaced: int = 0
-    #: Rows that were skipped, because others have their keys.
+    #: Rows that were skipped because their keys already exist.
     skipped: int = 0
 
     def _and(self, more: Receipt) -> Receipt:
@@ -178,7 +178,7 @@ def _batches(rows: Any) -> Iterator[pa.Table]:
     elif hasattr(rows, "to_arrow") and not hasattr(rows, "iloc"):
         yield rows.to_arrow()
     elif hasattr(rows, "iloc"):
-        # An index with a name is a column; the numbers of rows are none.
+        # A named index becomes a column. Row numbers do not.
         is_named = any(name is not None for name in rows.index.names)
         yield pa.Table.from_pandas(rows.reset_index() if is_named else rows, preserve_index=False)
     elif isinstance(rows, dict):

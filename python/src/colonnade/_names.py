@@ -73,7 +73,7 @@ Order = str | tuple[str, str]
 
 
 def names(what: str, given: Sequence[str] | None) -> list[str] | None:
-    """Names of columns as a list. A single text is refused: its letters would be taken for names."""
+    """Column names as a list. A single text is refused, because its letters would become names."""
     if given is None:
         return None
     if isinstance(given, str):
@@ -88,7 +88,7 @@ def names(what: str, given: Sequence[str] | None) -> list[str] | None:
 
 
 def text(what: str, given: str | None) -> str | None:
-    """A text that is not empty, or none."""
+    """Checks that a text, if given, is not empty."""
     if given is None:
         return None
     if not isinstance(given, str) or not given.strip():
@@ -97,17 +97,17 @@ def text(what: str, given: str | None) -> str | None:
 
 
 def whole(what: str, given: int | None, least: int = 0) -> int | None:
-    """A whole number of at least ``least``, or none."""
+    """Checks that a number, if given, is whole and at least ``least``."""
     if given is None:
         return None
-    # NumPy's whole numbers are no `int`.
+    # NumPy's integers are not `int`.
     if not isinstance(given, bool) and hasattr(given, "__index__") and (number := index(given)) >= least:
         return number
     raise BadInput(f"{what}: expected a whole number of at least {least}, found {given!r}")
 
 
 def ordering(given: str | Sequence[Order] | None) -> str | None:
-    """What stands behind ``ORDER BY``: SQL as it is, or columns by their names."""
+    """The text after ``ORDER BY``: SQL unchanged, or quoted column names."""
     if given is None or isinstance(given, str):
         return text("order_by", given)
     pair = tuple(given)

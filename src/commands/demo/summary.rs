@@ -11,16 +11,16 @@ use super::fill::DatasetSummary;
 use super::steps::LooksFor;
 use crate::output::{columns, count};
 
-/// Model calls from which on a demo that finds too little fails. Of fewer, planted hours hold only a handful of calls, and
+/// Model calls from which on a demo that finds too little fails. With fewer, planted hours hold only a handful of calls, and
 /// whether these stand out is chance.
 pub const CHECKED_FROM_ROWS: u64 = 100_000;
 
 /// The outcome of the demo.
 #[derive(Debug, Serialize)]
 pub struct Summary {
-    /// Model calls that were asked for.
+    /// Number of model calls that were requested.
     pub rows: u64,
-    /// Whether finding too little is an error, which takes [`CHECKED_FROM_ROWS`].
+    /// Whether finding too little is an error, which requires [`CHECKED_FROM_ROWS`].
     pub is_checked: bool,
     /// What was ingested.
     pub datasets: Vec<DatasetSummary>,
@@ -42,7 +42,7 @@ pub struct LeftOut {
 }
 
 impl Summary {
-    /// An error where a job found too little of what was planted; a note where the rows are too few for that.
+    /// Fails if a job found too little of the planted data. If the rows are too few for that, returns a note instead.
     pub fn require_found(&self) -> Result<Option<String>> {
         let missed = |job: &&JobSummary| !job.found.is_enough(job.looks_for);
         let told: Vec<String> = self
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_demo_that_finds_too_little_fails_where_its_rows_are_enough() {
+    fn a_demo_with_enough_rows_fails_if_it_finds_too_little() {
         let error = summary(CHECKED_FROM_ROWS, 2).require_found().unwrap_err();
         assert_eq!(error.code(), Code::Conflict);
         assert!(error.to_string().contains("found metric 2 of 3 targets missed"), "{error}");

@@ -1,4 +1,4 @@
-"""The PyPI client gql with its reconnecting session. It prints each version that it reads as a line of JSON.
+"""The PyPI client gql with its reconnecting session. Prints each version that it reads as a line of JSON.
 
 Usage: subscriber.py http://ADDRESS SINCE
 """
@@ -28,7 +28,7 @@ async def follow():
     url = f"{address}/graphql".replace("http", "ws", 1)
     protocols = [WebsocketsTransport.GRAPHQLWS_SUBPROTOCOL]
     client = Client(transport=WebsocketsTransport(url=url, subprotocols=protocols))
-    # A restart takes a second. The default waits double with each attempt.
+    # A restart takes about a second. By default, each attempt doubles the wait.
     reconnect = retry(wait=wait_random(0.1, 0.3))
     session = await client.connect_async(reconnecting=True, retry_connect=reconnect)
     while True:

@@ -234,7 +234,7 @@ fn a_rule_that_is_removed_and_added_again_reports_new_events() {
 }
 
 #[test]
-fn two_runs_that_follow_from_one_state_give_events_the_same_ids() {
+fn runs_that_start_from_the_same_state_give_events_the_same_ids() {
     let commit = || Commit { version: 1, at_us: 5, rows: vec![row("a", 5, true)] };
     let next = rule(json!({"severity": "critical"}));
     let ids_of = |now_us: i64| {

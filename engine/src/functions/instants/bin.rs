@@ -1,4 +1,4 @@
-//! `date_bin` in the unit of the timestamp, on the clock of its zone: a bin of a day is a day of the zone.
+//! `date_bin` in the timestamp's own unit, in local time of its zone: a bin of one day is a day of the zone.
 
 use std::sync::Arc;
 
@@ -15,19 +15,19 @@ use datafusion::logical_expr::{
 use super::{Clock, applied, out_of_range, per_second, refused};
 use crate::error::type_in_words;
 
-/// Nanoseconds of a day.
+/// Nanoseconds in a day.
 const DAY_NANOS: i128 = 86_400 * NANOS;
 const NANOS: i128 = 1_000_000_000;
 const WIDTH: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 
-/// The function.
+/// `date_bin`.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct DateBin {
     function: Arc<ScalarUDF>,
     signature: Signature,
 }
 
-/// How wide a bin is.
+/// The width of a bin.
 #[derive(Clone, Copy)]
 enum Width {
     Months(i64),
@@ -35,7 +35,7 @@ enum Width {
 }
 
 impl DateBin {
-    /// From DataFusion's own.
+    /// Wraps DataFusion's function.
     pub(super) fn new(function: Arc<ScalarUDF>) -> Self {
         Self { function, signature: Signature::user_defined(Volatility::Immutable) }
     }
@@ -85,7 +85,7 @@ impl ScalarUDFImpl for DateBin {
         let mut types = vec![WIDTH, value.clone()];
         if let Some(origin) = of.get(2) {
             types.push(match (origin, &value) {
-                // An instant is an instant in any zone; without one it is on the clock of the value's.
+                // An origin with a zone is an instant in that zone; without one it is local time of the value's zone.
                 (DataType::Timestamp(_, Some(zone)), DataType::Timestamp(unit, _)) => {
                     DataType::Timestamp(*unit, Some(Arc::clone(zone)))
                 }
@@ -169,7 +169,7 @@ fn width_of(value: &ColumnarValue) -> Result<Option<Width>> {
     }
 }
 
-/// The instant that bins begin at, in the unit of the values.
+/// The instant at which bins start, in the unit of the values.
 fn origin_of(value: &ColumnarValue) -> Result<Option<i64>> {
     Ok(match constant(value, "origin")? {
         ScalarValue::TimestampSecond(origin, _)
@@ -186,7 +186,7 @@ fn origin_of(value: &ColumnarValue) -> Result<Option<i64>> {
     })
 }
 
-/// Bins of one length on the clock of UTC, in whole units of the values.
+/// Bins of equal length in UTC, as whole units of the values.
 struct Bins {
     width: i64,
     origin: i64,
@@ -221,7 +221,7 @@ fn at_nanos(nanos: i128) -> Option<NaiveDateTime> {
     Some(chrono::DateTime::from_timestamp(seconds, rest)?.naive_utc())
 }
 
-/// The start of the bin that `instant` is in, on a clock of which `origin` is a reading.
+/// The start of the bin that contains `instant`. `origin` is a local time of the clock.
 fn binned(clock: &Clock, width: Width, origin: NaiveDateTime, instant: i64) -> Option<i64> {
     let shown = clock.shown(instant)?;
     let (start, has_days) = match width {
@@ -239,7 +239,7 @@ fn months_start(shown: NaiveDateTime, width: i64, origin: NaiveDateTime) -> Opti
     let apart = month(shown) - month(origin);
     let bins = apart.div_euclid(width);
     let start = plus_months(origin, bins.checked_mul(width)?)?;
-    // An origin in the midst of a month: its bin may begin later in this one.
+    // If the origin is mid-month, the bin may start later in this month.
     match start > shown {
         true => plus_months(origin, (bins - 1).checked_mul(width)?),
         false => Some(start),

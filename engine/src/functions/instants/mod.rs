@@ -1,9 +1,9 @@
 //! Functions of instants, in microseconds.
 //!
-//! A timestamp of a dataset has microseconds: years 1 to 9999 fit. DataFusion's own functions compute in
-//! nanoseconds, which end in 1677 and 2262, and return an error or NULL outside. Those here compute in the
-//! unit of their argument, take texts as microseconds, and truncate and bin on the clock of the argument's
-//! time zone. For anything that is no timestamp they are DataFusion's own.
+//! Timestamps of datasets have microseconds, so years 1 to 9999 fit. DataFusion's own functions compute in nanoseconds, which
+//! cover 1677 to 2262, and return an error or NULL outside. The functions here compute in the unit of their argument, parse
+//! text to microseconds, and truncate and bin in the local time of the argument's time zone. For other types they call
+//! DataFusion's own.
 
 mod bin;
 mod now;
@@ -27,7 +27,7 @@ use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 
 use crate::error::{Code, Error};
 
-/// Registers them over DataFusion's own.
+/// Registers these functions in place of DataFusion's own.
 pub(super) fn register(state: &mut SessionState) -> Result<()> {
     let own = |name: &str| state.udf(name);
     let functions = [
@@ -70,17 +70,17 @@ fn per_second(unit: TimeUnit) -> i64 {
     }
 }
 
-/// The error of what the user wrote.
+/// An error that the query causes.
 fn refused(says: impl Into<String>) -> DataFusionError {
     DataFusionError::External(Box::new(Error::user(Code::BadInput, says)))
 }
 
-/// The error of an instant that no timestamp can state.
+/// The error for an instant out of the range of timestamps.
 fn out_of_range(function: &str) -> DataFusionError {
     refused(format!("{function}: the result is out of the range of timestamps"))
 }
 
-/// Values of one type, as they were given: one for all rows, or one for each.
+/// Applies a function to values of one type: to a scalar, or to each row of an array.
 fn applied(
     of: &ColumnarValue,
     kind: &DataType,
@@ -100,10 +100,10 @@ fn applied(
     })
 }
 
-/// The clock that a timestamp is shown on.
+/// The clock of a time zone.
 #[derive(Clone, Copy)]
 struct Clock {
-    /// None for UTC.
+    /// `None` for UTC.
     zone: Option<Tz>,
     unit: TimeUnit,
 }
@@ -115,7 +115,7 @@ impl Clock {
         Ok(Self { zone, unit })
     }
 
-    /// What the clock shows at an instant; none for one that it cannot show.
+    /// The local time at an instant; `None` if it is out of range.
     fn shown(&self, instant: i64) -> Option<NaiveDateTime> {
         let utc = self.utc(instant)?;
         Some(match &self.zone {
@@ -136,9 +136,9 @@ impl Clock {
         utc.timestamp().checked_mul(per_second)?.checked_add(part)
     }
 
-    /// When the clock shows `shown`, for a bin that `instant` is in. If it never does, because it was set forward: when it is set.
-    /// If it does twice, because it was set back: the first time for a bin of days or more. For a shorter bin it is the time with
-    /// the offset that holds at `instant`, so that both hours have bins of their own.
+    /// The instant of the local time `shown`, which starts the bin of `instant`. If a clock change skips that local time: the
+    /// instant of the change. If it exists twice: the first instant for bins of days or more. For shorter bins it is the
+    /// instant with the offset that is valid at `instant`, so that both hours get their own bins.
     fn when(&self, shown: NaiveDateTime, instant: i64, has_days: bool) -> Option<i64> {
         let Some(zone) = &self.zone else { return self.instant(shown) };
         let utc = match zone.from_local_datetime(&shown) {
@@ -148,7 +148,7 @@ impl Clock {
                 let offset = self.utc(instant)?.with_timezone(zone).offset().fix();
                 if second.offset().fix() == offset { second.naive_utc() } else { first.naive_utc() }
             }
-            // The clock goes on from before the gap.
+            // The offset before the gap applies.
             LocalResult::None => {
                 let before = TimeDelta::try_hours(GAP_HOURS_MAX)?;
                 let at = zone.from_local_datetime(&shown.checked_sub_signed(before)?);
@@ -159,5 +159,5 @@ impl Clock {
     }
 }
 
-/// Hours that no clock is set forward by at once, but where a day is left out.
+/// Most hours that a clock skips at once; zones that skipped a whole day skipped 24.
 const GAP_HOURS_MAX: i64 = 24;

@@ -13,14 +13,14 @@ use datafusion::logical_expr::{
 
 const KIND: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
 
-/// The function.
+/// `now`.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Now {
     function: Arc<ScalarUDF>,
 }
 
 impl Now {
-    /// From DataFusion's own.
+    /// Wraps DataFusion's function.
     pub(super) fn new(function: Arc<ScalarUDF>) -> Self {
         Self { function }
     }

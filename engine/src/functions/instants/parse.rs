@@ -1,4 +1,4 @@
-//! `to_timestamp` and its kin, by way of microseconds.
+//! `to_timestamp` and its variants, computed in microseconds.
 
 use std::sync::Arc;
 
@@ -19,14 +19,14 @@ use datafusion::logical_expr::{
 use super::refused;
 use crate::error::type_in_words;
 
-/// Digits of a decimal of 128 bits.
+/// Most digits of a 128-bit decimal.
 const DIGITS_MAX: u8 = 38;
 const MICROS: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
-/// What does not fit is an error, not NULL.
+/// Values that do not fit are an error, not NULL.
 const STRICT: CastOptions<'static> =
     CastOptions { safe: false, format_options: arrow::util::display::FormatOptions::new() };
 
-/// The function.
+/// `to_timestamp` or a variant of it.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct ToTimestamp {
     function: Arc<ScalarUDF>,
@@ -35,12 +35,12 @@ pub(super) struct ToTimestamp {
 }
 
 impl ToTimestamp {
-    /// From DataFusion's own.
+    /// Wraps DataFusion's function.
     pub(super) fn new(function: Arc<ScalarUDF>, unit: TimeUnit) -> Self {
         Self { function, unit }
     }
 
-    /// Whether numbers are seconds; else they are of the unit of the result.
+    /// Whether numbers are seconds. Otherwise they have the unit of the result.
     fn takes_seconds(&self) -> bool {
         self.name() == "to_timestamp"
     }
@@ -118,9 +118,9 @@ impl ScalarUDFImpl for ToTimestamp {
 }
 
 impl ToTimestamp {
-    /// Seconds as floats, to the nearest microsecond.
+    /// Converts floats, rounded to the nearest microsecond.
     fn floats(&self, values: &ArrayRef) -> Result<ArrayRef> {
-        /// The first float above all of 64 bits.
+        /// The first float above every 64-bit integer.
         const END: f64 = 9_223_372_036_854_775_808.0;
         let seconds = cast_with_options(values, &DataType::Float64, &STRICT)?;
         let micros: PrimitiveArray<TimestampMicrosecondType> =
@@ -137,7 +137,7 @@ impl ToTimestamp {
         Ok(Arc::new(micros))
     }
 
-    /// Seconds as decimals.
+    /// Converts decimals.
     fn decimals(&self, values: &ArrayRef) -> Result<ArrayRef> {
         let kind = DataType::Decimal128(DIGITS_MAX, 6);
         let micros = cast_with_options(values, &kind, &STRICT)?;
@@ -151,7 +151,7 @@ impl ToTimestamp {
         Ok(Arc::new(micros))
     }
 
-    /// Texts by the first of the formats that each fits.
+    /// Parses each text with the first format that matches it.
     fn formatted(
         &self,
         values: &ArrayRef,
@@ -181,7 +181,7 @@ impl ToTimestamp {
             let mut failure = None;
             for format in &formats {
                 let format = format.as_string::<i32>();
-                // A text of one row may be beside formats of another number of rows.
+                // A constant text can meet formats with a different number of rows.
                 let at = row.min(format.len().saturating_sub(1));
                 if format.is_empty() || format.is_null(at) {
                     continue;
@@ -204,15 +204,15 @@ impl ToTimestamp {
     }
 }
 
-/// A text as a format of `strftime` reads it; UTC where it names no zone. The name of a zone may be at its end, behind a space.
+/// Parses a text with a `strftime` format; UTC if it names no zone. A zone name may follow at the end, after a space.
 fn instant(text: &str, format: &str) -> Result<DateTime<Utc>, String> {
     let (mut text, mut format, mut zone) = (text, format, None::<arrow::array::timezone::Tz>);
     if let Some(before) = format.trim_end().strip_suffix(" %Z") {
         let (rest, name) = text.trim_end().rsplit_once(' ').ok_or("it names no time zone")?;
         (text, format) = (rest, before);
-        zone = Some(name.parse().map_err(|_| format!("{name:?} is no time zone"))?);
+        zone = Some(name.parse().map_err(|_| format!("{name:?} is not a time zone"))?);
     } else if format.contains("%Z") {
-        return Err("%Z may only be at its end, behind a space".to_owned());
+        return Err("%Z may only be at the end, after a space".to_owned());
     }
     let mut parsed = Parsed::new();
     parse(&mut parsed, text, StrftimeItems::new(format)).map_err(|e| e.to_string())?;
@@ -229,7 +229,7 @@ fn instant(text: &str, format: &str) -> Result<DateTime<Utc>, String> {
         Some(zone) => {
             let at = local.and_local_timezone(zone).single();
             at.map(|at| at.with_timezone(&Utc))
-                .ok_or_else(|| "the clock of that zone shows it twice, or never".to_owned())
+                .ok_or_else(|| "that local time exists twice in the zone, or never".to_owned())
         }
     }
 }

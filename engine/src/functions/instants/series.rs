@@ -34,19 +34,19 @@ use super::super::bounded::RESULT_BYTES_MAX;
 use super::refused;
 use crate::error::{Code, Error};
 
-/// Instants that one call may list, for all rows that it is given at a time.
+/// Most instants in the lists of one call, over all its rows.
 const LISTED_MAX: u64 = RESULT_BYTES_MAX / 8;
 
 fn micros(zone: Option<Arc<str>>) -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, zone)
 }
 
-/// Whether a type is an instant that is stepped through in microseconds.
+/// Whether a series of this type is computed in microseconds.
 fn is_ours(kind: &DataType) -> bool {
     matches!(kind, DataType::Timestamp(unit, _) if *unit != TimeUnit::Nanosecond)
 }
 
-/// Where a series ends.
+/// Whether a series includes its stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum End {
     /// With its stop.
@@ -55,7 +55,7 @@ enum End {
     Excluded,
 }
 
-/// The instants from one to another.
+/// The instants of a series.
 #[derive(Clone, Debug)]
 struct Steps {
     zone: Tz,
@@ -80,7 +80,9 @@ impl Steps {
         let falls = match second.map(|second| second.cmp(&start)) {
             Some(Ordering::Equal) => {
                 let says = "expected a step of at least a microsecond, such as INTERVAL '1 day'";
-                return Err(refused(format!("{function}: {says}, found one that leads nowhere")));
+                return Err(refused(format!(
+                    "{function}: {says}, found one that does not advance"
+                )));
             }
             Some(order) => order == Ordering::Less,
             None => step.months < 0 || step.days < 0 || step.nanoseconds < 0,
@@ -90,7 +92,7 @@ impl Steps {
 }
 
 impl Steps {
-    /// How many instants there are at least: no month has more than 31 days, and no day more than 25 hours.
+    /// The least number of instants: no month is longer than 31 days, and no day longer than 25 hours.
     fn count_min(&self) -> u64 {
         const HOUR_MICROS: i128 = 3_600_000_000;
         let IntervalMonthDayNano { months, days, nanoseconds } = self.step;
@@ -112,14 +114,14 @@ impl Iterator for Steps {
             (order, falls) => (order == Ordering::Greater) == falls,
         };
         let after = TimestampMicrosecondType::add_month_day_nano(next, self.step, self.zone);
-        // A step that does not go on ends the series.
+        // A step that does not advance ends the series.
         self.next =
             after.filter(|after| is_within && (*after < next) == self.falls && *after != next);
         is_within.then_some(next)
     }
 }
 
-/// The function that gives a list.
+/// The function that returns a list.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct InstantSeries {
     function: Arc<ScalarUDF>,
@@ -127,12 +129,12 @@ pub(super) struct InstantSeries {
 }
 
 impl InstantSeries {
-    /// From DataFusion's own.
+    /// Wraps DataFusion's function.
     pub(super) fn including_stop(function: Arc<ScalarUDF>) -> Self {
         Self { function, end: End::Included }
     }
 
-    /// From DataFusion's own.
+    /// Wraps DataFusion's function.
     pub(super) fn excluding_stop(function: Arc<ScalarUDF>) -> Self {
         Self { function, end: End::Excluded }
     }
@@ -243,7 +245,7 @@ impl InstantSeries {
     }
 }
 
-/// Registers the functions that give rows, over DataFusion's own.
+/// Registers the table functions in place of DataFusion's own.
 pub(super) fn register_tables(state: &mut SessionState) {
     for (name, end) in [("generate_series", End::Included), ("range", End::Excluded)] {
         if let Some(function) = state.table_functions().get(name) {
@@ -292,12 +294,12 @@ impl TableFunctionImpl for SeriesOfRows {
         let kind = micros(zone.clone());
         let instant = |value: &ScalarValue| match value.cast_to(&kind)? {
             ScalarValue::TimestampMicrosecond(instant, _) => Ok(instant),
-            other => Err(expected(&format!("{other} is no instant"))),
+            other => Err(expected(&format!("{other} is not an instant"))),
         };
         let steps = match step {
             ScalarValue::Null => None,
             ScalarValue::IntervalMonthDayNano(step) => *step,
-            other => return Err(expected(&format!("the step {other} is no interval"))),
+            other => return Err(expected(&format!("the step {other} is not an interval"))),
         };
         let steps = match (instant(start)?, instant(stop)?, steps) {
             (Some(start), Some(stop), Some(step)) => {
@@ -313,7 +315,7 @@ impl TableFunctionImpl for SeriesOfRows {
 #[derive(Debug)]
 struct SeriesTable {
     schema: SchemaRef,
-    /// None if an argument was NULL, which gives no rows.
+    /// `None` if an argument is NULL; then there are no rows.
     steps: Option<Steps>,
     zone: Option<Arc<str>>,
 }
@@ -347,7 +349,7 @@ impl TableProvider for SeriesTable {
     }
 }
 
-/// The rows of a series that are left.
+/// The remaining rows of a series.
 #[derive(Clone, Debug)]
 struct Rows {
     schema: SchemaRef,

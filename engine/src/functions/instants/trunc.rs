@@ -1,4 +1,4 @@
-//! `date_trunc` in the unit of the timestamp, on the clock of its zone.
+//! `date_trunc` in the timestamp's own unit, in local time of its zone.
 
 use std::sync::Arc;
 
@@ -14,14 +14,14 @@ use datafusion::logical_expr::{
 
 use super::{Clock, applied, out_of_range, per_second, refused};
 
-/// The function.
+/// `date_trunc`.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct DateTrunc {
     function: Arc<ScalarUDF>,
     signature: Signature,
 }
 
-/// What is truncated to.
+/// The unit to truncate to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Precision {
     Microsecond,
@@ -50,7 +50,7 @@ const PRECISIONS: [(&str, Precision); 10] = [
 ];
 
 impl DateTrunc {
-    /// From DataFusion's own.
+    /// Wraps DataFusion's function.
     pub(super) fn new(function: Arc<ScalarUDF>) -> Self {
         let text = || Coercion::new_exact(TypeSignatureClass::Native(logical_string()));
         let instant = Coercion::new_implicit(
@@ -131,10 +131,11 @@ fn precision_of(value: &ColumnarValue) -> Result<Precision> {
         .ok_or_else(|| refused(format!("date_trunc: unknown precision {text:?}; {}", expected())))
 }
 
-/// The greatest instant of the precision that is not after `instant`.
+/// The latest start of a unit that is not after `instant`.
 fn truncated(clock: &Clock, precision: Precision, instant: i64) -> Option<i64> {
     let per_second = per_second(clock.unit);
-    // Units of a length that no clock change alters. Offsets of today's zones are whole minutes.
+    // Units that no clock change makes longer or shorter. Offsets of present-day zones are whole
+    // minutes.
     let fixed = match (precision, clock.zone) {
         (Precision::Microsecond, _) => Some(per_second / 1_000_000),
         (Precision::Millisecond, _) => Some(per_second / 1_000),

@@ -185,7 +185,7 @@ impl Examination<'_> {
             return;
         }
         let found = format!(
-            "{} in no commit that can be read, and may hold rows that were lost: {}",
+            "{} not in any readable commit, and may hold rows that were lost: {}",
             match unnamed.len() {
                 1 => "1 data file is".to_owned(),
                 many => format!("{many} data files are"),
@@ -197,11 +197,11 @@ impl Examination<'_> {
         self.finds(FindingKind::Oddity, found, remedy, false);
     }
 
-    /// Reports the versions up to `committed` that were committed and are not in the log of `table`. Returns the last version that
-    /// [`fill`](Self::fill) is to replace.
+    /// Reports versions up to `committed` that were committed but are missing from the log of `table`. Returns the last version
+    /// that [`fill`](Self::fill) has to skip.
     pub(super) async fn lost_end(&mut self, table: &Table, committed: u64) -> Result<Option<u64>> {
         let newest = table.entry().version.0;
-        // An unfinished repair set these aside, and is reported where its entries are committed again.
+        // An unfinished repair moved these aside; they are reported when their entries are committed again.
         let aside = self.set_aside_before().await?.iter().map(|(version, _)| *version).max();
         let first = aside.unwrap_or_default().max(newest).saturating_add(1);
         if committed < first {
@@ -316,8 +316,8 @@ impl Examination<'_> {
         }
     }
 
-    /// Goes on behind the versions that were set aside, and behind those up to `lost`: whoever has read one of them must not see
-    /// other rows under its number.
+    /// Skips the version numbers that were moved aside, and those up to `lost`. A reader of one of those versions must never
+    /// see other rows under its number.
     pub(super) async fn fill(&self, table: &Arc<Table>, lost: Option<u64>) -> Result<()> {
         let before = self.set_aside_before().await?;
         let highest = before.iter().map(|(version, _)| *version).max().max(lost);

@@ -379,8 +379,8 @@ pub(crate) fn runs_field() -> Field {
             .description("Only runs requested before this one: the last id of the page before."),
     )
     .argument(InputValue::new("routine", TypeRef::named(TypeRef::BOOLEAN)).description(
-        "Also runs of alerts, which a schedule makes every half a minute. Without it they are listed where they failed or were \
-         cancelled, or where `job` names them.",
+        "Includes runs of alerts, which a schedule starts every half a minute. Otherwise they are listed only if they failed or \
+         were cancelled, or if `job` names them.",
     ))
 }
 
@@ -453,7 +453,7 @@ async fn run_job(context: &ResolverContext<'_>) -> Result<RunRecord> {
     };
     let handle = service.runner.submit(who, request).await?;
     let (id, queued) = (handle.id(), handle.record());
-    // It is queued: whatever happens to the wait and to the database, the answer names it.
+    // The run is queued. Even if waiting or the database fails, the answer contains its id.
     match waited_for(context, handle).await {
         Ok(Some(ended)) => Ok(ended),
         _ => Ok(service.runner.get(who, id).await.unwrap_or(queued)),

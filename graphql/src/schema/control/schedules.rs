@@ -108,7 +108,7 @@ fn schedule_type() -> Object {
                 Ok(s.last_same_as.map_or(Value::Null, |run| run.to_string().into()))
             })
             .description(
-                "The run whose results its newest run found unchanged, so that it wrote nothing.",
+                "The earlier run whose results the newest run found unchanged, so the newest run wrote nothing.",
             ),
         )
         .field(
@@ -281,7 +281,7 @@ pub(crate) fn mutations() -> [Field; 8] {
         ),
         changing(
             "resetSchedule",
-            "Sets its next time to the next one from now on. Needs the role operator.",
+            "Moves its next time to the first one after now. Needs the role operator.",
             async |runner, who, name| runner.reset_schedule(&who, &name).await,
         ),
         changing(
@@ -315,7 +315,7 @@ fn run_field() -> Field {
         })
     })
     .description(
-        "Queues a run of a schedule now. Its next time stays as it is. Needs the role operator.",
+        "Queues a run of a schedule now. Its next time does not change. Needs the role operator.",
     )
     .argument(name_argument())
 }

@@ -130,7 +130,7 @@ impl Pass {
         Self { who, ended, expires_at }
     }
 
-    /// Waits until the access of its holder ends.
+    /// Waits until the holder's access ends, and returns the reason.
     pub(crate) async fn over(&self) -> Over {
         use engine::Credential::{Certificate, Local, Session, Token};
         let ended = async {
@@ -148,7 +148,7 @@ impl Pass {
         };
         tokio::select! {
             () = ended => Over::Ended(unauthenticated(match &self.who.credential {
-                Local => "this server needs a key now: come again with one",
+                Local => "this server requires a key now: connect again with one",
                 Session { .. } => "the session was ended",
                 _ if self.expires_at.is_some_and(|at| at <= Utc::now()) => "the key has expired",
                 _ => "the key was revoked",
@@ -156,7 +156,7 @@ impl Pass {
             () = expired => match &self.who.credential {
                 Token { .. } => Over::Expired(unauthenticated("the token has expired")),
                 Session { .. } => {
-                    Over::Expired(unauthenticated("the session has to be renewed: come again"))
+                    Over::Expired(unauthenticated("the session must be renewed: connect again"))
                 }
                 Certificate { .. } => {
                     Over::Expired(unauthenticated("the certificate has expired"))
@@ -167,12 +167,12 @@ impl Pass {
     }
 }
 
-/// Why the access of a client has ended.
+/// Why a client's access has ended.
 #[derive(Clone, Debug)]
 pub(crate) enum Over {
-    /// The credential has to be renewed. The same client is let in with the new one.
+    /// The credential must be renewed. The client may connect again with the new one.
     Expired(Error),
-    /// The credential is no longer accepted.
+    /// The credential is not accepted any more.
     Ended(Error),
 }
 

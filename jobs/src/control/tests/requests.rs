@@ -30,12 +30,12 @@ pub(super) async fn a_request_is_begun_once_and_told_again(store: SqlStore) {
         assert_eq!(begin(&other, "q", 4).await, RequestState::Begun);
         store.forget_request(&other, 4).await.unwrap();
         assert_eq!(begin(&other, "q", 5).await, RequestState::Begun);
-        // The one that began at 4 is another one.
+        // A different start time means a different request.
         store.forget_request(&other, 4).await.unwrap();
         assert_eq!(begin(&other, "q", 5).await, RequestState::Lost);
         store.forget_request(&other, 5).await.unwrap();
     }
-    // One that queued a run is begun again by one of those that ask.
+    // Only one of several senders restarts a request that queued a run.
     let queued = request("t", "s", "queued");
     assert_eq!(begin(&queued, "q", 5).await, RequestState::Begun);
     store.answer_request(&queued, "a run").await.unwrap();

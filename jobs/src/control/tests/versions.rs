@@ -1,4 +1,4 @@
-//! The version of a control database, and one that can only be read.
+//! The version of a control database, and read-only databases.
 
 use super::*;
 
@@ -13,7 +13,7 @@ async fn a_file_has_its_version_in_its_header_and_a_later_one_is_refused() {
     let store = SqlStore::open_file(&file).await.unwrap();
     let known = version(&store).await;
     assert!(known >= 14, "{known}");
-    // A file of a release that did not write it.
+    // A file of a release that did not write the version.
     sqlx::query("PRAGMA user_version = 0").execute(store.pool()).await.unwrap();
     store.close().await;
     let store = SqlStore::open_file(&file).await.unwrap();
@@ -27,7 +27,7 @@ async fn a_file_has_its_version_in_its_header_and_a_later_one_is_refused() {
 }
 
 #[tokio::test]
-async fn what_can_only_be_read_is_listed() {
+async fn a_read_only_database_can_be_listed() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("control.db");
     let store = SqlStore::open_file(&file).await.unwrap();

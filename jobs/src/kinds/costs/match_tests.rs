@@ -1,4 +1,4 @@
-//! Which row of a list a call is matched with, and what sums say where none is.
+//! How a call is matched with a row of a price list, and what sums are if there is no match.
 #![allow(clippy::unwrap_used)]
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::tests::{Said, asked, calls, prices, put, said, text};
 use crate::testing::{engine, rows, summary_of, write};
 
 #[tokio::test]
-async fn names_match_without_case_and_the_results_say_what_matched() {
+async fn names_match_without_case_and_the_results_state_the_match() {
     let engine = engine().await;
     let columns = [
         ("model", ColumnType::Text, text([Some("g-5"), Some("g-5"), Some("t")])),
@@ -53,7 +53,7 @@ async fn names_match_without_case_and_the_results_say_what_matched() {
 }
 
 #[tokio::test]
-async fn costs_of_an_unlisted_model_are_null_also_where_calls_of_it_failed() {
+async fn costs_of_an_unlisted_model_are_null_even_if_its_calls_failed() {
     let engine = engine().await;
     prices(&engine).await;
     let failed = |of: Said| Said { status: Some("error"), ..of };
@@ -74,7 +74,7 @@ async fn costs_of_an_unlisted_model_are_null_also_where_calls_of_it_failed() {
         assert_eq!(rows(&engine, sums).await, expected);
         assert_eq!(rows(&engine, by_call).await, [""]);
     }
-    // Sums that are read again stay null when more calls without a price arrive.
+    // An incremental run leaves sums null when more calls without a price arrive.
     put(&engine, "calls", WriteMode::Append, some.len(), &[failed(said(0, "new", 1, 1))]).await;
     let summary = summary_of(&engine, NAME, asked(json!({}))).await;
     assert!(summary["incremental"]["from_version"].is_number(), "{summary}");

@@ -165,7 +165,7 @@ impl Work<'_> {
     /// Prices all calls.
     async fn all(self, table: InputTable<'_>) -> Result<Totals> {
         let totals = Totals::new(self.wanted.by.len(), bytes_max(self.ctx));
-        // A run that adds to what is there must not commit in between.
+        // An incremental run must not commit in between.
         let session = self.ctx.present().await?;
         let place = |output: &DatasetName| {
             let after = session.version(output).unwrap_or(Version(0));

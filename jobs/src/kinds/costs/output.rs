@@ -48,13 +48,10 @@ pub(super) fn calls_spec(params: &Params) -> DatasetSpec {
         some_text("unpriced", "Why there is no price"),
         currency(),
         version(),
-        some_text(
-            "listed_provider",
-            "The provider of the price's row; none where the row names none",
-        ),
+        some_text("listed_provider", "The provider in the price's row; null if the row names none"),
         some_text(
             "listed_tier",
-            "The tier of service whose price was used, as the list names it; none where the price without a tier was",
+            "The service tier of the price, as the list names it; null if the price has no tier",
         ),
     ];
     let about = "What calls of models cost by lists of prices";
@@ -71,7 +68,7 @@ fn sums_spec() -> Vec<ColumnSpec> {
         tokens("output_tokens", "Tokens received"),
         money(
             "cost",
-            "What those that have a price cost; null where no list has a price for any of them",
+            "The cost of the calls that have a price; null if none of them has a price in any list",
         ),
         money("recorded_cost", "What they are said to have cost; none where none is"),
     ]

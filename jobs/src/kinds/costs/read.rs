@@ -296,11 +296,11 @@ pub(super) fn name(of: &StringArray, row: usize) -> Option<&str> {
     text.get(..end)
 }
 
-/// What a call costs, and by which row of a list.
+/// The cost of a call, and the row of the list that gave it.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Priced<'a> {
     pub(super) cost: Amount,
-    /// The row; none of a call that failed and costs nothing.
+    /// The row; `None` for a failed call that costs nothing.
     pub(super) by: Option<Charged<'a>>,
 }
 
@@ -312,7 +312,7 @@ impl Call<'_> {
         params: &Params,
     ) -> std::result::Result<Priced<'p>, Unpriced> {
         if self.is_failed && !params.charge_failed {
-            // That it costs nothing is known of a model that is listed.
+            // Only for a listed model is it known that a failed call costs nothing.
             let is_known = self.model.is_none_or(|model| prices.book.knows(self.provider, model));
             return is_known.then(Priced::default).ok_or(Unpriced::NotListed);
         }

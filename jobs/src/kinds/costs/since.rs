@@ -424,7 +424,7 @@ fn sums_at(batch: &RecordBatch, first: usize) -> Result<Vec<Sums>> {
     let amount = |of: &PrimitiveArray<Decimal128Type>, row: usize| {
         if of.is_valid(row) { Amount::of_atto(of.value(row)) } else { Amount::default() }
     };
-    // Where no call is without a price, failed ones alone may make the sum of zero.
+    // Without unpriced calls, a sum of zero may come from failed calls alone.
     let was_charged = |row| {
         let is_all_failed = number(unpriced, row) == 0 && number(calls, row) == number(failed, row);
         cost.is_valid(row) && (cost.value(row) > 0 || !is_all_failed)

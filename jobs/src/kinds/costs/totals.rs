@@ -24,7 +24,7 @@ pub(super) struct Sums {
     pub(super) calls: u64,
     pub(super) failed: u64,
     pub(super) unpriced: u64,
-    /// Those that were charged by a list. Of sums that are read again only whether there is one.
+    /// Calls with a price from a list. Sums that are read again only state whether there was one.
     pub(super) charged: u64,
     pub(super) input_tokens: u64,
     pub(super) cached_tokens: u64,
@@ -52,7 +52,7 @@ impl Sums {
         }
     }
 
-    /// None where calls have no price and none was charged by a list: that failed calls cost nothing says nothing of those.
+    /// `None` if calls have no price and no list priced any: free failed calls say nothing about the cost of the others.
     pub(super) fn known_cost(&self) -> Option<Amount> {
         (self.charged > 0 || self.unpriced == 0).then_some(self.cost)
     }

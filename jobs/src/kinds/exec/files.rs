@@ -1,5 +1,5 @@
-//! The datasets that a program reads from files. Each is an Arrow IPC stream, `inputs/NAME.arrow` in the working folder. The rows
-//! are those of the pinned version, within the time that is asked for.
+//! The datasets that a program reads from files. Each is an Arrow IPC stream, `inputs/NAME.arrow` in the working folder. It
+//! contains the rows of the pinned version, within the requested time.
 //!
 //! Cost: a copy of the rows on the disk of the scratch folder, written batch by batch.
 
@@ -18,12 +18,12 @@ use super::{NAME, within};
 use crate::run::context::RunContext;
 use crate::tables::input::InputTable;
 
-/// The folder of the files.
+/// The folder of the input files.
 const FOLDER: &str = "inputs";
-/// Bytes of all files of one run.
+/// Most bytes of all input files of one run.
 const BYTES_MAX: u64 = 64 << 30;
 
-/// Writes the files.
+/// Writes the input files.
 pub(super) async fn write(ctx: &RunContext, params: &Params, folder: &Path) -> Result<()> {
     if params.datasets.is_empty() {
         return Ok(());
@@ -66,12 +66,11 @@ fn with(mut writer: StreamWriter<Counting>, batch: &RecordBatch) -> Result<Strea
 }
 
 fn failed(error: &dyn std::fmt::Display) -> Error {
-    let says =
-        format!("{NAME}: the file of an input can't be written to the scratch folder: {error}");
+    let says = format!("{NAME}: an input file can't be written to the scratch folder: {error}");
     Error::user(Code::ResourcesExhausted, says)
 }
 
-/// A file, and how many bytes it has.
+/// A file that counts its bytes.
 struct Counting {
     file: BufWriter<File>,
     bytes: u64,

@@ -1,5 +1,6 @@
-//! Runs a program of the user's over datasets: it reads the rows of one as an Arrow IPC stream on stdin, those of others from files
-//! ([`files`]), and writes rows as a stream on stdout, which are committed as any job's results are. So a Python script is scheduled, recorded, retried and repeated beside our kinds.
+//! Runs a user's program over datasets. It reads the rows of one dataset as an Arrow IPC stream on stdin, and those of others
+//! from files ([`files`]). It writes rows as a stream to stdout, which are committed like the results of any job. So a Python
+//! script can be scheduled, recorded, retried and repeated like the built-in kinds.
 //!
 //! Who may run jobs may not run what they like: a program is a file in a folder that who runs the server names (setting `programs`),
 //! and it runs as the server's user, with an environment of its own and within limits (`outside/`). The bytes of the file are part
@@ -64,7 +65,7 @@ impl Exec {
     fn read(params: &Value) -> Result<Params> {
         let has_dataset = params.get("dataset").is_some();
         let mut params: Params = parameters::read(NAME, params)?;
-        // Of a list alone, the first dataset is the one on stdin.
+        // Without `dataset`, the first of `datasets` is on stdin.
         if let Some(first) = params.datasets.first().filter(|_| !has_dataset) {
             params.dataset = first.clone();
         }
@@ -201,7 +202,8 @@ fn path_of(program: &str, programs: Option<&Path>) -> Result<PathBuf> {
         .map_err(|e| Error::environment(Code::BadInput, "the folder of programs", e))
 }
 
-/// Whether a file is in the folder once symbolic links are followed, of the folder too.
+/// Whether a file is in the folder after all symbolic links are resolved, including those of the
+/// folder.
 fn is_within(folder: &Path, path: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().ok();
     real(folder).zip(real(path)).is_some_and(|(folder, path)| path.starts_with(folder))

@@ -17,7 +17,7 @@ const NAME_MAX_BYTES: usize = 128;
 const ARGUMENTS_MAX: usize = 64;
 const ARGUMENTS_MAX_BYTES: usize = 32 << 10;
 const SECONDS_MAX: u64 = 24 * 3600;
-/// Most datasets beside that on stdin.
+/// Most datasets in addition to the one on stdin.
 const DATASETS_MAX: usize = 16;
 
 /// Which program reads which rows, and what it writes.
@@ -31,12 +31,12 @@ pub struct Params {
     /// Dataset whose rows it reads. Default: events.
     #[schemars(with = "String")]
     pub dataset: DatasetName,
-    /// More datasets that it reads, at most 16: the rows of each are in the file `inputs/NAME.arrow` of its working folder, as an
+    /// Further datasets to read, at most 16. The rows of each are in the file `inputs/NAME.arrow` of the working folder, as an
     /// Arrow IPC stream. Without `dataset`, the first of them is also on stdin. Default: [].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<String>")]
     pub datasets: Vec<DatasetName>,
-    /// Columns of `dataset` that it reads; [] takes all. Default: [].
+    /// Columns of `dataset` to read; [] reads all. Default: [].
     pub columns: Vec<String>,
     /// Dataset that its rows are committed to. Default: program_results.
     #[schemars(with = "String")]
@@ -60,8 +60,8 @@ pub struct Params {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub to: Option<DateTime<Utc>>,
-    /// Whether its output must end with the end marker of an Arrow stream (required), or may end without one (optional). Without
-    /// the marker, an output that was cut between two batches cannot be recognized. Default: required.
+    /// Whether the output must end with the end marker of an Arrow stream (required), or may end without one (optional).
+    /// Without the marker, an output that was cut off between two batches cannot be recognized. Default: required.
     #[serde(skip_serializing_if = "EndMarker::is_default")]
     pub end_marker: EndMarker,
     /// Most seconds from start to end, 1 to 86400. Default: 3600.
@@ -89,10 +89,10 @@ pub enum Mode {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EndMarker {
-    /// A stream without it is refused.
+    /// A stream without it fails the run.
     #[default]
     Required,
-    /// The end of stdout is enough.
+    /// The end of stdout is sufficient.
     Optional,
 }
 
@@ -218,7 +218,7 @@ impl Params {
         told.into_iter().filter_map(|(name, at)| Some((name.to_owned(), shown(at?)))).collect()
     }
 
-    /// The datasets that it reads, that on stdin first.
+    /// The datasets that the program reads; the one on stdin comes first.
     pub(super) fn reads(&self) -> Vec<DatasetName> {
         let others = self.datasets.iter().filter(|other| **other != self.dataset);
         std::iter::once(&self.dataset).chain(others).cloned().collect()

@@ -218,7 +218,7 @@ async fn a_program_reads_several_datasets_at_their_versions() {
         names.collect::<Vec<_>>()
     };
     assert_eq!(inputs(&first), ["metrics", "others"]);
-    // Rows of the second dataset are another input.
+    // New rows in the second dataset change the inputs.
     append(&engine, "others", &[sampled("c", 300, vec![4.0])]).await;
     let second = run(&runner, asked.clone()).await;
     assert_eq!((second.state, second.repeated_of), (RunState::Succeeded, None));
@@ -273,7 +273,7 @@ async fn a_link_out_of_the_folder_and_a_cut_output_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_program_runs_as_the_user_that_is_named() {
+async fn a_program_runs_as_the_configured_user() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: only root may run programs as another user");
         return;

@@ -166,7 +166,7 @@ impl Job for Forecast {
                 ctx.commit(spec, WriteMode::Append, vec![batch]).await?;
                 let spec = output::accuracy_spec(params.accuracy_output.clone());
                 let batch = output::accuracy(&spec, &as_said, &came)?;
-                // Another run that read the same would add the same rows.
+                // A concurrent run that read the same input would add the same rows.
                 let after = ctx.present().await?.version(&params.accuracy_output);
                 let mode = WriteMode::AppendAfter(after.unwrap_or(Version(0)));
                 ctx.commit(spec, mode, vec![batch]).await?;

@@ -45,8 +45,8 @@ pub enum Target {
 pub struct Params {
     /// The model. Default: triage.
     pub model: String,
-    /// The version; null takes the last trained, and "previous" the one that was promoted before the one in production, never one
-    /// that was rolled back from. Default: null.
+    /// The version; null takes the last trained. "previous" takes the version that was in production before the current one,
+    /// except those that were rolled back. Default: null.
     pub version: Option<String>,
     /// Where it goes: production or archived. Default: production.
     pub to: Target,

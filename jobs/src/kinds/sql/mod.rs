@@ -92,7 +92,7 @@ impl Job for Sql {
     }
 
     fn appends(&self, params: &Value) -> bool {
-        // An incremental query adds each row of its input once, at whatever time it runs.
+        // An incremental query adds each row of its input once, regardless of when it runs.
         let is_whole = |params: Params| params.incremental.is_none() && params.mode == Mode::Append;
         Self::params(params).is_ok_and(is_whole)
     }

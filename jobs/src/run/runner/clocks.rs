@@ -1,5 +1,5 @@
-//! Whether the clocks of the processes of one root agree. Nothing here depends on that: but schedules are due and tokens end by the clock
-//! of the process that looks, so that an operator should know.
+//! Compares the clocks of the processes of a root. Correctness does not depend on them, but each process checks schedules and
+//! tokens by its own clock. So an operator should know when clocks differ.
 
 use std::collections::HashSet;
 
@@ -7,19 +7,19 @@ use chrono::TimeDelta;
 
 use crate::control::Worker;
 
-/// How much two clocks may differ: a worker is seen about a second after it has joined.
+/// Tolerated difference between two clocks. A new worker is seen about a second after it joins.
 const DIFFERENCE_MAX: TimeDelta = TimeDelta::seconds(5);
 
-/// The workers whose clocks were compared with that of this process.
+/// The workers whose clocks were already compared with that of this process.
 #[derive(Debug, Default)]
 pub(super) struct Clocks {
-    /// None before the first look.
+    /// `None` before the first comparison.
     seen: Option<HashSet<String>>,
 }
 
 impl Clocks {
-    /// The workers that are new since the last look and whose clocks differ, and by how much they are ahead. Of workers that are there at
-    /// the first look it is not known when they joined: they can only be ahead.
+    /// New workers whose clocks differ, and by how much they are ahead. It is unknown when the workers of the first comparison
+    /// joined, so only clocks that are ahead can be recognized among them.
     pub(super) fn differing<'a>(
         &mut self,
         workers: &'a [Worker],
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_differs_is_found_once() {
+    fn a_different_clock_is_reported_once() {
         let mut clocks = Clocks::default();
         let found = |clocks: &mut Clocks, workers: &[Worker], now_s: i64| {
             let found = clocks.differing(workers, now_s * 1_000_000);

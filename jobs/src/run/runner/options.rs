@@ -53,7 +53,7 @@ pub struct RunnerOptions {
     pub control: Option<String>,
     /// The folder of programs that the job `exec` may run; none, where it may run none.
     pub programs: Option<PathBuf>,
-    /// The user that these programs run as; that of this process, where none is said.
+    /// The user that these programs run as; `None` for the user of this process.
     pub programs_user: Option<ProgramsUser>,
     /// Where the job `export` may write to.
     pub exports: Exports,

@@ -277,14 +277,14 @@ async fn somebody_works(shared: &Shared) -> Result<bool> {
     Ok(workers.iter().any(|worker| worker.runs_max.is_some_and(|most| most > 0)))
 }
 
-/// Warns of processes whose clocks differ from that of this one.
+/// Warns about processes whose clocks differ from this one's.
 async fn compare_clocks(shared: &Shared, clocks: &mut Clocks) {
     let Ok(workers) = shared.records.store().workers().await else { return };
     for (worker, ahead) in clocks.differing(&workers, shared.now().timestamp_micros()) {
         tracing::warn!(
             worker = worker.label,
             ahead_seconds = ahead.num_seconds(),
-            "the clock of another process differs: schedules are due by the clock of the process that looks first"
+            "the clock of another process differs: a schedule is due by the clock of the process that checks it first"
         );
     }
 }

@@ -54,7 +54,7 @@ pub(super) fn new_record(
 }
 
 impl Runner {
-    /// Says which time of a schedule a run stands for.
+    /// Records the schedule and the scheduled time of a run.
     pub(crate) fn schedule_as(
         &self,
         document: &mut Document,
@@ -64,7 +64,7 @@ impl Runner {
         let record = &mut document.record;
         record.schedule = Some(schedule.to_owned());
         record.logical_time = Some(time.to_owned());
-        // One that could not be prepared has no key.
+        // A run that could not be prepared has no key.
         if record.key.is_empty() {
             return Ok(());
         }

@@ -3,8 +3,9 @@
 //! What a key was used for is in control state before anything is done, and what came of it before it is answered; both for a day. A
 //! request whose process ended in between is not done again: it may have been done, and the client is told so.
 //!
-//! A request of which nothing was done is forgotten, so that the client can send it again. The control database may commit a run and
-//! break off before it says so. Then the request keeps the run's id: sent again, it continues with that run and queues no other.
+//! A request that did nothing is forgotten, so that the client can send it again. The connection to the control database may
+//! break after it committed a run but before it says so. The request then stores the run's id, and a retry continues with that
+//! run instead of queueing another.
 //!
 //! ```text
 //!             begin                    end
@@ -36,10 +37,10 @@ const REQUEST_KEY_BYTES_MAX: usize = 255;
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// Keys of a tenant that are known at a time.
 const KEYS_MAX: i64 = 10_000;
-/// Wait before the end of a request is stored again, and before a run is searched that may be queued.
+/// Pause before the end of a request is stored again, and before a run that may be queued is looked up.
 const AGAIN: Duration = Duration::from_secs(2);
-/// The answer to a client whose request is being done.
-const UNDER_WAY: &str = "is that of a request which is being done; ask again";
+/// The error for a request that is still in progress.
+const UNDER_WAY: &str = "belongs to a request in progress; try again later";
 /// What is told of a request in which something stopped.
 const STOPPED: &str = r#"{"data":null,"errors":[{"message":"the request stopped in the middle; the dataset audit says what was begun","extensions":{"code":"CONFLICT"}}]}"#;
 
@@ -59,7 +60,7 @@ pub struct OpenRequest {
     runs: Runs,
 }
 
-/// A request, and when it was begun: another one may have the same key later.
+/// A request and its start time: a later request may have the same key.
 #[derive(Clone)]
 struct Begun {
     key: RequestKey,
@@ -72,13 +73,13 @@ struct Runs(Arc<Mutex<RunsInner>>);
 
 #[derive(Default)]
 struct RunsInner {
-    /// Runs that an earlier try queued, and that this try has not reached.
+    /// Runs that an earlier attempt queued and this attempt has not reached yet.
     before: VecDeque<RunId>,
-    /// Runs that it queued, or may have queued.
+    /// Runs that this attempt queued, or may have queued.
     queued: Vec<RunId>,
 }
 
-/// The stored answer of a request that queued runs and has no other answer.
+/// The stored answer of a request that queued runs but has no final answer.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Queued {
@@ -86,22 +87,22 @@ struct Queued {
 }
 
 tokio::task_local! {
-    /// The runs of the request that the task does.
+    /// The runs of the request that this task executes.
     static RUNS: Runs;
 }
 
-/// Notes that the request which is being done, if one is, queues this run.
+/// Records that the current request, if any, queues this run.
 pub(super) fn queues(run: RunId) {
     let _ = RUNS.try_with(|runs| runs.0.lock().queued.push(run));
 }
 
-/// Notes that there is no such run: the queue was full.
+/// Records that the run was not queued, because the queue was full.
 pub(super) fn has_not_queued(run: RunId) {
     let _ = RUNS.try_with(|runs| runs.0.lock().queued.retain(|queued| *queued != run));
 }
 
 impl Runner {
-    /// The next run that the request which is being done queued when it was sent before.
+    /// The next run that an earlier attempt of the current request queued.
     pub(super) async fn queued_before(&self, who: &Principal) -> Result<Option<RunHandle>> {
         let next = RUNS.try_with(|runs| {
             let mut runs = runs.0.lock();
@@ -153,7 +154,7 @@ impl Runner {
         let state = match store.begin_request(&of, &begin).await {
             Ok(state) => state,
             Err(error) => {
-                // It may have begun all the same, and nobody would end it.
+                // The request may have started nevertheless, and nothing else would end it.
                 finish(Arc::clone(&shared), begun, Ended::Nothing(Vec::new()));
                 return Err(error.into());
             }
@@ -164,7 +165,7 @@ impl Runner {
                 Ok(Queued { queued }) => {
                     match store.begin_request_again(&of, &begin, &answer).await {
                         Ok(true) => return Ok(KeyedRequest::New(open(queued.into()))),
-                        // Another sender was first.
+                        // Another sender was faster.
                         Ok(false) => UNDER_WAY.to_owned(),
                         Err(error) => {
                             finish(Arc::clone(&shared), begun, Ended::Nothing(queued));
@@ -196,7 +197,7 @@ impl Runner {
 }
 
 impl OpenRequest {
-    /// Does the work of the request. A run that it queues is noted, and one that it queued before is not queued again.
+    /// Executes the request. Runs that it queues are recorded, and runs that an earlier attempt queued are not queued again.
     pub fn doing<T>(&self, work: impl Future<Output = T>) -> impl Future<Output = T> {
         RUNS.scope(self.runs.clone(), work)
     }
@@ -208,7 +209,7 @@ impl OpenRequest {
         self.ended(Ended::Answer(answer.to_owned())).await;
     }
 
-    /// Forgets it, so that it can be sent again, where nothing was done. Where it queued runs that exist it keeps their ids.
+    /// Forgets the request if it did nothing, so that it can be sent again. If it queued runs that exist, it stores their ids.
     pub async fn undone(self) {
         let runs = std::mem::take(&mut *self.runs.0.lock());
         let runs = runs.queued.into_iter().chain(runs.before).collect();
@@ -217,7 +218,7 @@ impl OpenRequest {
 
     async fn ended(mut self, ended: Ended) {
         let Some(of) = self.of.take() else { return };
-        // A database whose connection broke may still commit a run, so it is searched later.
+        // A database whose connection broke may still commit a run, so runs are looked up later.
         let is_sure = matches!(&ended, Ended::Answer(_)) || ended.runs().is_empty();
         if is_sure {
             match ended.store(&self.shared, &of).await {
@@ -239,9 +240,9 @@ impl Drop for OpenRequest {
 
 /// How a request ended.
 enum Ended {
-    /// This answer.
+    /// With this answer.
     Answer(String),
-    /// Nothing, unless one of these runs exists.
+    /// Without an effect, unless one of these runs exists.
     Nothing(Vec<RunId>),
 }
 
@@ -272,7 +273,7 @@ impl Ended {
     }
 }
 
-/// Stores the end of a request as soon as the database answers, while this process lives.
+/// Stores the end of a request once the database answers, as long as this process lives.
 fn finish(shared: Arc<Shared>, of: Begun, ended: Ended) {
     let threads = Arc::clone(&shared);
     let finishing = async move {
@@ -305,17 +306,17 @@ mod tests {
         for _ in 0..100 {
             match runner.begin_request(who, "key", "question").await {
                 Ok(KeyedRequest::New(open)) => return open,
-                Ok(KeyedRequest::Answered(answer)) => panic!("it has an answer: {answer}"),
-                // Its end is not stored yet.
+                Ok(KeyedRequest::Answered(answer)) => panic!("the request has an answer: {answer}"),
+                // The end of the earlier attempt is not stored yet.
                 Err(error) => assert_eq!(error.code(), Code::Conflict, "{error}"),
             }
             tokio::time::sleep(AGAIN / 10).await;
         }
-        panic!("it is being done for ever");
+        panic!("the request stays in progress");
     }
 
     #[tokio::test]
-    async fn a_run_that_was_queued_without_an_answer_is_not_queued_again() {
+    async fn a_retry_does_not_queue_a_run_again() {
         let engine = engine().await;
         append(&engine, "metrics", &metrics()).await;
         let (runner, who) = (runner(&engine).await, Principal::local());
@@ -324,7 +325,7 @@ mod tests {
             (asked.doing(run).await.unwrap().id(), asked)
         };
         let (first, lost) = submit(open(&runner, &who).await).await;
-        // The database broke off, so that the client heard of an error that may pass.
+        // The connection to the database broke, and the client got a temporary error.
         lost.undone().await;
         let (second, lost) = submit(open(&runner, &who).await).await;
         lost.undone().await;
@@ -347,7 +348,7 @@ mod tests {
             assert_eq!(asked.doing(run).await.unwrap_err().code(), Code::NotFound);
             asked.undone().await;
         }
-        // One that broke off before it was inserted exists in no table.
+        // The run of a broken insert exists in no table.
         let asked = open(&runner, &who).await;
         asked.doing(async { queues(RunId::new()) }).await;
         asked.undone().await;

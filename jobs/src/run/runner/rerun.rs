@@ -140,7 +140,7 @@ impl Shared {
             let code = code_of(job.as_ref(), first.id, &first.params, scheduled, programs)?;
             Ok::<_, Error>(run_key(job.name(), job.revision(), &first.params, &code, &first.inputs))
         };
-        // A run of an earlier release has no time in its key.
+        // The key of a run of an earlier release has no scheduled time.
         let key = key_of(scheduled(first))?;
         let key = if key == first.key { key } else { key_of(None)? };
         require_known(first, &key)?;

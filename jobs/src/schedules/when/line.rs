@@ -162,7 +162,7 @@ fn check(index: usize, text: &str) -> Result<(), WhenError> {
     Ok(())
 }
 
-/// What a range that ends before it begins may mean: it runs over the end of the field.
+/// The ranges that a reversed range may stand for: it wraps around the end of the field.
 fn reversed(field: &Field, part: &str) -> Option<String> {
     let (range, step) = match part.split_once('/') {
         Some((range, step)) => (range, Some(step)),
@@ -175,7 +175,7 @@ fn reversed(field: &Field, part: &str) -> Option<String> {
     };
     let last = field.first + field.span - 1;
     let (begin, end) = (place(from)?, place(to)?);
-    // Sunday is 7, too: FRI-SUN ends with it.
+    // Sunday is also 7, so FRI-SUN is a valid range.
     if begin <= end || begin > last || (field.names.len() == 7 && to == "SUN") {
         return None;
     }

@@ -410,7 +410,7 @@ fn a_time_that_a_clock_skips_is_shown_as_the_clock_has_it() {
 }
 
 #[test]
-fn a_range_that_ends_before_it_begins_is_refused_with_the_ranges_that_it_may_mean() {
+fn a_reversed_range_is_refused_and_valid_ranges_are_suggested() {
     for (line, field, meant) in [
         ("30-10 * * * *", "minute", "write 30-59,0-10"),
         ("0 22-5 * * *", "hour", "write 22-23,0-5"),

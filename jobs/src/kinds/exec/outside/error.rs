@@ -157,13 +157,13 @@ pub enum Failure {
         /// At least so many were to come.
         missing_bytes: u64,
     },
-    /// The end of stdout came where the stream may go on.
+    /// Stdout ended where the stream could have continued.
     #[error(
         "its output ends after {messages} messages without the end marker of an Arrow stream, so rows may be missing: close the writer \
          (`with pyarrow.ipc.new_stream(…) as writer:` does), or accept such outputs with `end_marker` = optional"
     )]
     Unmarked {
-        /// Whole messages, that of the schema included.
+        /// Number of whole messages, including the schema.
         messages: u64,
     },
     /// A second schema.

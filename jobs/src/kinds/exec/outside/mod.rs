@@ -54,16 +54,16 @@ pub struct Program {
     pub folder: PathBuf,
     /// The bounds.
     pub limits: Limits,
-    /// Who it runs as; the user of this process, where nobody is said. `folder` is given to that user.
+    /// The user that the program runs as, and that becomes the owner of `folder`. `None` for the user of this process.
     pub user: Option<User>,
 }
 
 /// A user of the system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct User {
-    /// Its number.
+    /// User id.
     pub id: u32,
-    /// The number of its group.
+    /// Group id.
     pub group: u32,
 }
 
@@ -88,7 +88,7 @@ pub struct Limits {
     pub file_bytes: u64,
     /// Files open at a time.
     pub open_files: u64,
-    /// Whether the output must end with the end marker of its stream.
+    /// Whether the output must end with the end marker of an Arrow stream.
     pub end_marker: EndMarker,
 }
 

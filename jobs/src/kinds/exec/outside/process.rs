@@ -127,7 +127,7 @@ pub(super) async fn start(program: &Program) -> Result<(Process, Pipes), Outside
     Ok((process, Pipes { stdin: Some(stdin), stdout, stderr }))
 }
 
-/// Gives a folder and what is in it to a user, so that the program may write there.
+/// Makes a user the owner of a folder and its contents, so that the program may write there.
 fn give(folder: &Path, user: Option<User>) -> std::io::Result<()> {
     let Some(User { id, group }) = user else { return Ok(()) };
     std::os::unix::fs::lchown(folder, Some(id), Some(group))?;

@@ -157,7 +157,7 @@ impl Frames<'_> {
         let mut head = Vec::with_capacity(8);
         let lack = self.fill(&mut head, 8).await?;
         if head.is_empty() {
-            // Of an output without a message `Taken::whole` says that it is empty.
+            // `Taken::whole` reports an output without any message as empty.
             let is_whole = self.message == 0 || self.limits.end_marker == EndMarker::Optional;
             let lack = (!is_whole).then_some(Failure::Unmarked { messages: self.message });
             return Ok(Next::End(lack));
