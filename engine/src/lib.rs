@@ -49,7 +49,7 @@ pub use export::{
     NestedAs, Packing, Pieces, Pinned, Quoting, SweptExports, Tallied, Tally, TallyWriter, export,
     export_made, verify_export,
 };
-pub use functions::{JsonAs, json_at, json_has, list_part, wide_sum};
+pub use functions::{JsonAs, json_at, json_has, list_part, rows_bytes, wide_sum};
 pub use grants::{Claim, Grant, GrantSet, Grants, Mask};
 pub use identity::{Credential, Principal, Role, RunId, TENANT_MAX_BYTES, TenantId, Version};
 pub use ingest::{
@@ -68,7 +68,7 @@ pub use revise::{Coming, Going, Reshape, Reshaped, Revised, Revision};
 pub use session::{
     AsOf, CATALOG as SQL_CATALOG, Changes, Described, Dimension, Measure, NamedValues, Planned,
     RowsRead, SCHEMA as SQL_SCHEMA, Semantics, Session, Shape, SqlQuery, SqlStatements, Uncomputed,
-    evaluate_or_null, rows_bytes,
+    evaluate_or_null,
 };
 pub use stop::stopped_by;
 pub use storage::{RootMark, WorkMark, add_store_variables};

@@ -6,21 +6,27 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result};
+use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::expr::{Cast, ScalarFunction, TryCast};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF, Subquery,
+};
 use datafusion::optimizer::AnalyzerRule;
 
-use super::bounded::is_bounded;
+use super::bounded::{Bounded, is_bounded};
 use super::bounds::SCALAR;
-use super::joined::{joined, kind_of_joined};
+use super::casts::{Copies, bounded_cast, bounded_constant, without_bound};
+use super::joined::{Joined, joined, kind_of_joined};
 use super::memory::Memory;
 use super::paced::Paced;
+use crate::session::compares;
 
 /// The bounded functions of a session, and the rule that inserts them into plans.
 #[derive(Debug, Default)]
@@ -45,6 +51,9 @@ impl Bounds {
         expression.transform_up(|part| {
             Ok(match part {
                 Expr::ScalarFunction(mut call) => {
+                    if let Some(cast) = self.named_cast(&call, schema) {
+                        return Ok(Transformed::yes(cast));
+                    }
                     let has_bound = is_bounded(&call.func) || Paced::wraps_bounded(&call.func);
                     match self.functions.get(call.func.name()).filter(|_| !has_bound) {
                         Some(function) => {
@@ -63,10 +72,119 @@ impl Bounds {
                         }
                     }
                 }
+                Expr::Cast(Cast { expr, field }) => {
+                    let cast = |expr, field| Expr::Cast(Cast { expr, field });
+                    self.cast(expr, field, cast, false, schema)
+                }
+                Expr::TryCast(TryCast { expr, field }) => {
+                    let cast = |expr, field| Expr::TryCast(TryCast { expr, field });
+                    self.cast(expr, field, cast, true, schema)
+                }
+                Expr::ScalarSubquery(subquery) => self.constant(subquery),
+                Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(op) => {
+                    let (left, right) = (without_bound(*left), without_bound(*right));
+                    let (left, right) = (Box::new(left), Box::new(right));
+                    Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right }))
+                }
                 part => Transformed::no(part),
             })
         })
     }
+
+    fn cast(
+        &self,
+        value: Box<Expr>,
+        to: FieldRef,
+        cast: impl FnOnce(Box<Expr>, FieldRef) -> Expr,
+        or_null: bool,
+        schema: &DFSchema,
+    ) -> Transformed<Expr> {
+        let from = value.get_type(schema);
+        let (inner, field) = (value.clone(), Arc::clone(&to));
+        let cast = cast(value, to);
+        let shown = cast.schema_name().to_string();
+        let bounded = from
+            .ok()
+            .and_then(|from| bounded_cast(&inner, &from, &field, or_null, shown, &self.memory));
+        bounded.map_or_else(|| Transformed::no(cast), Transformed::yes)
+    }
+
+    /// The one value of a subquery. A subquery that reads columns of its query becomes a join.
+    fn constant(&self, subquery: Subquery) -> Transformed<Expr> {
+        let of = match subquery.outer_ref_columns.is_empty() {
+            true => subquery.subquery.schema().fields().first().map(|of| of.data_type().clone()),
+            false => None,
+        };
+        let subquery = Expr::ScalarSubquery(subquery);
+        let bounded = of.and_then(|of| bounded_constant(&subquery, &of, &self.memory));
+        bounded.map_or_else(|| Transformed::no(subquery), Transformed::yes)
+    }
+
+    /// The cast that a function with the name of a type in its second argument makes.
+    fn named_cast(&self, call: &ScalarFunction, schema: &DFSchema) -> Option<Expr> {
+        let or_null = match call.func.name() {
+            "arrow_cast" | "cast_to_type" => false,
+            "arrow_try_cast" | "try_cast_to_type" => true,
+            _ => return None,
+        };
+        let value = call.args.first()?;
+        let whole = Expr::ScalarFunction(call.clone());
+        let shown = whole.schema_name().to_string();
+        let (_, to) = whole.to_field(schema).ok()?;
+        let from = value.get_type(schema).ok()?;
+        bounded_cast(value, &from, &to, or_null, shown, &self.memory)
+    }
+}
+
+/// The rule by which the results of a query's functions count against the memory of that query.
+#[derive(Debug)]
+pub(crate) struct OwnMemory(Memory);
+
+impl OwnMemory {
+    pub(crate) fn of(pool: &Arc<dyn MemoryPool>) -> Self {
+        Self(Memory::of(pool))
+    }
+}
+
+impl AnalyzerRule for OwnMemory {
+    fn name(&self) -> &str {
+        "own_memory"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        let own = |part: Expr| {
+            Ok(match part {
+                Expr::ScalarFunction(mut call) => match within(&call.func, &self.0) {
+                    Some(own) => {
+                        call.func = Arc::new(own);
+                        Transformed::yes(Expr::ScalarFunction(call))
+                    }
+                    None => Transformed::no(Expr::ScalarFunction(call)),
+                },
+                part => Transformed::no(part),
+            })
+        };
+        let plan = plan.transform_up_with_subqueries(|plan| {
+            plan.map_expressions(|expression| expression.transform_up(own))
+        });
+        plan.map(|plan| plan.data)
+    }
+}
+
+/// The same function, whose results count against `memory`. None for a function without a bound.
+fn within(function: &ScalarUDF, memory: &Memory) -> Option<ScalarUDF> {
+    let function = function.inner();
+    if let Some(bounded) = function.downcast_ref::<Bounded>() {
+        return Some(ScalarUDF::new_from_impl(bounded.within(memory)));
+    }
+    if let Some(joined) = function.downcast_ref::<Joined>() {
+        return Some(ScalarUDF::new_from_impl(joined.within(memory)));
+    }
+    if let Some(copies) = function.downcast_ref::<Copies>() {
+        return Some(ScalarUDF::new_from_impl(copies.within(memory)));
+    }
+    let paced = function.downcast_ref::<Paced>()?.within(memory)?;
+    Some(ScalarUDF::new_from_impl(paced))
 }
 
 /// The type of an expression, if it is text or bytes. A joined chain stores its type: computing it for each part of a long

@@ -15,6 +15,8 @@ pub(super) enum Length {
     Arguments(u64),
     /// The first argument, repeated as often as the second says.
     Times,
+    /// The same, as the items of a list.
+    Copies,
     /// As many characters as the second argument says.
     Characters,
     /// As many items as the second argument says.
@@ -25,8 +27,12 @@ pub(super) enum Length {
     ReplacedByPattern,
     /// Part of the first argument for each group of the pattern, which is the second argument.
     Groups,
-    /// The items of the first argument as text, separated by the second.
+    /// The items of the first argument as text, separated by the second. The third stands for null items.
     Separated,
+    /// All arguments after the first, separated by the first.
+    Joined,
+    /// The first argument, with each item replaced by the third.
+    ItemsReplaced,
     /// The numbers or instants from the first argument to the second, in steps of the third.
     Steps,
 }
@@ -224,13 +230,13 @@ pub(super) const SCALAR: &[(&str, Length)] = &[
     // The longest text of a format specifier is "September".
     ("to_char", Length::Arguments(16)),
     // An argument determines the length.
-    ("array_repeat", Length::Times),
-    ("array_replace", Length::Separated),
-    ("array_replace_all", Length::Separated),
-    ("array_replace_n", Length::Separated),
+    ("array_repeat", Length::Copies),
+    ("array_replace", Length::ItemsReplaced),
+    ("array_replace_all", Length::ItemsReplaced),
+    ("array_replace_n", Length::ItemsReplaced),
     ("array_resize", Length::Items),
     ("array_to_string", Length::Separated),
-    ("concat_ws", Length::Separated),
+    ("concat_ws", Length::Joined),
     ("generate_series", Length::Steps),
     ("lpad", Length::Characters),
     ("range", Length::Steps),
@@ -282,7 +288,6 @@ const AGGREGATE_FIXED: &[&str] = &[
 
 /// Aggregates that collect the values of a group. Their state counts against the query's memory, by the `size` of their
 /// accumulators. As window functions, their results have a bound (`cancellable`).
-#[cfg(test)]
 const AGGREGATE_GATHERING: &[&str] = &[
     "array_agg",
     "changepoints",
@@ -326,6 +331,11 @@ const TABLE: &[&str] = &["generate_series", "range"];
 #[cfg(test)]
 const HIGHER_ORDER: &[&str] =
     &["array_any_match", "array_filter", "array_first", "array_transform"];
+
+/// Whether an aggregate gathers the values of a group.
+pub(super) fn gathers(name: &str) -> bool {
+    AGGREGATE_GATHERING.contains(&name)
+}
 
 /// Whether a function of this kind has a bound.
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{Result, ScalarValue};
+use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::logical_expr::expr::{AggregateFunctionParams, WindowFunctionParams};
 use datafusion::logical_expr::function::{
     AccumulatorArgs, AggregateFunctionSimplification, StateFieldsArgs,
@@ -21,18 +22,24 @@ use datafusion::logical_expr::{
 use kernels::Control;
 
 use super::arguments::{beyond, stopped};
-use super::bounded::RESULT_BYTES_MAX;
+use super::bounds::gathers;
+use super::results::{Held, Recent, Results};
+use super::slices::RESULT_BYTES_MAX;
 
 /// Results up to this size count as single values and are not added up.
 const VALUE_BYTES: usize = 4 << 10;
 
-/// `function` for a window of a query that `control` cancels.
+/// `function` for a window of a query that `control` cancels, with the memory of `pool`. `streams` says whether the window's operator
+/// hands rows on while it reads.
 pub(crate) fn cancellable_window(
     function: Arc<AggregateUDF>,
     control: &Control,
+    pool: &Arc<dyn MemoryPool>,
+    streams: bool,
 ) -> Arc<AggregateUDF> {
     let flag = Flag(control.clone());
-    Arc::new(AggregateUDF::new_from_impl(Cancellable { function, flag }))
+    let results = Results::of(pool, streams);
+    Arc::new(AggregateUDF::new_from_impl(Cancellable { function, flag, results }))
 }
 
 /// The flag that cancels a query. All flags are equal, so that equal functions of a plan compare as
@@ -53,15 +60,37 @@ impl std::hash::Hash for Flag {
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Cancellable {
+pub(super) struct Cancellable {
     function: Arc<AggregateUDF>,
     flag: Flag,
+    results: Results,
 }
 
 impl Cancellable {
-    fn wrap(&self, accumulator: Box<dyn Accumulator>) -> Box<dyn Accumulator> {
-        let (name, flag) = (self.function.name().to_owned(), self.flag.clone());
-        Box::new(Checked { accumulator, name, flag, bytes: 0 })
+    /// The function inside.
+    pub(super) fn function(&self) -> &Arc<AggregateUDF> {
+        &self.function
+    }
+
+    /// The same for another function.
+    pub(super) fn of(&self, function: Arc<AggregateUDF>) -> Self {
+        Self { function, flag: self.flag.clone(), results: self.results.clone() }
+    }
+
+    fn wrap(
+        &self,
+        accumulator: Box<dyn Accumulator>,
+        of: &DataType,
+        keeps_rows: bool,
+    ) -> Box<dyn Accumulator> {
+        Box::new(Checked {
+            accumulator,
+            name: self.function.name().to_owned(),
+            flag: self.flag.clone(),
+            bytes: 0,
+            recent: self.results.of_partition(of),
+            frame: keeps_rows.then(|| self.results.frame()),
+        })
     }
 }
 
@@ -111,7 +140,9 @@ impl AggregateUDFImpl for Cancellable {
     }
 
     fn accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        Ok(self.wrap(self.function.accumulator(arguments)?))
+        let of = arguments.return_field.data_type().clone();
+        let gathers = gathers(self.function.name());
+        Ok(self.wrap(self.function.accumulator(arguments)?, &of, gathers))
     }
 
     fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
@@ -122,19 +153,21 @@ impl AggregateUDFImpl for Cancellable {
         &self,
         arguments: AccumulatorArgs<'_>,
     ) -> Result<Box<dyn Accumulator>> {
-        Ok(self.wrap(self.function.create_sliding_accumulator(arguments)?))
+        let of = arguments.return_field.data_type().clone();
+        // What a moving frame is computed of must be known when its rows leave. A count needs none of them.
+        let keeps_rows = self.function.name() != "count";
+        Ok(self.wrap(self.function.create_sliding_accumulator(arguments)?, &of, keeps_rows))
     }
 
     fn with_beneficial_ordering(
         self: Arc<Self>,
         beneficial_ordering: bool,
     ) -> Result<Option<Arc<dyn AggregateUDFImpl>>> {
-        let Self { function, flag } = self.as_ref();
-        let ordered = function.inner().clone();
+        let ordered = self.function.inner().clone();
         let ordered = ordered.with_beneficial_ordering(beneficial_ordering)?;
         Ok(ordered.map(|function| {
             let function = Arc::new(AggregateUDF::new_from_shared_impl(function));
-            Arc::new(Self { function, flag: flag.clone() }) as _
+            Arc::new(self.of(function)) as _
         }))
     }
 
@@ -149,8 +182,7 @@ impl AggregateUDFImpl for Cancellable {
     fn reverse_expr(&self) -> ReversedUDAF {
         match self.function.reverse_udf() {
             ReversedUDAF::Reversed(function) => {
-                let reversed = Self { function, flag: self.flag.clone() };
-                ReversedUDAF::Reversed(Arc::new(AggregateUDF::new_from_impl(reversed)))
+                ReversedUDAF::Reversed(Arc::new(AggregateUDF::new_from_impl(self.of(function))))
             }
             ReversedUDAF::Identical => ReversedUDAF::Identical,
             ReversedUDAF::NotSupported => ReversedUDAF::NotSupported,
@@ -194,6 +226,9 @@ struct Checked {
     flag: Flag,
     /// Total bytes of long results so far.
     bytes: usize,
+    recent: Recent,
+    /// The rows that the accumulator keeps, where it keeps any.
+    frame: Option<Held>,
 }
 
 impl Checked {
@@ -208,6 +243,9 @@ impl Checked {
 impl Accumulator for Checked {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         self.check()?;
+        if let Some(frame) = &mut self.frame {
+            frame.keep(values)?;
+        }
         self.accumulator.update_batch(values)
     }
 
@@ -225,6 +263,7 @@ impl Accumulator for Checked {
                 RESULT_BYTES_MAX >> 20
             )));
         }
+        self.recent.add(bytes)?;
         Ok(value)
     }
 
@@ -243,6 +282,9 @@ impl Accumulator for Checked {
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         self.check()?;
+        if let Some(frame) = &mut self.frame {
+            frame.drop_rows(values);
+        }
         self.accumulator.retract_batch(values)
     }
 

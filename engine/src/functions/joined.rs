@@ -12,8 +12,9 @@ use datafusion::logical_expr::{
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
 
-use super::bounded::{argument_bytes, require_bounded};
 use super::memory::Memory;
+use super::sizes::Sizes;
+use super::slices::{call_bounded, is_constant};
 
 /// `left || right`, both of type `kind`, as a call. A chain becomes a single call, because planning a deep expression takes
 /// quadratic time.
@@ -34,10 +35,18 @@ pub(super) fn kind_of_joined(function: &ScalarUDF) -> Option<&DataType> {
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Joined {
+pub(super) struct Joined {
     signature: Signature,
     kind: DataType,
     memory: Memory,
+}
+
+impl Joined {
+    /// The same call, whose results count against `memory`.
+    pub(super) fn within(&self, memory: &Memory) -> Self {
+        let (signature, kind) = (self.signature.clone(), self.kind.clone());
+        Self { signature, kind, memory: memory.clone() }
+    }
 }
 
 impl ScalarUDFImpl for Joined {
@@ -69,15 +78,17 @@ impl ScalarUDFImpl for Joined {
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let is_constant = arguments.args.iter().all(|of| matches!(of, ColumnarValue::Scalar(_)));
-        let rows = if is_constant { 1 } else { arguments.number_rows };
-        let bytes = argument_bytes(&arguments.args, rows);
-        require_bounded(self.name(), bytes)?;
-        self.memory.holds(bytes, || {
+        let is_one = is_constant(&arguments);
+        let rows = if is_one { 1 } else { arguments.number_rows };
+        let sizes = arguments.args.iter().map(Sizes::bytes).collect::<Result<Vec<_>>>()?;
+        let bound = |row| sizes.iter().map(|sizes| sizes.at(row)).fold(0_u64, u64::saturating_add);
+        let bounds: Vec<u64> = (0..rows).map(bound).collect();
+        call_bounded(self.name(), &self.memory, &bounds, arguments, |arguments| {
+            let rows = if is_one { 1 } else { arguments.number_rows };
             let mut texts = arguments.args.into_iter();
             let first = texts.next().ok_or_else(|| exec_datafusion_err!("||: no texts"))?;
             match texts.try_fold(first, |joined, text| one_after_the_other(joined, text, rows))? {
-                ColumnarValue::Array(array) if is_constant => {
+                ColumnarValue::Array(array) if is_one => {
                     Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?))
                 }
                 joined => Ok(joined),

@@ -15,7 +15,7 @@ use datafusion::logical_expr::ColumnarValue;
 /// The name of this memory in errors about exhausted memory.
 const CONSUMER: &str = "results of functions";
 /// Shortest result that is reserved.
-const RESERVED_BYTES_MIN: u64 = 1 << 20;
+pub(super) const RESERVED_BYTES_MIN: u64 = 1 << 20;
 
 /// Counts the arrays of `batch` against `pool` until their last owner drops them.
 pub(crate) fn claim(batch: &RecordBatch, pool: &Arc<dyn MemoryPool>) {

@@ -33,7 +33,9 @@ macro_rules! of_function {
             &self,
             arguments: datafusion::logical_expr::ReturnFieldArgs<'_>,
         ) -> datafusion::common::Result<arrow::datatypes::FieldRef> {
-            self.function.return_field_from_args(arguments)
+            let field = self.function.return_field_from_args(arguments)?;
+            $crate::functions::nested::require_narrow(self.name(), field.data_type())?;
+            Ok(field)
         }
 
         fn coerce_types(
@@ -55,6 +57,7 @@ mod bounded_calls;
 mod bounds;
 mod calls;
 mod cancellable;
+mod casts;
 mod changepoints;
 mod corr_matrix;
 mod divide;
@@ -67,13 +70,19 @@ mod isolation;
 mod joined;
 mod memory;
 mod nearest;
+mod nested;
 mod paced;
 mod parts;
 mod profile;
+mod results;
 mod rolling;
 mod seasons;
 mod series;
+mod sizes;
+mod slices;
 mod sliding;
+mod values;
+mod widths;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
@@ -85,8 +94,7 @@ use kernels::{Control, Execution};
 
 use crate::error::Result;
 use arguments::Shared;
-pub(crate) use bounded::RESULT_BYTES_MAX;
-pub(crate) use bounded_calls::Bounds;
+pub(crate) use bounded_calls::{Bounds, OwnMemory};
 #[cfg(test)]
 pub(crate) use bounds::has_bound;
 pub(crate) use calls::check;
@@ -104,11 +112,16 @@ use isolation::IsolationScore;
 use memory::Memory;
 pub(crate) use memory::claim;
 use nearest::Nearest;
+pub(crate) use nested::StructLiterals;
 use paced::Paced;
 pub use parts::{JsonAs, json_at, json_has, list_part};
 use profile::Profile;
 use seasons::Seasons;
+pub(crate) use slices::{RESULT_BYTES_MAX, with_bounded_constants};
 pub(crate) use sliding::Sliding;
+pub(crate) use values::bounded_values;
+pub use widths::rows_bytes;
+pub(crate) use widths::total_bytes;
 
 /// Makes the functions known to a session; the kernels run as `execution` says.
 pub(crate) fn register(state: &mut SessionState, execution: Execution) -> Result<()> {

@@ -4,19 +4,21 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{Array, AsArray};
-use arrow::compute::{cast, concat};
-use arrow::datatypes::DataType;
+use arrow::array::Array;
+use arrow::compute::concat;
 use datafusion::common::Result;
-use datafusion::error::DataFusionError;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl};
 
 use super::arguments::{Shared, beyond, stopped};
 use super::bounded::{Bounded, is_bounded};
+use super::memory::Memory;
+use super::sizes::Sizes;
+use super::slices::{is_constant, require_bounded, slice};
+use super::widths::total_bytes;
 
 /// Those functions.
-const PACED: [&str; 11] = [
+const PACED: [&str; 12] = [
     "array_except",
     "array_has_all",
     "array_has_any",
@@ -26,6 +28,7 @@ const PACED: [&str; 11] = [
     "levenshtein",
     "regexp_count",
     "regexp_instr",
+    "regexp_like",
     "regexp_match",
     "regexp_replace",
 ];
@@ -67,48 +70,41 @@ impl ScalarUDFImpl for Paced {
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         self.check(&arguments)?;
-        match self.function.inner().downcast_ref::<Bounded>() {
-            Some(bounded) => {
-                let bytes = bounded.check(&arguments)?;
-                bounded.memory().holds(bytes, || self.in_parts(arguments))
-            }
-            None => self.in_parts(arguments),
-        }
-    }
-}
-
-impl Paced {
-    fn in_parts(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let rows = arguments.number_rows;
-        let is_constant = arguments.args.iter().all(|of| matches!(of, ColumnarValue::Scalar(_)));
-        if is_constant || rows <= 1 {
+        if is_constant(&arguments) || rows <= 1 {
             return self.function.invoke_with_args(arguments);
         }
-        let mut found = Vec::new();
+        let (mut made, mut bytes) = (Vec::new(), 0);
         let (mut first, mut length) = (0, ROWS);
         while first < rows {
             if self.execution.control.is_cancelled() {
                 return Err(stopped(self.name()));
             }
             let count = length.min(rows - first);
-            let some = |of: &ColumnarValue| match of {
-                ColumnarValue::Array(array) => ColumnarValue::Array(array.slice(first, count)),
-                scalar @ ColumnarValue::Scalar(_) => scalar.clone(),
-            };
             let began = Instant::now();
-            let part = self.function.invoke_with_args(ScalarFunctionArgs {
-                args: arguments.args.iter().map(some).collect(),
-                arg_fields: arguments.arg_fields.clone(),
-                number_rows: count,
-                return_field: Arc::clone(&arguments.return_field),
-                config_options: Arc::clone(&arguments.config_options),
-            })?;
-            found.push(part.into_array(count)?);
+            let part = self.function.invoke_with_args(slice(&arguments, first, count))?;
+            let part = part.into_array(count)?;
+            bytes += total_bytes(part.as_ref());
+            require_bounded(self.name(), bytes)?;
+            made.push(part);
             first += count;
             length = if began.elapsed() < PACE { 2 * length } else { (length / 2).max(1) };
         }
-        let parts: Vec<&dyn Array> = found.iter().map(AsRef::as_ref).collect();
-        Ok(ColumnarValue::Array(concat(&parts)?))
+        let made: Vec<&dyn Array> = made.iter().map(AsRef::as_ref).collect();
+        let together = || Ok(ColumnarValue::Array(concat(&made)?));
+        match self.function.inner().downcast_ref::<Bounded>() {
+            Some(bounded) => bounded.memory().holds(bytes, together),
+            None => together(),
+        }
+    }
+}
+
+impl Paced {
+    /// The same function, whose results count against `memory`.
+    pub(super) fn within(&self, memory: &Memory) -> Option<Self> {
+        let bounded = self.function.inner().downcast_ref::<Bounded>()?.within(memory);
+        let function = Arc::new(ScalarUDF::new_from_impl(bounded));
+        Some(Self { function, execution: self.execution.clone() })
     }
 
     /// The function that ends with `execution`.
@@ -128,25 +124,13 @@ impl Paced {
         let (LEVENSHTEIN, [one, other, ..]) = (self.name(), &arguments.args[..]) else {
             return Ok(());
         };
-        let texts = |of: &ColumnarValue| {
-            let is_scalar = matches!(of, ColumnarValue::Scalar(_));
-            let rows = if is_scalar { 1 } else { arguments.number_rows };
-            cast(&of.to_array(rows)?, &DataType::LargeUtf8).map_err(DataFusionError::from)
-        };
-        let (one, other) = (texts(one)?, texts(other)?);
-        let (one, other) = (one.as_string::<i64>(), other.as_string::<i64>());
-        let bytes = |of: &arrow::array::LargeStringArray, row: usize| {
-            let row = if of.len() == 1 { 0 } else { row };
-            if of.is_valid(row) { of.value(row).len() as u64 } else { 0 }
-        };
-        let rows = if one.is_empty() || other.is_empty() { 0 } else { one.len().max(other.len()) };
-        for row in 0..rows {
-            let (one, other) = (bytes(one, row), bytes(other, row));
+        let (one, other) = (Sizes::bytes(one)?, Sizes::bytes(other)?);
+        for row in 0..arguments.number_rows {
+            let (one, other) = (one.at(row), other.at(row));
             if one.saturating_mul(other) > STEPS_MAX {
-                let says = format!(
+                return Err(beyond(format!(
                     "{LEVENSHTEIN}: expected two texts whose lengths multiplied are at most {STEPS_MAX}, found {one} and {other} bytes"
-                );
-                return Err(beyond(says));
+                )));
             }
         }
         Ok(())

@@ -21,6 +21,8 @@ use datafusion::logical_expr::{
     Signature,
 };
 
+use super::cancellable::Cancellable;
+
 /// A statistic of the rows of a window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 enum Statistic {
@@ -119,6 +121,10 @@ impl Sliding {
     pub(crate) fn of(function: &Arc<AggregateUDF>) -> Option<Arc<AggregateUDF>> {
         if function.inner().downcast_ref::<Self>().is_some() {
             return None;
+        }
+        if let Some(cancellable) = function.inner().downcast_ref::<Cancellable>() {
+            let sliding = Self::of(cancellable.function())?;
+            return Some(Arc::new(AggregateUDF::new_from_impl(cancellable.of(sliding))));
         }
         let statistic = Statistic::of(function.name())?;
         let sliding = Self { function: Arc::clone(function), statistic };

@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, RecordBatch};
+use arrow::compute::concat;
 use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{JoinType, ScalarValue, Statistics};
@@ -35,7 +36,7 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType};
 use futures::Stream;
 use kernels::Control;
 
-use super::row_width::with_bounded_rows;
+use super::row_width::{Pattern, context_of, pattern_of, with_bounded_rows};
 use crate::error::{Code, Error};
 
 /// How long a stream computes before it yields to other tasks.
@@ -95,7 +96,7 @@ fn with_checked_condition(
     control: &Control,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
-        let Some(filter) = checked(join.filter(), *join.join_type(), control) else {
+        let Some(filter) = checked(join.filter(), *join.join_type(), control)? else {
             return Ok(plan);
         };
         // `NOT IN` with nulls supports no condition.
@@ -105,7 +106,7 @@ fn with_checked_condition(
         return join.builder().with_filter(Some(filter)).build_exec();
     }
     if let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>() {
-        let Some(filter) = checked(join.filter(), *join.join_type(), control) else {
+        let Some(filter) = checked(join.filter(), *join.join_type(), control)? else {
             return Ok(plan);
         };
         let (left, right) = (Arc::clone(join.left()), Arc::clone(join.right()));
@@ -116,13 +117,17 @@ fn with_checked_condition(
     Ok(plan)
 }
 
-fn checked(filter: Option<&JoinFilter>, join: JoinType, control: &Control) -> Option<JoinFilter> {
-    let checked = |condition: &Arc<dyn PhysicalExpr>| -> Arc<dyn PhysicalExpr> {
-        Arc::new(Checked { condition: Arc::clone(condition), control: control.clone() })
+fn checked(
+    filter: Option<&JoinFilter>,
+    join: JoinType,
+    control: &Control,
+) -> Result<Option<JoinFilter>> {
+    let checked = |condition: &Arc<dyn PhysicalExpr>| -> Result<Arc<dyn PhysicalExpr>> {
+        Ok(Arc::new(Checked::new(Arc::clone(condition), control)?))
     };
-    match filter {
+    Ok(match filter {
         Some(filter) => Some(JoinFilter::new(
-            checked(filter.expression()),
+            checked(filter.expression())?,
             filter.column_indices().to_vec(),
             Arc::clone(filter.schema()),
         )),
@@ -139,10 +144,10 @@ fn checked(filter: Option<&JoinFilter>, join: JoinType, control: &Control) -> Op
             );
             let always: Arc<dyn PhysicalExpr> =
                 Arc::new(Literal::new(ScalarValue::Boolean(Some(true))));
-            keeps_one_side
-                .then(|| JoinFilter::new(checked(&always), Vec::new(), Arc::new(Schema::empty())))
+            let always = checked(&always)?;
+            keeps_one_side.then(|| JoinFilter::new(always, Vec::new(), Arc::new(Schema::empty())))
         }
-    }
+    })
 }
 
 fn cancelled() -> DataFusionError {
@@ -155,6 +160,22 @@ fn cancelled() -> DataFusionError {
 struct Checked {
     condition: Arc<dyn PhysicalExpr>,
     control: Control,
+    /// The regular expression in the condition.
+    pattern: Option<Pattern>,
+}
+
+impl Checked {
+    fn new(condition: Arc<dyn PhysicalExpr>, control: &Control) -> Result<Self> {
+        let pattern = pattern_of(&condition)?;
+        Ok(Self { condition, control: control.clone(), pattern })
+    }
+
+    fn checked(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
+        match self.control.is_cancelled() {
+            true => Err(cancelled()),
+            false => self.condition.evaluate(batch),
+        }
+    }
 }
 
 impl PartialEq for Checked {
@@ -191,10 +212,18 @@ impl PhysicalExpr for Checked {
     }
 
     fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
-        match self.control.is_cancelled() {
-            true => Err(cancelled()),
-            false => self.condition.evaluate(batch),
+        let rows = batch.num_rows();
+        let few = self.pattern.map_or(rows, |pattern| pattern.rows(batch)).max(1);
+        if rows <= few {
+            return self.checked(batch);
         }
+        let slices = (0..rows).step_by(few).map(|first| {
+            let count = few.min(rows - first);
+            self.checked(&batch.slice(first, count))?.into_array(count)
+        });
+        let slices = slices.collect::<Result<Vec<_>>>()?;
+        let slices: Vec<&dyn Array> = slices.iter().map(AsRef::as_ref).collect();
+        Ok(ColumnarValue::Array(concat(&slices)?))
     }
 
     fn children(&self) -> Vec<&Arc<dyn PhysicalExpr>> {
@@ -206,7 +235,7 @@ impl PhysicalExpr for Checked {
         children: Vec<Arc<dyn PhysicalExpr>>,
     ) -> Result<Arc<dyn PhysicalExpr>> {
         match children.into_iter().next() {
-            Some(condition) => Ok(Arc::new(Self { condition, control: self.control.clone() })),
+            Some(condition) => Ok(Arc::new(Self::new(condition, &self.control)?)),
             None => Ok(self),
         }
     }
@@ -273,7 +302,7 @@ impl ExecutionPlan for Cancellable {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let rows = self.input.execute(partition, context)?;
+        let rows = self.input.execute(partition, context_of(&self.input, context))?;
         Ok(Box::pin(Rows { rows, control: self.control.clone(), began: Instant::now() }))
     }
 

@@ -1,6 +1,6 @@
 //! Long constants: what is computed of one for each row of a batch is as long each time, and no memory of the pool that queries share.
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::Array;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::error::DataFusionError;
@@ -10,6 +10,7 @@ use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 use datafusion::prelude::DataFrame;
 
 use crate::error::{Code, Error};
+use crate::functions::total_bytes;
 
 /// Bytes that the constants of one step may take for all rows of a batch.
 const SPREAD_BYTES_MAX: usize = 256 << 20;
@@ -109,19 +110,9 @@ fn long_bytes(expression: &Expr) -> Result<usize> {
     Ok(bytes)
 }
 
-fn compares(operator: Operator) -> bool {
+pub(crate) fn compares(operator: Operator) -> bool {
     use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
     matches!(operator, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
-}
-
-/// Bytes of the values of rows, without the room that their batch keeps, or shares with others.
-pub fn rows_bytes(batch: &RecordBatch) -> usize {
-    batch.columns().iter().map(|column| held(column.as_ref())).sum()
-}
-
-/// Bytes of the values of an array, without the room that it keeps.
-fn held(array: &dyn Array) -> usize {
-    array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size())
 }
 
 fn length(value: &ScalarValue) -> usize {
@@ -133,11 +124,15 @@ fn length(value: &ScalarValue) -> usize {
         | ScalarValue::LargeBinary(Some(bytes))
         | ScalarValue::BinaryView(Some(bytes)) => bytes.len(),
         // Of what is nested all that is in it.
-        ScalarValue::List(of) => held(of.as_ref()),
-        ScalarValue::LargeList(of) => held(of.as_ref()),
-        ScalarValue::FixedSizeList(of) => held(of.as_ref()),
-        ScalarValue::Struct(of) => held(of.as_ref()),
-        ScalarValue::Map(of) => held(of.as_ref()),
+        ScalarValue::List(of) => nested(of.as_ref()),
+        ScalarValue::LargeList(of) => nested(of.as_ref()),
+        ScalarValue::FixedSizeList(of) => nested(of.as_ref()),
+        ScalarValue::Struct(of) => nested(of.as_ref()),
+        ScalarValue::Map(of) => nested(of.as_ref()),
         other => other.size(),
     }
+}
+
+fn nested(value: &dyn Array) -> usize {
+    usize::try_from(total_bytes(value)).unwrap_or(usize::MAX)
 }

@@ -20,6 +20,7 @@ mod guard;
 mod instants;
 mod interrupt;
 mod nan;
+mod not_in;
 mod opaque;
 mod or_null;
 mod parts;
@@ -65,8 +66,7 @@ use futures::future::BoxFuture;
 
 pub(crate) use carry::{carried, carried_or_null, fits, has_way};
 pub use changes::Changes;
-pub(crate) use constants::for_constants_of;
-pub use constants::rows_bytes;
+pub(crate) use constants::{compares, for_constants_of};
 use expression::Quotients;
 pub use or_null::{Uncomputed, evaluate_or_null};
 pub(crate) use parts::Part;
@@ -466,7 +466,7 @@ impl Session {
             let reading = Reading::of(frame.logical_plan(), &self.schema)?;
             let (frame, context, stop) = stoppable(frame)?;
             let begun = async {
-                let plan = stop.ends(frame.create_physical_plan().await?)?;
+                let plan = stop.ends(stop.while_planned(frame.create_physical_plan()).await?)?;
                 Ok(execute_stream(plan, context)?)
             };
             match begun.await {
@@ -485,7 +485,7 @@ impl Session {
             let reading = Reading::of(frame.logical_plan(), &self.schema)?;
             let (frame, context, stop) = stoppable(frame)?;
             let begun = async {
-                let plan = stop.ends(frame.create_physical_plan().await?)?;
+                let plan = stop.ends(stop.while_planned(frame.create_physical_plan()).await?)?;
                 Ok((execute_stream(Arc::clone(&plan), context)?, RowsRead::of(plan)))
             };
             match begun.await {
@@ -501,7 +501,7 @@ impl Session {
             let reading = Reading::of(frame.logical_plan(), &self.schema)?;
             let (frame, context, stop) = stoppable(frame)?;
             let collected = async {
-                let plan = stop.ends(frame.create_physical_plan().await?)?;
+                let plan = stop.ends(stop.while_planned(frame.create_physical_plan()).await?)?;
                 Ok(collect(plan, context).await?)
             };
             collected.await.map_err(|error| stop.why(reading.failed(error)))

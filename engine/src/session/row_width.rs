@@ -18,7 +18,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool};
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::Operator;
-use datafusion::physical_expr::expressions::BinaryExpr;
+use datafusion::physical_expr::expressions::{BinaryExpr, Literal};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_plan::execution_plan::{
     ChildrenPropertiesMode, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
@@ -27,19 +27,23 @@ use datafusion::physical_plan::joins::CrossJoinExec;
 use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
 use datafusion::physical_plan::unnest::UnnestExec;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType};
+use datafusion::prelude::SessionConfig;
 use futures::{Stream, ready};
 
-use super::constants::rows_bytes;
 use crate::error::{Code, Error};
-use crate::functions::claim;
+use crate::functions::{claim, rows_bytes};
 
 /// Most bytes that an operator may produce by repeating the rows of one batch.
-const REPEATED_BYTES_MAX: usize = 1 << 30;
+const REPEATED_BYTES_MAX: usize = 128 << 20;
+/// Rows that a join of texts hands on at a time.
+const JOINED_ROWS: usize = 1 << 10;
 /// The same for a cross join, which gets smaller batches instead of an error.
 const CROSSED_BYTES_MAX: usize = 64 << 20;
 
 /// Bytes of rows that are matched with regular expressions in one batch. A pattern can take a microsecond per byte.
 const MATCHED_BYTES: usize = 64 << 10;
+/// Rows with a pattern of their own in one batch. Compiling a pattern can take ten milliseconds.
+const COMPILED_ROWS: usize = 16;
 
 /// How the rows of an input are limited.
 #[derive(Clone, Debug)]
@@ -49,9 +53,9 @@ enum Bound {
     /// Batches small enough to fit together with the widest row of the other side.
     Fewer(Arc<AtomicUsize>),
     /// Batches small enough to match all patterns quickly.
-    Matched,
+    Matched(Pattern),
     /// Refuses rows that do not fit when they are repeated for each row of a batch.
-    Joined(&'static str),
+    Joined,
     /// Refuses rows that do not fit when they are repeated for each item of these lists.
     Unnested(Vec<usize>),
     /// Counts the rows against the query's memory.
@@ -63,26 +67,30 @@ pub(super) fn with_bounded_rows(
     plan: Arc<dyn ExecutionPlan>,
     between: impl Fn(Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let bounds = match plan.name() {
-        "FilterExec" | "ProjectionExec" if matches_patterns(&plan)? => vec![Bound::Matched],
+    let mut bounds = match plan.name() {
         "CrossJoinExec" if plan.downcast_ref::<CrossJoinExec>().is_some() => {
             let widest = Arc::new(AtomicUsize::new(0));
             vec![Bound::Widest(Arc::clone(&widest)), Bound::Fewer(widest)]
         }
-        "HashJoinExec"
-        | "NestedLoopJoinExec"
-        | "SortMergeJoinExec"
-        | "PiecewiseMergeJoin"
-        | "SymmetricHashJoinExec" => vec![Bound::Joined("a join"), Bound::Joined("a join")],
+        name if JOINS.contains(&name) => vec![Bound::Joined; 2],
         "WindowAggExec" | "BoundedWindowAggExec" => vec![Bound::Gathered],
         _ => match plan.downcast_ref::<UnnestExec>() {
             Some(unnest) => {
                 let lists = unnest.list_column_indices().iter();
                 vec![Bound::Unnested(lists.map(|list| list.index_in_input_schema).collect())]
             }
-            None => return Ok(plan),
+            None => Vec::new(),
         },
     };
+    // The condition of a join sees pairs, and not the rows of its inputs.
+    if bounds.is_empty()
+        && let Some(pattern) = pattern_of_operator(&plan)?
+    {
+        bounds = vec![Bound::Matched(pattern); plan.children().len()];
+    }
+    if bounds.is_empty() {
+        return Ok(plan);
+    }
     let inputs = plan.children().into_iter().zip(bounds);
     let inputs = inputs
         .map(|(input, bound)| between(Arc::new(Bounded { input: Arc::clone(input), bound })))
@@ -90,17 +98,114 @@ pub(super) fn with_bounded_rows(
     plan.replace_children(inputs, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep))
 }
 
-/// Whether an operator matches rows with regular expressions.
-fn matches_patterns(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
-    let mut found = false;
+/// Joins that hand on some rows at a time, and repeat a row for each match.
+const JOINS: [&str; 5] = [
+    "HashJoinExec",
+    "NestedLoopJoinExec",
+    "SortMergeJoinExec",
+    "PiecewiseMergeJoin",
+    "SymmetricHashJoinExec",
+];
+
+/// The rows that the operators below a join hand on at a time.
+struct UsualRows(usize);
+
+/// The context of an operator. A join of texts copies each row that it hands on, so it hands on fewer at a time.
+pub(super) fn context_of(
+    plan: &Arc<dyn ExecutionPlan>,
+    context: Arc<TaskContext>,
+) -> Arc<TaskContext> {
+    let is_long = |of: &DataType| of.primitive_width().is_none() && *of != DataType::Boolean;
+    let has_long = || plan.schema().fields().iter().any(|field| is_long(field.data_type()));
+    let usual = context.session_config().batch_size();
+    if usual <= JOINED_ROWS || !JOINS.contains(&plan.name()) || !has_long() {
+        return context;
+    }
+    let mut config = context.session_config().clone().with_batch_size(JOINED_ROWS);
+    config.set_extension(Arc::new(UsualRows(usual)));
+    with_config(&context, config)
+}
+
+/// The context of what is below a join.
+fn usual(context: Arc<TaskContext>) -> Arc<TaskContext> {
+    let config = context.session_config();
+    match config.get_extension::<UsualRows>() {
+        Some(rows) if rows.0 != config.batch_size() => {
+            with_config(&context, config.clone().with_batch_size(rows.0))
+        }
+        _ => context,
+    }
+}
+
+fn with_config(context: &TaskContext, config: SessionConfig) -> Arc<TaskContext> {
+    // A plan has the functions that it calls.
+    let (scalar, of_lists, aggregate, window) = Default::default();
+    Arc::new(TaskContext::new(
+        context.task_id(),
+        context.session_id(),
+        config,
+        scalar,
+        of_lists,
+        aggregate,
+        window,
+        context.runtime_env(),
+    ))
+}
+
+/// A regular expression that rows are matched with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pattern {
+    Constant,
+    /// One for each row, which is compiled for each row.
+    Computed,
+}
+
+impl Pattern {
+    /// Rows of `batch` that are matched in a short time.
+    pub(super) fn rows(self, batch: &RecordBatch) -> usize {
+        let row = (rows_bytes(batch) / batch.num_rows().max(1)).max(1);
+        let rows = (MATCHED_BYTES / row).max(1);
+        match self {
+            Self::Constant => rows,
+            Self::Computed => rows.min(COMPILED_ROWS),
+        }
+    }
+
+    /// The one that takes longer.
+    fn or(self, other: Option<Self>) -> Self {
+        if other == Some(Self::Computed) { Self::Computed } else { self }
+    }
+}
+
+/// The pattern that an operator matches rows with.
+fn pattern_of_operator(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Pattern>> {
+    let mut found: Option<Pattern> = None;
     plan.apply_expressions(&mut |expression| {
-        expression.apply(|part| {
-            found |= part.downcast_ref::<BinaryExpr>().is_some_and(|of| is_pattern(of.op()))
-                || part
-                    .downcast_ref::<ScalarFunctionExpr>()
-                    .is_some_and(|of| of.fun().name().starts_with("regexp_"));
-            Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-        })?;
+        if let Some(pattern) = pattern_of(expression)? {
+            found = Some(pattern.or(found));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(found)
+}
+
+/// The pattern in an expression.
+pub(super) fn pattern_of(expression: &Arc<dyn PhysicalExpr>) -> Result<Option<Pattern>> {
+    let mut found: Option<Pattern> = None;
+    expression.apply(|part| {
+        let pattern = if let Some(binary) = part.downcast_ref::<BinaryExpr>() {
+            is_pattern(binary.op()).then(|| binary.right())
+        } else if let Some(call) = part.downcast_ref::<ScalarFunctionExpr>() {
+            let is_pattern = call.fun().name().starts_with("regexp_");
+            call.args().get(1).filter(|_| is_pattern)
+        } else {
+            None
+        };
+        if let Some(pattern) = pattern {
+            let is_constant = pattern.downcast_ref::<Literal>().is_some();
+            let pattern = if is_constant { Pattern::Constant } else { Pattern::Computed };
+            found = Some(pattern.or(found));
+        }
         Ok(TreeNodeRecursion::Continue)
     })?;
     Ok(found)
@@ -169,11 +274,14 @@ impl ExecutionPlan for Bounded {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let at_a_time = context.session_config().batch_size();
+        let context = match self.bound {
+            Bound::Joined => usual(context),
+            _ => context,
+        };
         let memory = Arc::clone(context.memory_pool());
         let rows = self.input.execute(partition, context)?;
         let bound = self.bound.clone();
-        Ok(Box::pin(Rows { rows, bound, at_a_time, memory, left: None }))
+        Ok(Box::pin(Rows { rows, bound, memory, left: None }))
     }
 
     fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
@@ -195,8 +303,6 @@ impl ExecutionPlan for Bounded {
 struct Rows {
     rows: SendableRecordBatchStream,
     bound: Bound,
-    /// Batch size of the operator, in rows.
-    at_a_time: usize,
     memory: Arc<dyn MemoryPool>,
     /// Rows that are still to be emitted.
     left: Option<RecordBatch>,
@@ -217,18 +323,17 @@ impl Rows {
                     return Ok(batch.slice(0, fit));
                 }
             }
-            Bound::Matched => {
-                let row = (rows_bytes(&batch) / batch.num_rows().max(1)).max(1);
-                let few = (MATCHED_BYTES / row).max(1);
+            Bound::Matched(pattern) => {
+                let few = pattern.rows(&batch);
                 if batch.num_rows() > few {
                     self.left = Some(batch.slice(few, batch.num_rows() - few));
                     return Ok(batch.slice(0, few));
                 }
             }
-            Bound::Joined(operator) => {
+            Bound::Joined => {
                 let row = widest_row(&batch);
-                if row.saturating_mul(self.at_a_time) > REPEATED_BYTES_MAX {
-                    return Err(too_wide(operator, row, REPEATED_BYTES_MAX / self.at_a_time));
+                if row.saturating_mul(JOINED_ROWS) > REPEATED_BYTES_MAX {
+                    return Err(too_wide("a join", row, REPEATED_BYTES_MAX / JOINED_ROWS));
                 }
             }
             Bound::Unnested(lists) => require_unnested(&batch, lists)?,

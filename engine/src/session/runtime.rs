@@ -3,11 +3,12 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use datafusion::execution::FunctionRegistry;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::execution::session_state_defaults::SessionStateDefaults;
+use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer};
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
@@ -20,12 +21,13 @@ use super::few_first::FewFirst;
 use super::instants::{InstantsMeet, MicrosecondTypes};
 use super::interrupt::{interrupted, interrupted_physical};
 use super::nan::NothingLearntOfFloats;
+use super::not_in::NotInOnce;
 use super::running::Queries;
 use super::sliding::WindowsMoveWithoutCancellation;
 use super::whole::WholeNumbersFit;
 use super::{CATALOG, SCHEMA};
 use crate::error::{Code, Error, Result};
-use crate::functions;
+use crate::functions::{self, StructLiterals};
 use crate::options::EngineOptions;
 use crate::storage::Root;
 
@@ -46,11 +48,11 @@ pub(super) fn planner() -> Result<SessionState> {
     let mut state = SessionStateBuilder::new()
         .with_config(config())
         .with_default_features()
+        .with_expr_planners(expression_planners())
         .with_type_planner(Arc::new(MicrosecondTypes))
         .with_analyzer_rules(first_rules())
         .with_analyzer_rule(Arc::new(WholeNumbersFit))
         .build();
-    state.register_expr_planner(Arc::new(DecimalDigits))?;
     functions::register(&mut state, Execution::default())?;
     Ok(state)
 }
@@ -60,6 +62,14 @@ fn first_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules = Analyzer::new().rules;
     rules.insert(0, Arc::new(InstantsMeet));
     rules
+}
+
+/// DataFusion's own planners of expressions, and those that replace a part of them.
+fn expression_planners() -> Vec<Arc<dyn ExprPlanner>> {
+    let mut planners = SessionStateDefaults::default_expr_planners();
+    planners.insert(0, Arc::new(StructLiterals::default()));
+    planners.push(Arc::new(DecimalDigits));
+    planners
 }
 
 /// What is read the same way wherever a query is planned.
@@ -122,14 +132,15 @@ pub(super) fn template(options: &EngineOptions, root: &Root) -> Result<SessionSt
         .with_config(config)
         .with_runtime_env(runtime)
         .with_default_features()
+        .with_expr_planners(expression_planners())
         .with_type_planner(Arc::new(MicrosecondTypes))
         .with_analyzer_rules(first_rules())
         .with_optimizer_rules(interrupted(Optimizer::new().rules))
         .with_analyzer_rule(Arc::new(WholeNumbersFit))
         .with_analyzer_rule(Arc::new(WindowsMoveWithoutCancellation))
+        .with_analyzer_rule(Arc::new(NotInOnce))
         .with_optimizer_rule(Arc::new(ConstantsFit))
         .build();
-    state.register_expr_planner(Arc::new(DecimalDigits))?;
     let execution =
         Execution { gpu: options.gpu, budget: Budget::host(of_kernels), ..Execution::default() };
     functions::register(&mut state, execution)?;

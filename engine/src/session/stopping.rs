@@ -12,6 +12,7 @@ use datafusion::common::Result as PlanResult;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
+use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::expr::{AggregateFunction, ScalarFunction, WindowFunction};
 use datafusion::logical_expr::{Expr, LogicalPlan, WindowFunctionDefinition};
@@ -22,8 +23,10 @@ use kernels::Control;
 use super::cancellation::cancellable;
 use super::running::{Queries, Query};
 use crate::error::{Error, Result};
-use crate::functions::{Own, cancellable_window};
-use crate::stop::{StopOnDrop, current};
+use crate::functions::{
+    Own, OwnMemory, bounded_values, cancellable_window, with_bounded_constants,
+};
+use crate::stop::{StopOnDrop, current, stopped_by};
 
 /// A running query. Dropping it cancels the query.
 pub(super) struct Stop {
@@ -51,6 +54,11 @@ impl Stop {
         current().iter().for_each(|task| self.control.follow(task));
     }
 
+    /// Plans the query. Planning stops when the query is cancelled, and its constants have one bound.
+    pub(super) async fn while_planned<T>(&self, planning: impl Future<Output = T>) -> T {
+        stopped_by(self.control.clone(), with_bounded_constants(planning)).await
+    }
+
     /// The plan of the query, wrapped so that it can be cancelled.
     pub(super) fn ends(&self, plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
         Ok(cancellable(plan, &self.control)?)
@@ -63,12 +71,14 @@ pub(super) fn stoppable(frame: DataFrame) -> Result<(DataFrame, Arc<TaskContext>
     let queries = context.session_config().get_extension::<Queries>().unwrap_or_default();
     let stop = Stop::new(&queries);
     let context = Arc::new(stop.query.counting(context));
-    if !computes(frame.logical_plan())? {
-        return Ok((frame, context, stop));
+    let (mut state, plan) = frame.into_parts();
+    let pool = context.memory_pool();
+    state.add_analyzer_rule(Arc::new(OwnMemory::of(pool)));
+    if !computes(&plan)? {
+        return Ok((DataFrame::new(state, plan), context, stop));
     }
-    let (state, plan) = frame.into_parts();
     let own = Own::of(&state, &stop.control);
-    let bind = |expr: Expr| expr.transform_up(|expr| Ok(bound(expr, &own)));
+    let bind = |expr: Expr| expr.transform_up(|expr| Ok(bound(expr, &own, pool)));
     let plan = plan.transform_up_with_subqueries(|plan| plan.map_expressions(bind))?.data;
     Ok((DataFrame::new(state, plan), context, stop))
 }
@@ -80,10 +90,7 @@ fn computes(plan: &LogicalPlan) -> PlanResult<bool> {
             expr.apply(|expr| {
                 found |= match expr {
                     Expr::AggregateFunction(call) => Own::is_ours(call.func.name()),
-                    Expr::WindowFunction(call) => {
-                        Own::is_ours(call.fun.name())
-                            || matches!(call.fun, WindowFunctionDefinition::AggregateUDF(_))
-                    }
+                    Expr::WindowFunction(_) => true,
                     Expr::ScalarFunction(call) => Own::is_ours(call.func.name()),
                     _ => false,
                 };
@@ -94,7 +101,7 @@ fn computes(plan: &LogicalPlan) -> PlanResult<bool> {
     Ok(found)
 }
 
-fn bound(expr: Expr, own: &Own) -> Transformed<Expr> {
+fn bound(expr: Expr, own: &Own, pool: &Arc<dyn MemoryPool>) -> Transformed<Expr> {
     match expr {
         Expr::AggregateFunction(AggregateFunction { func, params }) => {
             let (func, is_own) = match own.aggregate(func.name()) {
@@ -106,17 +113,20 @@ fn bound(expr: Expr, own: &Own) -> Transformed<Expr> {
         }
         Expr::WindowFunction(call) => {
             let WindowFunction { fun, params } = *call;
-            let (fun, is_own) = match (own.window(fun.name()), fun) {
-                (Some(own), _) => (WindowFunctionDefinition::WindowUDF(own), true),
+            let streams = !params.window_frame.end_bound.is_unbounded();
+            let fun = match (own.window(fun.name()), fun) {
+                (Some(own), _) => WindowFunctionDefinition::WindowUDF(own),
                 (None, WindowFunctionDefinition::AggregateUDF(function)) => {
                     let function = own.aggregate(function.name()).unwrap_or(function);
-                    let function = cancellable_window(function, own.control());
-                    (WindowFunctionDefinition::AggregateUDF(function), true)
+                    let function = cancellable_window(function, own.control(), pool, streams);
+                    WindowFunctionDefinition::AggregateUDF(function)
                 }
-                (None, fun) => (fun, false),
+                (None, WindowFunctionDefinition::WindowUDF(function)) => {
+                    let function = bounded_values(function, pool, streams);
+                    WindowFunctionDefinition::WindowUDF(function)
+                }
             };
-            let call = Expr::WindowFunction(Box::new(WindowFunction { fun, params }));
-            if is_own { Transformed::yes(call) } else { Transformed::no(call) }
+            Transformed::yes(Expr::WindowFunction(Box::new(WindowFunction { fun, params })))
         }
         Expr::ScalarFunction(ScalarFunction { func, args }) => match own.scalar(&func) {
             Some(func) => Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args })),

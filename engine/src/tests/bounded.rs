@@ -102,3 +102,94 @@ async fn a_text_that_keeps_growing_is_refused() {
     let crossed = "SELECT CAST(sum(length(a.t)) AS bigint) FROM (SELECT repeat('x', 1000000) AS t) a CROSS JOIN generate_series(1, 3000) b";
     assert_eq!(number(&engine, crossed).await, 3_000_000_000);
 }
+
+/// `a` doubled by each of 30 subqueries, from a start of another type.
+fn doubled_from(start: &str, expression: &str, answer: &str) -> String {
+    let more: String =
+        (1..=30).map(|i| format!(", c{i} AS (SELECT {expression} AS a FROM c{})", i - 1)).collect();
+    format!(
+        "WITH c0 AS (SELECT {start} AS a FROM generate_series(1, 3)){more} SELECT {answer} FROM c30"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shared_values_count_as_often_as_they_are_copied() {
+    let engine = engine().await;
+    let views = "arrow_cast(CAST(value AS text), 'Utf8View')";
+    for sql in [
+        // Views of texts.
+        doubled_from(views, "a || a", "max(length(a))"),
+        doubled_from(views, "concat(a, a)", "max(length(a))"),
+        doubled_from("md5(CAST(value AS text))", "a || a", "max(length(a))"),
+        doubled_from(views, "replace(a || a, 'x', 'yy')", "max(length(a))"),
+        // Keys of a dictionary.
+        "SELECT sum(length(CAST(d AS text))) FROM (SELECT arrow_cast(t, 'Dictionary(Int32, Utf8)') AS d FROM (SELECT repeat('x', 200000 + n % 2) AS t FROM (SELECT count(*) AS n FROM generate_series(1, 3)))) CROSS JOIN generate_series(1, 100000)".to_owned(),
+        "SELECT sum(length(arrow_cast(d, 'Utf8'))) FROM (SELECT arrow_cast(t, 'Dictionary(Int32, Utf8)') AS d FROM (SELECT repeat('x', 200000 + n % 2) AS t FROM (SELECT count(*) AS n FROM generate_series(1, 3)))) CROSS JOIN generate_series(1, 100000)".to_owned(),
+        // The one value of a subquery, repeated for each row.
+        format!(
+            "SELECT {} FROM generate_series(1, 8192)",
+            (0..40).map(|i| format!("(SELECT max(repeat('x', 250000 + value % 2)) FROM generate_series(1, 2)) AS c{i}")).collect::<Vec<_>>().join(", ")
+        ),
+        "SELECT sum(length(left((SELECT max(repeat('x', 250000 + value % 2)) FROM generate_series(1, 2)), value))) FROM generate_series(1, 8192)".to_owned(),
+        // Lists of lists, of which one is long.
+        "SELECT count(array_repeat(range(1, CASE WHEN value = 1 THEN 1000000 ELSE 1 END), CASE WHEN value = 1 THEN 2000 ELSE 0 END)) FROM generate_series(1, 8192)".to_owned(),
+        "SELECT cardinality(array_repeat(arrow_cast(1, 'Int8'), 250000000))".to_owned(),
+        "SELECT length(array_to_string([range(1, 200000)], repeat(',', 10000)))".to_owned(),
+        "SELECT cardinality(flatten(array_replace_all(array_repeat([1], 200), [1], range(1, 1000000))))".to_owned(),
+        // Replacements, each of which is short.
+        "SELECT length(regexp_replace(repeat('x', 30000000), 'x', repeat('y', 64), 'g'))".to_owned(),
+        format!("SELECT length(regexp_replace(repeat('x', 30000000), '(.*)', '{}'))", "\\1".repeat(32)),
+        // Constants that are each below the bound.
+        format!("SELECT {}", (1..=40).map(|i| format!("length(repeat('x', {})) AS c{i}", 200_000_000 + i)).collect::<Vec<_>>().join(", ")),
+        // Types that double.
+        doubled_from("value", "named_struct('a', a, 'b', a)", "count(a)"),
+        doubled_from("value", "struct(a, a)", "count(a)"),
+        doubled_from("value", "{'a': a, 'b': a}", "count(a)"),
+        doubled_from("[value]", "arrays_zip(a, a)", "count(a)"),
+        doubled_from("value", "MAP([a], [a])", "count(a)"),
+        // Windows that keep their rows, or their results.
+        format!(
+            "SELECT {} FROM generate_series(1, 60000) t(i)",
+            (0..120).map(|n| format!("stddev(i) OVER (ORDER BY i ROWS {} PRECEDING) AS c{n}", 50_000 + n)).collect::<Vec<_>>().join(", ")
+        ),
+        "SELECT array_agg(value) OVER (PARTITION BY value % 100 ORDER BY value ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) FROM generate_series(1, 200000)".to_owned(),
+        "SELECT first_value(t) OVER (ORDER BY i ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) FROM (SELECT value AS i, CASE WHEN value = 1 THEN repeat('x', 1000000) ELSE 'y' END AS t FROM generate_series(1, 100000))".to_owned(),
+        "SELECT lag(t, 1, repeat('x', 30000)) OVER (PARTITION BY i ORDER BY i) FROM (SELECT value AS i, CAST(value AS text) AS t FROM generate_series(1, 100000))".to_owned(),
+    ] {
+        refused(&engine, &sql).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_high_bound_refuses_no_short_result() {
+    let engine = engine().await;
+    // A letter in capitals may take three bytes, and a pattern may match everywhere.
+    let texts = "(SELECT repeat('x', 16000) AS t FROM generate_series(1, 8192))";
+    for (sql, expected) in [
+        (format!("SELECT sum(length(upper(t))) FROM {texts}"), 16_000 * 8_192),
+        (
+            format!("SELECT sum(length(regexp_replace(t, 'y', 'a longer replacement', 'g'))) FROM {texts}"),
+            16_000 * 8_192,
+        ),
+        (
+            format!("SELECT sum(length(concat_ws(', ', t, 'a', 'b', 'c'))) FROM {texts}"),
+            16_009 * 8_192,
+        ),
+        (
+            "SELECT CAST(count(*) AS bigint) FROM generate_series(1, 10) WHERE CAST(value AS text) = (SELECT repeat('x', 1000000 + value) FROM generate_series(1, 1))".to_owned(),
+            0,
+        ),
+        (
+            "SELECT sum(length(CAST(arrow_cast(t, 'Utf8View') AS text))) FROM (SELECT repeat('x', 100) AS t FROM generate_series(1, 1000))".to_owned(),
+            100_000,
+        ),
+        ("SELECT CAST(length(CAST([1, 2] AS text)) AS bigint)".to_owned(), 6),
+        ("SELECT CAST(MAP {'a': 1, 'b': 2}['b'] AS bigint)".to_owned(), 2),
+        ("SELECT CAST({'a': 1, 'b': 2}['b'] AS bigint)".to_owned(), 2),
+        ("SELECT CAST(length((SELECT max(t) FROM (VALUES ('ab'), ('abc')) v(t))) AS bigint)".to_owned(), 3),
+        ("SELECT CAST(lag(t, 1, 'none') OVER (ORDER BY t) = 'none' AS bigint) FROM (VALUES ('a')) v(t)".to_owned(), 1),
+    ] {
+        let sql = format!("SELECT CAST(({sql}) AS bigint)");
+        assert_eq!(number(&engine, &sql).await, expected, "{sql}");
+    }
+}

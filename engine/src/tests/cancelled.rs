@@ -15,6 +15,11 @@ const GONE_AFTER: Duration = Duration::from_secs(2);
 const A: &str = "generate_series(1, 1000000) AS a(v)";
 const B: &str = "generate_series(1, 1000000) AS b(v)";
 
+const PATTERN: &str = "'((a|b)*c(a|b){1,30}){1,30}$'";
+/// Texts that take milliseconds to match with the pattern.
+const TEXTS: &str =
+    "(SELECT value AS n, repeat('ab', 5000 + value % 2) AS t FROM generate_series(1, 1000000000))";
+
 /// One query for each operator that can run for long.
 fn long_queries() -> Vec<(&'static str, String)> {
     let keyed = |name: &str, keys: u64| {
@@ -125,6 +130,26 @@ fn long_queries() -> Vec<(&'static str, String)> {
             "SELECT count(*) FROM (SELECT repeat('ab', 5000 + value % 2) AS t FROM generate_series(1, 1000000000)) WHERE t ~ '((a|b)*c(a|b){1,30}){1,30}$'"
                 .to_owned(),
         ),
+        (
+            "a pattern in the filter of an aggregate",
+            format!("SELECT count(*) FILTER (WHERE t ~ {PATTERN}) FROM {TEXTS}"),
+        ),
+        (
+            "a pattern in an order",
+            format!("SELECT n FROM {TEXTS} ORDER BY t ~ {PATTERN} LIMIT 10"),
+        ),
+        (
+            "a pattern in a join",
+            format!("SELECT count(*) FROM {TEXTS} JOIN {A} ON n % 7 = a.v % 7 AND t || CAST(a.v AS text) ~ {PATTERN}"),
+        ),
+        (
+            "a pattern for each row",
+            format!("SELECT count(*) FROM {TEXTS} WHERE 'ab' ~ ('(a|b){{1,' || (n % 900 + 100) || '}}(a|b){{1,900}}$')"),
+        ),
+        (
+            "a pattern for each row of a function",
+            format!("SELECT count(*) FROM {TEXTS} WHERE regexp_count('ab', '(a|b){{1,' || (n % 900 + 100) || '}}(a|b){{1,900}}$') > 5"),
+        ),
         ("explain analyze", format!("EXPLAIN ANALYZE SELECT sum(a.v * b.v % 7) FROM {A}, {B}")),
     ]
 }
@@ -172,4 +197,26 @@ fn every_operator_stops_soon_after_its_client_leaves() {
         }
     }
     assert!(stuck.is_empty(), "still computing after {GONE_AFTER:?}: {stuck:?}");
+}
+
+#[tokio::test]
+async fn not_in_compares_each_value_once() {
+    let engine = engine().await;
+    let rows = "(SELECT value % 2 AS k FROM generate_series(1, 1000)) AS x";
+    let without = |values: &str| {
+        format!("SELECT CAST(count(*) AS bigint) FROM {rows} WHERE x.k NOT IN ({values})")
+    };
+    for (values, expected) in [
+        ("SELECT nullif(value % 2, 5) FROM generate_series(1, 1000)", 0),
+        ("SELECT nullif(value % 2, 1) FROM generate_series(1, 1000)", 0),
+        ("SELECT nullif(value % 2 * 2, 5) FROM generate_series(1, 1000)", 500),
+        ("SELECT 1 UNION ALL SELECT 1", 500),
+    ] {
+        assert_eq!(number(&engine, &without(values)).await, expected, "{values}");
+    }
+    // Of a million equal values one is compared.
+    let values = "SELECT nullif(value % 2, 5) FROM generate_series(1, 1000000)";
+    let plan = query(&engine, &format!("EXPLAIN {}", without(values))).await;
+    let (join, groups) = (plan.find("HashJoinExec"), plan.rfind("AggregateExec"));
+    assert!(join.is_some() && join < groups, "{plan}");
 }

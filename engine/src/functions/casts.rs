@@ -1,0 +1,218 @@
+//! Casts and constants that copy values which rows share, with a bound.
+//!
+//! A view or a key of a dictionary takes a few bytes for each row, and the text that a cast makes of it takes all of its bytes. So
+//! does a nested value as text. The result of a subquery is one value that operators repeat for each row.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::format::DEFAULT_CAST_OPTIONS;
+use datafusion::common::{Result, exec_datafusion_err};
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
+};
+
+use super::memory::Memory;
+use super::sizes::Sizes;
+use super::slices::{call_bounded, is_constant, spread};
+
+/// Most bytes of a number or an instant as text.
+const NUMBER_BYTES: u64 = 40;
+
+/// What is done with the value.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Copy {
+    /// It is cast, to null where `or_null` and it cannot be.
+    Cast { to: FieldRef, or_null: bool },
+    /// It stays as it is.
+    Constant,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Copies {
+    copy: Copy,
+    /// The expression as a query shows it.
+    shown: String,
+    signature: Signature,
+    memory: Memory,
+}
+
+/// The cast of `value`, which is of type `from`, as a call with a bound. None where the cast makes no more than a few bytes for each
+/// row, or copies no more than it reads.
+pub(super) fn bounded_cast(
+    value: &Expr,
+    from: &DataType,
+    to: &FieldRef,
+    or_null: bool,
+    shown: String,
+    memory: &Memory,
+) -> Option<Expr> {
+    let copies = is_long(to.data_type()) && (is_shared(from) || from.is_nested());
+    let copy = Copy::Cast { to: Arc::clone(to), or_null };
+    (copies && from != to.data_type()).then(|| call(copy, value.clone(), shown, memory))
+}
+
+/// The result of a subquery of type `of` as a call with a bound. None where it is short.
+pub(super) fn bounded_constant(subquery: &Expr, of: &DataType, memory: &Memory) -> Option<Expr> {
+    let shown = subquery.schema_name().to_string();
+    is_long(of).then(|| call(Copy::Constant, subquery.clone(), shown, memory))
+}
+
+/// The subquery of a bounded constant; anything else as it is. A comparison repeats no constant.
+pub(super) fn without_bound(expression: Expr) -> Expr {
+    match expression {
+        Expr::ScalarFunction(mut call)
+            if call
+                .func
+                .inner()
+                .downcast_ref::<Copies>()
+                .is_some_and(|of| of.copy == Copy::Constant)
+                && call.args.len() == 1 =>
+        {
+            call.args.remove(0)
+        }
+        other => other,
+    }
+}
+
+fn call(copy: Copy, value: Expr, shown: String, memory: &Memory) -> Expr {
+    let signature = Signature::any(1, Volatility::Immutable);
+    let copies = Copies { copy, shown, signature, memory: memory.clone() };
+    ScalarUDF::new_from_impl(copies).call(vec![value])
+}
+
+/// Whether values of a type have no length in common.
+fn is_long(of: &DataType) -> bool {
+    of.is_nested()
+        || is_shared(of)
+        || matches!(
+            of,
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Binary | DataType::LargeBinary
+        )
+}
+
+/// Whether rows of a type may share the bytes of one value.
+fn is_shared(of: &DataType) -> bool {
+    matches!(
+        of,
+        DataType::Utf8View
+            | DataType::BinaryView
+            | DataType::Dictionary(..)
+            | DataType::RunEndEncoded(..)
+    )
+}
+
+/// Bytes of the names of fields that the text of one value has.
+fn names_bytes(of: &DataType) -> u64 {
+    match of {
+        DataType::Struct(fields) => fields
+            .iter()
+            .map(|field| field.name().len() as u64 + names_bytes(field.data_type()) + 4)
+            .fold(0, u64::saturating_add),
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item)
+        | DataType::Map(item, _) => names_bytes(item.data_type()),
+        DataType::Dictionary(_, value) => names_bytes(value),
+        _ => 0,
+    }
+}
+
+impl Copies {
+    /// The same call, whose results count against `memory`.
+    pub(super) fn within(&self, memory: &Memory) -> Self {
+        Self { memory: memory.clone(), ..self.clone() }
+    }
+}
+
+// The memory is not compared: it is the query's, or will be.
+impl PartialEq for Copies {
+    fn eq(&self, other: &Self) -> bool {
+        self.copy == other.copy && self.shown == other.shown
+    }
+}
+
+impl Eq for Copies {}
+
+impl Hash for Copies {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.copy.hash(state);
+        self.shown.hash(state);
+    }
+}
+
+impl ScalarUDFImpl for Copies {
+    fn name(&self) -> &str {
+        match self.copy {
+            Copy::Cast { .. } => "CAST",
+            Copy::Constant => "subquery",
+        }
+    }
+
+    fn schema_name(&self, _: &[Expr]) -> Result<String> {
+        Ok(self.shown.clone())
+    }
+
+    fn display_name(&self, _: &[Expr]) -> Result<String> {
+        Ok(self.shown.clone())
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, of: &[DataType]) -> Result<DataType> {
+        match (&self.copy, of) {
+            (Copy::Cast { to, .. }, _) => Ok(to.data_type().clone()),
+            (Copy::Constant, [of, ..]) => Ok(of.clone()),
+            (Copy::Constant, []) => Err(exec_datafusion_err!("a constant without a value")),
+        }
+    }
+
+    fn return_field_from_args(&self, of: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        let Some(value) = of.arg_fields.first() else {
+            return Err(exec_datafusion_err!("{}: no value", self.shown));
+        };
+        Ok(match &self.copy {
+            Copy::Cast { to, or_null } => {
+                let is_nullable = *or_null || value.is_nullable();
+                Arc::new(Field::new(&self.shown, to.data_type().clone(), is_nullable))
+            }
+            Copy::Constant => Arc::clone(value),
+        })
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let [value] = arguments.args.as_slice() else {
+            return Err(exec_datafusion_err!("{}: expected one value", self.shown));
+        };
+        let (to, or_null) = match &self.copy {
+            Copy::Constant => {
+                return spread(self.name(), &self.memory, value.clone(), arguments.number_rows);
+            }
+            Copy::Cast { to, or_null } => (to.data_type(), *or_null),
+        };
+        let (bytes, leaves) = (Sizes::bytes(value)?, Sizes::leaves(value)?);
+        let names = if value.data_type().is_nested() { names_bytes(&value.data_type()) } else { 0 };
+        let bound = |row: usize| {
+            let each = leaves.at(row).saturating_add(1).saturating_mul(NUMBER_BYTES);
+            // The names of a structure in a list are repeated for each item.
+            let names = names.saturating_mul(leaves.at(row).max(1));
+            bytes.at(row).saturating_add(each).saturating_add(names)
+        };
+        let rows = if is_constant(&arguments) { 1 } else { arguments.number_rows };
+        let bounds: Vec<u64> = (0..rows).map(bound).collect();
+        let mut options = DEFAULT_CAST_OPTIONS;
+        options.safe = or_null;
+        call_bounded(self.name(), &self.memory, &bounds, arguments, |arguments| {
+            match arguments.args.first() {
+                Some(value) => value.cast_to(to, Some(&options)),
+                None => Err(exec_datafusion_err!("{}: no value", self.shown)),
+            }
+        })
+    }
+}

@@ -1,0 +1,97 @@
+//! Bounds on nested types.
+//!
+//! `{'a': x, 'b': x}` has twice the fields of `x`. Thirty of these, one in the other, are a type of a billion fields, which the
+//! planner would build.
+
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use datafusion::common::{DFSchema, Result, plan_err};
+use datafusion::functions::core;
+use datafusion::functions_nested::make_array::make_array;
+use datafusion::functions_nested::map::map_udf;
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawDictionaryExpr};
+use datafusion::logical_expr::{Expr, ScalarUDF};
+
+use super::arguments::beyond;
+use super::bounded::unbound;
+
+/// Most values in a nested type that are not nested.
+const FIELDS_MAX: usize = 2_000;
+
+/// Fails if a type has too many fields.
+pub(super) fn require_narrow(name: &str, of: &DataType) -> Result<()> {
+    match fields(of, FIELDS_MAX + 1) > FIELDS_MAX {
+        true => Err(beyond(format!(
+            "{name}: expected a type of at most {FIELDS_MAX} fields, counted in all structures within each other"
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// Fields of a type, counted up to `most`.
+fn fields(of: &DataType, most: usize) -> usize {
+    match of {
+        DataType::Struct(of) => of.iter().fold(0, |sum, field| match sum < most {
+            true => sum + fields(field.data_type(), most - sum),
+            false => sum,
+        }),
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item)
+        | DataType::Map(item, _) => fields(item.data_type(), most),
+        DataType::Dictionary(_, value) => fields(value, most),
+        _ => 1,
+    }
+}
+
+/// Plans `{'a': x}`, `struct(x)` and `MAP {x: y}` as calls of bounded functions. It goes before DataFusion's own planner, whose functions check
+/// no types.
+#[derive(Debug)]
+pub(crate) struct StructLiterals {
+    named: Arc<ScalarUDF>,
+    plain: Arc<ScalarUDF>,
+    map: Arc<ScalarUDF>,
+}
+
+impl Default for StructLiterals {
+    fn default() -> Self {
+        let [named, plain, map] = [core::named_struct(), core::r#struct(), map_udf()].map(unbound);
+        Self { named, plain, map }
+    }
+}
+
+impl ExprPlanner for StructLiterals {
+    fn plan_dictionary_literal(
+        &self,
+        dictionary: RawDictionaryExpr,
+        _: &DFSchema,
+    ) -> Result<PlannerResult<RawDictionaryExpr>> {
+        let pairs = dictionary.keys.into_iter().zip(dictionary.values);
+        let arguments = pairs.flat_map(|(key, value)| [key, value]).collect();
+        Ok(PlannerResult::Planned(self.named.call(arguments)))
+    }
+
+    fn plan_struct_literal(
+        &self,
+        arguments: Vec<Expr>,
+        is_named: bool,
+    ) -> Result<PlannerResult<Vec<Expr>>> {
+        let function = if is_named { &self.named } else { &self.plain };
+        Ok(PlannerResult::Planned(function.call(arguments)))
+    }
+
+    fn plan_make_map(&self, arguments: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
+        if !arguments.len().is_multiple_of(2) {
+            return plan_err!("a map has a value for each key; found {} of both", arguments.len());
+        }
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        for (place, argument) in arguments.into_iter().enumerate() {
+            if place % 2 == 0 { keys.push(argument) } else { values.push(argument) }
+        }
+        let pairs = [keys, values].map(make_array);
+        Ok(PlannerResult::Planned(self.map.call(pairs.to_vec())))
+    }
+}

@@ -1,0 +1,118 @@
+//! Arguments of a call as its bound reads them, row by row.
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type};
+use datafusion::common::{Result, ScalarValue};
+use datafusion::logical_expr::ColumnarValue;
+
+use super::widths::{row_bytes, row_leaves};
+
+/// A number for each row.
+pub(super) enum Sizes {
+    /// The same for all rows.
+    Same(u64),
+    Each(Vec<u64>),
+}
+
+impl Sizes {
+    /// Bytes of each value.
+    pub(super) fn bytes(of: &ColumnarValue) -> Result<Self> {
+        match of {
+            ColumnarValue::Scalar(value) => match bytes_of(value) {
+                Some(bytes) => Ok(Self::Same(bytes)),
+                None => Self::first(of, row_bytes),
+            },
+            ColumnarValue::Array(array) => Ok(Self::Each(row_bytes(array.as_ref()))),
+        }
+    }
+
+    /// Values in each list that are no lists.
+    pub(super) fn leaves(of: &ColumnarValue) -> Result<Self> {
+        match of {
+            ColumnarValue::Scalar(value) if bytes_of(value).is_some() => Ok(Self::Same(1)),
+            ColumnarValue::Scalar(_) => Self::first(of, row_leaves),
+            ColumnarValue::Array(array) => Ok(Self::Each(row_leaves(array.as_ref()))),
+        }
+    }
+
+    fn first(of: &ColumnarValue, measure: fn(&dyn Array) -> Vec<u64>) -> Result<Self> {
+        let one = measure(of.to_array(1)?.as_ref());
+        Ok(Self::Same(one.first().copied().unwrap_or(0)))
+    }
+
+    pub(super) fn at(&self, row: usize) -> u64 {
+        match self {
+            Self::Same(size) => *size,
+            Self::Each(sizes) => sizes.get(row).copied().unwrap_or(0),
+        }
+    }
+}
+
+/// Bytes of a constant that is no list or structure.
+fn bytes_of(value: &ScalarValue) -> Option<u64> {
+    if let Some(text) = value.try_as_str() {
+        return Some(text.map_or(0, str::len) as u64);
+    }
+    match value {
+        ScalarValue::Binary(bytes)
+        | ScalarValue::LargeBinary(bytes)
+        | ScalarValue::BinaryView(bytes)
+        | ScalarValue::FixedSizeBinary(_, bytes) => Some(bytes.as_ref().map_or(0, Vec::len) as u64),
+        other => other.data_type().primitive_width().map(|width| width as u64),
+    }
+}
+
+/// Whole numbers, one for each row.
+pub(super) struct Counts(Option<Int64Array>);
+
+impl Counts {
+    /// None of them are known where the argument has no whole numbers.
+    pub(super) fn of(of: Option<&ColumnarValue>) -> Result<Self> {
+        let Some(of) = of else { return Ok(Self(None)) };
+        let array: ArrayRef = of.to_array(1)?;
+        let kind = array.data_type();
+        if !kind.is_integer() && *kind != DataType::Null {
+            return Ok(Self(None));
+        }
+        Ok(Self(Some(cast(&array, &DataType::Int64)?.as_primitive::<Int64Type>().clone())))
+    }
+
+    /// The number in `row`; none where it is null.
+    pub(super) fn get(&self, row: usize) -> Option<i64> {
+        let counts = self.0.as_ref()?;
+        let row = if counts.len() == 1 { 0 } else { row };
+        (row < counts.len() && counts.is_valid(row)).then(|| counts.value(row))
+    }
+
+    /// The number in `row`, or 0 where it is null or negative.
+    pub(super) fn at(&self, row: usize) -> u64 {
+        self.get(row).and_then(|count| u64::try_from(count).ok()).unwrap_or(0)
+    }
+}
+
+/// Texts, one for each row.
+pub(super) struct Texts<'a>(&'a ColumnarValue);
+
+impl<'a> Texts<'a> {
+    pub(super) fn of(of: &'a ColumnarValue) -> Self {
+        Self(of)
+    }
+
+    /// The text in `row`; none where it is null or no text.
+    pub(super) fn get(&self, row: usize) -> Option<&'a str> {
+        let array = match self.0 {
+            ColumnarValue::Scalar(value) => return value.try_as_str().flatten(),
+            ColumnarValue::Array(array) => array,
+        };
+        if row >= array.len() || array.is_null(row) {
+            return None;
+        }
+        match array.data_type() {
+            DataType::Utf8 => Some(array.as_string::<i32>().value(row)),
+            DataType::LargeUtf8 => Some(array.as_string::<i64>().value(row)),
+            DataType::Utf8View => Some(array.as_string_view().value(row)),
+            _ => None,
+        }
+    }
+}

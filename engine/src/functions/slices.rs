@@ -1,0 +1,144 @@
+//! Calls of functions on a few rows at a time, so that a result is measured before more of it is allocated.
+//!
+//! A bound on a result is often far above it: a text of which each letter is replaced is rare. So a call whose bound is high is
+//! made in slices. Each slice reserves its bound, and keeps only what it really takes.
+
+use std::cell::Cell;
+
+use arrow::array::Array;
+use arrow::compute::concat;
+use datafusion::common::Result;
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
+
+use super::arguments::beyond;
+use super::memory::{Memory, RESERVED_BYTES_MIN};
+use super::widths::total_bytes;
+
+/// Most bytes of the result of one call, for the rows of one batch.
+pub(crate) const RESULT_BYTES_MAX: u64 = 256 << 20;
+/// The bound above which a call is made in slices.
+const SLICE_BYTES_MAX: u64 = 32 << 20;
+
+tokio::task_local! {
+    /// Bytes of the constants that the planner computed for the current query.
+    static CONSTANTS: Cell<u64>;
+}
+
+/// Plans a query. All constants that the planner computes share one bound.
+pub(crate) async fn with_bounded_constants<F: Future>(planning: F) -> F::Output {
+    CONSTANTS.scope(Cell::new(0), planning).await
+}
+
+/// Adds to the constants of the query that is planned, if one is.
+fn add_constant(name: &str, bytes: u64) -> Result<()> {
+    let sum = CONSTANTS.try_with(|sum| {
+        sum.set(sum.get().saturating_add(bytes));
+        sum.get()
+    });
+    match sum {
+        Ok(sum) if sum > RESULT_BYTES_MAX => Err(beyond(format!(
+            "{name}: the constants of the query take more than {} MiB",
+            RESULT_BYTES_MAX >> 20
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Fails if a result of `bytes` exceeds the bound.
+pub(super) fn require_bounded(name: &str, bytes: u64) -> Result<()> {
+    if bytes <= RESULT_BYTES_MAX {
+        return Ok(());
+    }
+    Err(beyond(format!(
+        "{name}: expected a result of at most {} MiB for some thousand rows, found one of {} MiB",
+        RESULT_BYTES_MAX >> 20,
+        bytes >> 20
+    )))
+}
+
+pub(super) fn is_constant(arguments: &ScalarFunctionArgs) -> bool {
+    arguments.args.iter().all(|of| matches!(of, ColumnarValue::Scalar(_)))
+}
+
+/// The arguments of `count` rows from `first` on.
+pub(super) fn slice(
+    arguments: &ScalarFunctionArgs,
+    first: usize,
+    count: usize,
+) -> ScalarFunctionArgs {
+    let some = |of: &ColumnarValue| match of {
+        ColumnarValue::Array(array) => ColumnarValue::Array(array.slice(first, count)),
+        scalar @ ColumnarValue::Scalar(_) => scalar.clone(),
+    };
+    ScalarFunctionArgs {
+        args: arguments.args.iter().map(some).collect(),
+        arg_fields: arguments.arg_fields.clone(),
+        number_rows: count,
+        return_field: arguments.return_field.clone(),
+        config_options: arguments.config_options.clone(),
+    }
+}
+
+/// Calls a function whose result for each row has at most the bytes in `bounds`. A constant has one bound.
+pub(super) fn call_bounded(
+    name: &str,
+    memory: &Memory,
+    bounds: &[u64],
+    arguments: ScalarFunctionArgs,
+    call: impl Fn(ScalarFunctionArgs) -> Result<ColumnarValue>,
+) -> Result<ColumnarValue> {
+    let rows = arguments.number_rows;
+    if is_constant(&arguments) {
+        let most = bounds.first().copied().unwrap_or(0);
+        require_bounded(name, most)?;
+        return spread(name, memory, memory.holds(most, || call(arguments))?, rows);
+    }
+    let most = bounds.iter().copied().fold(0, u64::saturating_add);
+    if most <= SLICE_BYTES_MAX {
+        return memory.holds(most, || call(arguments));
+    }
+    let (mut made, mut bytes, mut first) = (Vec::new(), 0, 0);
+    while first < rows {
+        let (mut count, mut most) = (0, 0_u64);
+        for bound in bounds.iter().skip(first) {
+            let more = most.saturating_add(*bound);
+            if count > 0 && more > SLICE_BYTES_MAX {
+                break;
+            }
+            (count, most) = (count + 1, more);
+        }
+        let count = count.clamp(1, rows - first);
+        require_bounded(name, most)?;
+        let part = memory.holds(most, || call(slice(&arguments, first, count)))?;
+        let part = part.into_array(count)?;
+        bytes += total_bytes(part.as_ref());
+        require_bounded(name, bytes)?;
+        made.push(part);
+        first += count;
+    }
+    let made: Vec<&dyn Array> = made.iter().map(AsRef::as_ref).collect();
+    memory.holds(bytes, || Ok(ColumnarValue::Array(concat(&made)?)))
+}
+
+/// A constant for `rows` rows. A long one becomes an array that counts against the memory of its query: operators and functions
+/// repeat a constant for each row.
+pub(super) fn spread(
+    name: &str,
+    memory: &Memory,
+    value: ColumnarValue,
+    rows: usize,
+) -> Result<ColumnarValue> {
+    let ColumnarValue::Scalar(scalar) = &value else { return Ok(value) };
+    let bytes = (scalar.size() as u64).saturating_mul(rows as u64);
+    if bytes < RESERVED_BYTES_MIN {
+        return Ok(value);
+    }
+    if rows <= 1 {
+        add_constant(name, bytes)?;
+        return Ok(value);
+    }
+    require_bounded(name, bytes)?;
+    let array = || value.to_array(rows).map(ColumnarValue::Array).map_err(DataFusionError::from);
+    memory.holds(bytes, array)
+}
