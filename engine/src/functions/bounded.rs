@@ -17,7 +17,7 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, Sca
 use super::bounds::{Length, SCALAR};
 use super::memory::Memory;
 use super::sizes::{Counts, Sizes, Texts};
-use super::slices::{call_bounded, is_constant};
+use super::slices::{Bound, call_bounded, is_constant};
 
 /// Bytes of a character, at most.
 const CHARACTER_BYTES: u64 = 4;
@@ -64,9 +64,13 @@ impl ScalarUDFImpl for Bounded {
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let rows = if is_constant(&arguments) { 1 } else { arguments.number_rows };
-        let bounds = self.bounds(&arguments.args, rows)?;
+        let bytes = self.bounds(&arguments.args, rows)?;
+        let is_exact = matches!(
+            self.length,
+            Length::Times | Length::Copies | Length::Items | Length::Steps | Length::Arguments(1)
+        );
         let call = |arguments| self.function.invoke_with_args(arguments);
-        call_bounded(self.name(), &self.memory, &bounds, arguments, call)
+        call_bounded(self.name(), &self.memory, &Bound { bytes, is_exact }, arguments, call)
     }
 }
 

@@ -23,7 +23,7 @@ use kernels::Control;
 
 use super::arguments::{beyond, stopped};
 use super::bounds::gathers;
-use super::results::{Held, Recent, Results};
+use super::results::{Frame, Results};
 use super::slices::RESULT_BYTES_MAX;
 
 /// Results up to this size count as single values and are not added up.
@@ -88,7 +88,7 @@ impl Cancellable {
             name: self.function.name().to_owned(),
             flag: self.flag.clone(),
             bytes: 0,
-            recent: self.results.of_partition(of),
+            results: of.primitive_width().is_none().then(|| self.results.clone()),
             frame: keeps_rows.then(|| self.results.frame()),
         })
     }
@@ -226,9 +226,10 @@ struct Checked {
     flag: Flag,
     /// Total bytes of long results so far.
     bytes: usize,
-    recent: Recent,
+    /// Where its results are counted. None for numbers.
+    results: Option<Results>,
     /// The rows that the accumulator keeps, where it keeps any.
-    frame: Option<Held>,
+    frame: Option<Frame>,
 }
 
 impl Checked {
@@ -263,7 +264,9 @@ impl Accumulator for Checked {
                 RESULT_BYTES_MAX >> 20
             )));
         }
-        self.recent.add(bytes)?;
+        if let Some(results) = &self.results {
+            results.add(bytes)?;
+        }
         Ok(value)
     }
 
@@ -283,7 +286,7 @@ impl Accumulator for Checked {
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         self.check()?;
         if let Some(frame) = &mut self.frame {
-            frame.drop_rows(values);
+            frame.release(values);
         }
         self.accumulator.retract_batch(values)
     }

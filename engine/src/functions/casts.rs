@@ -16,7 +16,7 @@ use datafusion::logical_expr::{
 
 use super::memory::Memory;
 use super::sizes::Sizes;
-use super::slices::{call_bounded, is_constant, spread};
+use super::slices::{Bound, call_bounded, is_constant, spread};
 
 /// Most bytes of a number or an instant as text.
 const NUMBER_BYTES: u64 = 40;
@@ -205,10 +205,10 @@ impl ScalarUDFImpl for Copies {
             bytes.at(row).saturating_add(each).saturating_add(names)
         };
         let rows = if is_constant(&arguments) { 1 } else { arguments.number_rows };
-        let bounds: Vec<u64> = (0..rows).map(bound).collect();
+        let bound = Bound { bytes: (0..rows).map(bound).collect(), is_exact: false };
         let mut options = DEFAULT_CAST_OPTIONS;
         options.safe = or_null;
-        call_bounded(self.name(), &self.memory, &bounds, arguments, |arguments| {
+        call_bounded(self.name(), &self.memory, &bound, arguments, |arguments| {
             match arguments.args.first() {
                 Some(value) => value.cast_to(to, Some(&options)),
                 None => Err(exec_datafusion_err!("{}: no value", self.shown)),

@@ -14,7 +14,7 @@ use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
 
 use super::memory::Memory;
 use super::sizes::Sizes;
-use super::slices::{call_bounded, is_constant};
+use super::slices::{Bound, call_bounded, is_constant};
 
 /// `left || right`, both of type `kind`, as a call. A chain becomes a single call, because planning a deep expression takes
 /// quadratic time.
@@ -82,8 +82,8 @@ impl ScalarUDFImpl for Joined {
         let rows = if is_one { 1 } else { arguments.number_rows };
         let sizes = arguments.args.iter().map(Sizes::bytes).collect::<Result<Vec<_>>>()?;
         let bound = |row| sizes.iter().map(|sizes| sizes.at(row)).fold(0_u64, u64::saturating_add);
-        let bounds: Vec<u64> = (0..rows).map(bound).collect();
-        call_bounded(self.name(), &self.memory, &bounds, arguments, |arguments| {
+        let bound = Bound { bytes: (0..rows).map(bound).collect(), is_exact: true };
+        call_bounded(self.name(), &self.memory, &bound, arguments, |arguments| {
             let rows = if is_one { 1 } else { arguments.number_rows };
             let mut texts = arguments.args.into_iter();
             let first = texts.next().ok_or_else(|| exec_datafusion_err!("||: no texts"))?;

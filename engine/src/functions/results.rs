@@ -6,61 +6,66 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
-use arrow::datatypes::DataType;
 use datafusion::common::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
+use parking_lot::Mutex;
 
 use super::widths::total_bytes;
 
-/// Rows whose results a streaming window operator holds at a time.
-const HELD_ROWS: usize = 8_192;
+/// Rows whose results a streaming window operator holds at a time, in all of its partitions.
+const HELD_ROWS: usize = 16 << 10;
 /// Bytes that a function keeps of each row of its frame, besides the row's values.
 const ROW_BYTES: usize = 80;
 /// Changes of less than this are not worth a reservation.
-const STEP_BYTES: usize = 1 << 20;
+const STEP_BYTES: usize = 64 << 10;
 
-/// The memory of one window function in one query.
+/// The memory of one window function in one query, with all of its partitions.
 #[derive(Clone, Debug)]
 pub(super) struct Results {
-    pool: Arc<dyn MemoryPool>,
-    /// The results of all partitions, which an operator that does not stream holds until its end.
-    all: Option<Arc<MemoryReservation>>,
+    results: Arc<Mutex<Recent>>,
+    frames: Arc<Mutex<Held>>,
+}
+
+/// The results that the operator holds.
+#[derive(Debug)]
+struct Recent {
+    held: Held,
+    /// The latest results of an operator that hands them on while it reads. Another holds them all.
+    sizes: Option<VecDeque<usize>>,
 }
 
 impl Results {
     /// `streams` says whether the operator hands results on while it reads.
     pub(super) fn of(pool: &Arc<dyn MemoryPool>, streams: bool) -> Self {
-        let all = (!streams).then(|| Arc::new(reservation(pool)));
-        Self { pool: Arc::clone(pool), all }
+        let recent = Recent { held: Held::of(pool), sizes: streams.then(VecDeque::new) };
+        Self { results: Arc::new(Mutex::new(recent)), frames: Arc::new(Mutex::new(Held::of(pool))) }
     }
 
-    /// Those of one partition, with values of type `of`.
-    pub(super) fn of_partition(&self, of: &DataType) -> Recent {
-        Recent {
-            results: self.clone(),
-            is_fixed: of.primitive_width().is_some(),
-            sizes: VecDeque::new(),
-            held: Held::of(&self.pool),
+    /// Counts the result of one row. Results of a type with a fixed length take no more than their column does.
+    pub(super) fn add(&self, bytes: usize) -> Result<()> {
+        let mut results = self.results.lock();
+        let Recent { held, sizes } = &mut *results;
+        held.grow(bytes)?;
+        if let Some(sizes) = sizes {
+            sizes.push_back(bytes);
+            if sizes.len() > HELD_ROWS
+                && let Some(oldest) = sizes.pop_front()
+            {
+                held.shrink(oldest);
+            }
         }
+        Ok(())
     }
 
-    /// Counts an array of results, which the operator holds until its end.
-    pub(super) fn add(&self, bytes: u64) -> Result<()> {
-        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        match &self.all {
-            Some(all) => all.try_grow(bytes),
-            None => reservation(&self.pool).try_grow(bytes),
-        }
+    /// Counts the results of all rows of a partition.
+    pub(super) fn add_all(&self, bytes: u64) -> Result<()> {
+        self.results.lock().held.grow(usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
-    /// The rows of a frame.
-    pub(super) fn frame(&self) -> Held {
-        Held::of(&self.pool)
+    /// What one accumulator keeps of its frame.
+    pub(super) fn frame(&self) -> Frame {
+        Frame { frames: Arc::clone(&self.frames), bytes: 0 }
     }
-}
-
-fn reservation(pool: &Arc<dyn MemoryPool>) -> MemoryReservation {
-    MemoryConsumer::new("window functions").register(pool)
 }
 
 // Two functions of one plan are the same whatever memory they count against.
@@ -76,45 +81,17 @@ impl Hash for Results {
     fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
-/// Results of one partition that the operator may hold.
-#[derive(Debug)]
-pub(super) struct Recent {
-    results: Results,
-    /// Numbers take no more than their column does.
-    is_fixed: bool,
-    sizes: VecDeque<usize>,
-    held: Held,
-}
-
-impl Recent {
-    pub(super) fn add(&mut self, bytes: usize) -> Result<()> {
-        if self.is_fixed {
-            return Ok(());
-        }
-        if let Some(all) = &self.results.all {
-            return all.try_grow(bytes);
-        }
-        self.sizes.push_back(bytes);
-        self.held.grow(bytes)?;
-        if self.sizes.len() > HELD_ROWS
-            && let Some(oldest) = self.sizes.pop_front()
-        {
-            self.held.shrink(oldest);
-        }
-        Ok(())
-    }
-}
-
 /// Bytes that change often, and are reserved in steps.
 #[derive(Debug)]
-pub(super) struct Held {
+struct Held {
     reservation: MemoryReservation,
     bytes: usize,
 }
 
 impl Held {
     fn of(pool: &Arc<dyn MemoryPool>) -> Self {
-        Self { reservation: reservation(pool), bytes: 0 }
+        let reservation = MemoryConsumer::new("window functions").register(pool);
+        Self { reservation, bytes: 0 }
     }
 
     fn grow(&mut self, bytes: usize) -> Result<()> {
@@ -131,15 +108,34 @@ impl Held {
             self.reservation.resize(self.bytes);
         }
     }
+}
 
-    /// Counts the rows of `values`, which the function keeps.
+/// The rows that one accumulator keeps.
+#[derive(Debug)]
+pub(super) struct Frame {
+    frames: Arc<Mutex<Held>>,
+    bytes: usize,
+}
+
+impl Frame {
+    /// Counts the rows of `values`, which the accumulator keeps.
     pub(super) fn keep(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.grow(kept(values))
+        let bytes = kept(values);
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.frames.lock().grow(bytes)
     }
 
     /// The opposite of [`Self::keep`].
-    pub(super) fn drop_rows(&mut self, values: &[ArrayRef]) {
-        self.shrink(kept(values));
+    pub(super) fn release(&mut self, values: &[ArrayRef]) {
+        let bytes = kept(values).min(self.bytes);
+        self.bytes -= bytes;
+        self.frames.lock().shrink(bytes);
+    }
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        self.frames.lock().shrink(self.bytes);
     }
 }
 

@@ -80,15 +80,22 @@ pub(super) fn slice(
     }
 }
 
-/// Calls a function whose result for each row has at most the bytes in `bounds`. A constant has one bound.
+/// The most bytes of the result for each row. A constant has one bound.
+pub(super) struct Bound {
+    pub(super) bytes: Vec<u64>,
+    /// Whether a result is about as long as its bound.
+    pub(super) is_exact: bool,
+}
+
+/// Calls a function with a bound on its result.
 pub(super) fn call_bounded(
     name: &str,
     memory: &Memory,
-    bounds: &[u64],
+    bound: &Bound,
     arguments: ScalarFunctionArgs,
     call: impl Fn(ScalarFunctionArgs) -> Result<ColumnarValue>,
 ) -> Result<ColumnarValue> {
-    let rows = arguments.number_rows;
+    let (rows, bounds) = (arguments.number_rows, &bound.bytes);
     if is_constant(&arguments) {
         let most = bounds.first().copied().unwrap_or(0);
         require_bounded(name, most)?;
@@ -97,6 +104,9 @@ pub(super) fn call_bounded(
     let most = bounds.iter().copied().fold(0, u64::saturating_add);
     if most <= SLICE_BYTES_MAX {
         return memory.holds(most, || call(arguments));
+    }
+    if bound.is_exact {
+        require_bounded(name, most)?;
     }
     let (mut made, mut bytes, mut first) = (Vec::new(), 0, 0);
     while first < rows {

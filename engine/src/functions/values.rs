@@ -20,7 +20,7 @@ use datafusion::logical_expr::{
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Literal;
 
-use super::results::{Recent, Results};
+use super::results::Results;
 use super::widths::total_bytes;
 
 /// These functions.
@@ -71,7 +71,6 @@ impl WindowUDFImpl for Values {
         let default_bytes = constants.map(|of| of.value().size()).max().unwrap_or(0);
         let value = of.input_fields().first().map(|field| field.data_type().clone());
         Ok(Box::new(Counted {
-            recent: self.results.of_partition(value.as_ref().unwrap_or(&DataType::Null)),
             results: self.results.clone(),
             is_fixed: value.is_some_and(|of| of.primitive_width().is_some()),
             default_bytes,
@@ -122,7 +121,6 @@ impl WindowUDFImpl for Values {
 struct Counted {
     evaluator: Box<dyn PartitionEvaluator>,
     results: Results,
-    recent: Recent,
     is_fixed: bool,
     /// Bytes of the value of rows without another row.
     default_bytes: usize,
@@ -145,14 +143,16 @@ impl PartitionEvaluator for Counted {
         if !self.is_fixed {
             let bytes = values.first().map_or(0, |values| total_bytes(values.as_ref()));
             let defaults = (self.default_bytes as u64).saturating_mul(rows as u64);
-            self.results.add(bytes.saturating_add(defaults))?;
+            self.results.add_all(bytes.saturating_add(defaults))?;
         }
         self.evaluator.evaluate_all(values, rows)
     }
 
     fn evaluate(&mut self, values: &[ArrayRef], range: &Range<usize>) -> Result<ScalarValue> {
         let value = self.evaluator.evaluate(values, range)?;
-        self.recent.add(value.size())?;
+        if !self.is_fixed {
+            self.results.add(value.size())?;
+        }
         Ok(value)
     }
 

@@ -4,7 +4,7 @@
 //! dictionary is 8, however long the text is. A function that copies such values allocates the text for each row.
 
 use arrow::array::{Array, ArrayRef, AsArray, OffsetSizeTrait, RecordBatch};
-use arrow::datatypes::{ArrowNativeType, DataType};
+use arrow::datatypes::DataType;
 
 /// Bytes of the values of a batch.
 pub fn rows_bytes(batch: &RecordBatch) -> usize {

@@ -417,7 +417,8 @@ async fn what_a_query_asks_of_each_row_ends_with_it() {
     let long = "SELECT max(length(regexp_replace(repeat('a', 1000 + v % 2), '.', repeat('b', 200), 'g'))) FROM \
                 (SELECT value AS v FROM generate_series(1, 8192))";
     let error = told(&engine, long).await;
-    assert_eq!(error.code(), Code::LimitExceeded, "{error}");
+    let is_bound = matches!(error.code(), Code::LimitExceeded | Code::ResourcesExhausted);
+    assert!(is_bound, "{error}");
 }
 
 #[tokio::test]

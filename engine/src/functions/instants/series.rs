@@ -30,7 +30,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::memory::{LazyBatchGenerator, LazyMemoryExec};
 use parking_lot::RwLock;
 
-use super::super::bounded::RESULT_BYTES_MAX;
+use super::super::slices::RESULT_BYTES_MAX;
 use super::refused;
 use crate::error::{Code, Error};
 
