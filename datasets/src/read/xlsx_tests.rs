@@ -134,11 +134,100 @@ fn a_cell_that_does_not_fit_sets_its_row_aside() {
         reasons[1].starts_with("f.xlsx:6 (row 5): \"ms\": expected int64, found"),
         "{reasons:?}"
     );
-    assert_eq!(reasons[2], "f.xlsx:8 (row 7): expected 2 cells, found 5");
+    let outside = "expected values in columns A to B, which row 1 names, found one in E8";
+    assert_eq!(reasons[2], format!("f.xlsx:8 (row 7): {outside}"));
     let (found, _, _) = made(bytes, &GuessOptions::default()).unwrap();
     assert_eq!(found.spec.columns[1].data_type, crate::ColumnType::Text);
     let says = "ms is text: 1 of 8 values is not int64, the first in row 3 on line 4: \"slow\"";
     assert!(found.notes.iter().any(|note| note.text == says), "{:?}", found.notes);
+}
+
+#[test]
+fn a_value_outside_the_table_sets_its_row_aside() {
+    let mut workbook = Workbook::new();
+    let sheet = workbook.add_worksheet();
+    sheet.write_string(1, 1, "id").unwrap();
+    sheet.write_string(1, 2, "text").unwrap();
+    for row in 2..=5_u32 {
+        sheet.write_number(row, 1, f64::from(row)).unwrap();
+    }
+    sheet.write_string(4, 0, "checked by Ann").unwrap();
+    sheet.write_string(5, 16_383, "far").unwrap();
+    sheet.write_string(499, 0, "note").unwrap();
+    let (found, rows, reasons) =
+        made(workbook.save_to_buffer().unwrap(), &GuessOptions::default()).unwrap();
+    assert_eq!(found.spec.columns[0].data_type, crate::ColumnType::Int64);
+    assert_eq!(rows, ["2|", "3|"]);
+    let outside = "expected values in columns B to C, which row 2 names, found one in";
+    assert_eq!(
+        reasons,
+        [
+            format!("f.xlsx:5 (row 3): {outside} A5"),
+            format!("f.xlsx:6 (row 4): {outside} XFD6"),
+            format!("f.xlsx:500 (row 5): {outside} A500"),
+        ]
+    );
+}
+
+#[test]
+fn a_cell_that_cannot_be_read_sets_its_row_aside() {
+    let mut workbook = Workbook::new();
+    let sheet = workbook.add_worksheet();
+    for (column, name) in (0..).zip(["id", "sum", "note"]) {
+        sheet.write_string(0, column, name).unwrap();
+    }
+    for row in 1..=3_u32 {
+        sheet.write_number(row, 0, f64::from(row)).unwrap();
+        // An error of Excel 365 that the crate does not know.
+        let result = if row == 2 { "#BUSY!" } else { "1" };
+        sheet.write_formula(row, 1, Formula::new("=A1:A2").set_result(result)).unwrap();
+        sheet.write_string(row, 2, "x").unwrap();
+    }
+    let bytes = with_error_cells(&workbook.save_to_buffer().unwrap(), "#BUSY!");
+    let (_, rows, reasons) = made(bytes, &GuessOptions::default()).unwrap();
+    assert_eq!(rows, ["1|1|x", "3|1|x"]);
+    let [reason] = &reasons[..] else { panic!("{reasons:?}") };
+    assert!(reason.starts_with("f.xlsx:3 (row 2): a cell of this row"), "{reason}");
+    assert!(reason.ends_with("Unsupported cell error value '#BUSY!'"), "{reason}");
+}
+
+/// The workbook, whose cells of the text `error` say that they hold an error.
+fn with_error_cells(bytes: &[u8], error: &str) -> Vec<u8> {
+    let mut archive = zip::ZipArchive::new(std::io::Cursor::new(bytes)).unwrap();
+    let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for index in 0..archive.len() {
+        let mut part = archive.by_index(index).unwrap();
+        let name = part.name().unwrap().into_owned();
+        let mut text = Vec::new();
+        std::io::Read::read_to_end(&mut part, &mut text).unwrap();
+        if name.contains("worksheets/") {
+            let xml = String::from_utf8(text).unwrap();
+            let at = xml.find(error).unwrap();
+            let kind = xml[..at].rfind("t=\"str\"").unwrap();
+            text = format!("{}t=\"e\"{}", &xml[..kind], &xml[kind + 7..]).into_bytes();
+        }
+        writer.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+        std::io::Write::write_all(&mut writer, &text).unwrap();
+    }
+    writer.finish().unwrap().into_inner()
+}
+
+#[test]
+fn a_row_that_is_too_long_sets_itself_aside() {
+    let mut workbook = Workbook::new();
+    let sheet = workbook.add_worksheet();
+    for column in 0..40_u16 {
+        sheet.write_string(0, column, format!("c{column}")).unwrap();
+        sheet.write_string(1, column, "x").unwrap();
+        sheet.write_string(2, column, "y".repeat(1_000)).unwrap();
+    }
+    let bytes = workbook.save_to_buffer().unwrap();
+    let read = ReadOptions { row_max_bytes: 20_000, ..ReadOptions::default() };
+    let (_, rows, reasons) =
+        made(bytes, &GuessOptions { read, ..GuessOptions::default() }).unwrap();
+    assert_eq!(rows.len(), 1);
+    let expected = "f.xlsx:3 (row 2): expected a row of at most 20000 bytes, found more";
+    assert_eq!(reasons, [expected]);
 }
 
 #[test]
