@@ -19,7 +19,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from websockets.sync.server import Server as WebSocketServer
+from websockets.sync.server import ServerConnection, serve
+from websockets.typing import Subprotocol
+
 import colonnade
+from colonnade._http import Http
+from colonnade._watch import Watch
 
 from conftest import Server
 
@@ -101,6 +107,10 @@ def test_a_parameter_that_would_do_nothing_is_an_error(client: colonnade.Client,
         (lambda: client.table("model_calls", columns="id"), "columns: expected a list of names"),
         (lambda: client.table("model_calls", where=""), "where: expected a text"),
         (lambda: client.table("model_calls", order_by=""), "order_by: expected a text"),
+        (lambda: client.table("model_calls", order_by=[]), "order_by: expected at least one column"),
+        (lambda: client.sql("SELECT 1 AS one", as_of={}), "as_of: expected versions by dataset"),
+        (lambda: client.watch("model_calls", where={}), "where: expected a condition"),
+        (lambda: client.ingest_file("model_calls", "calls.csv", null=[]), "null: expected a text"),
         (lambda: client.table("model_calls", limit=-1), "limit: expected a whole number of at least 0"),
         (lambda: client.table("model_calls", limit=2.5), "limit"),  # type: ignore[arg-type]
         (lambda: client.table("model_calls", parameters={"nope": 1}), "nope"),
@@ -219,8 +229,10 @@ def test_a_key_lets_in_and_a_wrong_one_does_not(server: Server) -> None:
         watch.datasets()
 
 
-def test_nothing_is_lost_or_twice_when_the_server_is_killed(server: Server, client: colonnade.Client) -> None:
+def test_nothing_is_lost_or_twice_when_the_server_is_killed(server: Server) -> None:
     """Rows go in and changes come out while the server is killed again and again."""
+    # On a loaded machine a restart takes many seconds, and a request may meet several.
+    client = colonnade.connect(server.url, patience=300)
     client.ingest("model_calls", calls(1))
     first = client.watch("model_calls", columns=["id"])
     seen: list[str] = []
@@ -276,6 +288,50 @@ def test_nothing_is_lost_or_twice_when_the_server_is_killed(server: Server, clie
     assert versions == sorted(set(versions))
     rows = client.table("model_calls", columns=["id"]).to_arrow()["id"].to_pylist()
     assert sorted(rows) == sorted(["c0", *expected])
+
+
+def closing(times: int, after: float) -> tuple[WebSocketServer, Watch]:
+    """A server that closes its first connections after a while, and a watch of it with a patience of half a second."""
+    left = [times]
+
+    def serve_one(connection: ServerConnection) -> None:
+        connection.recv()
+        connection.send('{"type": "connection_ack"}')
+        connection.recv()
+        if left[0] > 0:
+            left[0] -= 1
+            time.sleep(after)
+            return
+        connection.send('{"type": "next", "id": "1", "payload": {"data": {}}}')
+        connection.recv()
+
+    server = serve(serve_one, "127.0.0.1", 0, subprotocols=[Subprotocol("graphql-transport-ws")])
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    http = Http(f"http://127.0.0.1:{server.socket.getsockname()[1]}", None, 10.0, 0.5)
+    change = colonnade.Change("d", 1, 2, False, 0, 0)
+    return server, Watch(http, "d", 1, lambda since: "", lambda data: change)
+
+
+def test_a_watch_counts_its_patience_from_the_last_connection() -> None:
+    server, watch = closing(8, 0.2)
+    assert next(iter(watch)).version == 2
+    watch.close()
+
+    async def first(watch: Watch) -> int:
+        async for change in watch:
+            return change.version
+        return 0
+
+    server.shutdown()
+    server, watch = closing(8, 0.2)
+    assert asyncio.run(first(watch)) == 2
+    # A server that is gone is given up.
+    server.shutdown()
+    begun = time.monotonic()
+    watch.since = 1
+    with pytest.raises(colonnade.Unavailable, match="can not be reached"):
+        next(iter(watch))
+    assert time.monotonic() - begun < 10
 
 
 class Cutting:

@@ -23,6 +23,7 @@ from ._names import (
     Order,
     decoder,
     field_name,
+    filled,
     instant,
     is_plain,
     literal,
@@ -190,6 +191,7 @@ class Client:
         chosen = names("columns", columns) or list(plain)
         whole("since", since)
         whole("rows", rows)
+        filled("where", where, 'a condition such as {"team": {"eq": "billing"}}')
         for column in chosen:
             if column not in plain:
                 raise BadInput(f"columns: {dataset} has no column {column!r} that can be watched; expected some of {', '.join(plain)}")
@@ -434,6 +436,7 @@ def _body(
         }
     if as_of is not None and not isinstance(as_of, Mapping):
         raise BadInput(f'as_of: expected versions by dataset, such as {{"model_calls": 5}}, found {as_of!r}')
+    filled("as_of", as_of, 'versions by dataset, such as {"model_calls": 5}')
     if as_of:
         body["asOf"] = {name: _said(at) for name, at in as_of.items()}
     return body

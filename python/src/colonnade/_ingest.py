@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from ._errors import BadInput
 from ._http import Http
-from ._names import whole
+from ._names import filled, whole
 
 #: Rows of one request.
 BATCH_ROWS = 50_000
@@ -43,6 +43,7 @@ def options(**given: str | bool | Sequence[str] | None) -> list[tuple[str, str]]
         elif isinstance(value, str):
             parameters.append((name, value))
         elif name == "null":
+            filled(name, value, 'a text such as "n/a", or several')
             parameters.extend((name, null) for null in value)
         else:
             raise BadInput(f"{name}: expected a text, found {value!r}")
