@@ -137,7 +137,6 @@ impl EventCsv {
             resource: resource.map(|at| fields[at].to_owned()),
             attributes: rest.map(|(at, name)| (name.clone(), fields[*at].into())).collect(),
             place,
-            bytes: self.record.as_slice().len(),
         })
     }
 }
@@ -216,7 +215,6 @@ impl JoinedTable {
                 started_us: started[row].filter(|started| *started != ended_us),
                 ended_us,
                 resource: value(&resource),
-                bytes: written.len(),
                 attributes: serde_json::from_str(&written).unwrap_or_default(),
                 place,
             };

@@ -315,9 +315,7 @@ impl XesReader {
             }
         }
         let Fields { case_id, activity, started_us, ended_us, resource } = fields;
-        let bytes = original.len();
-        let step =
-            Step { case_id, activity, started_us, ended_us, resource, attributes, place, bytes };
+        let step = Step { case_id, activity, started_us, ended_us, resource, attributes, place };
         self.steps.push(step, &mut self.table)
     }
 
