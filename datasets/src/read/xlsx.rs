@@ -7,6 +7,7 @@
 //! The crate borrows a workbook while it reads a sheet, so a thread reads and hands over bounded blocks of rows.
 
 mod cell;
+mod parts;
 mod rows;
 
 use std::collections::VecDeque;
@@ -15,8 +16,8 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use arrow::datatypes::SchemaRef;
 use calamine::{Reader as _, SheetType, SheetVisible, Xlsx};
-use zip::ZipArchive;
 
+use self::parts::check_parts;
 use self::rows::{Block, SheetRow, column_name, send_rows};
 use super::rows::{Place, RowTable};
 use super::{Chunk, Format, ReadOptions, RowReader, Source};
@@ -29,10 +30,6 @@ use crate::spec::{COLUMNS_MAX, ColumnSpec, DatasetSpec, Evolution};
 
 /// Blocks of rows that may wait.
 const BLOCKS_WAITING: usize = 4;
-/// Parts of a workbook (sheets, strings, styles).
-const PARTS_MAX: usize = 10_000;
-/// Bytes that are unpacked at a time for a look at a part.
-const BUFFER_BYTES: usize = 64 * 1024;
 
 /// The rows of a sheet.
 struct Sheet {
@@ -258,55 +255,6 @@ fn sheet_of(
     })?;
     let others = names.into_iter().filter(|name| *name != found).collect();
     Ok((found, others))
-}
-
-/// Fails for a workbook whose parts unpack to more than may be held: the crate holds shared texts and styles
-/// whole, and of a sheet one cell at a time.
-fn check_parts(name: &str, input: Box<dyn Input>, options: &ReadOptions) -> Result<()> {
-    let failed = |error: &dyn std::fmt::Display| unreadable(name, error);
-    let mut archive = ZipArchive::new(input).map_err(|e| failed(&e))?;
-    if archive.len() > PARTS_MAX {
-        return Err(failed(&format!("{} parts; expected at most {PARTS_MAX}", archive.len())));
-    }
-    let mut held = options.decoded_budget_bytes;
-    let mut buffer = vec![0; BUFFER_BYTES];
-    for index in 0..archive.len() {
-        let mut part = archive.by_index(index).map_err(|e| failed(&e))?;
-        let path = part.name().map_err(|e| failed(&e))?.into_owned();
-        let is_sheet = path.contains("worksheets/");
-        if !(is_sheet || path.ends_with(".xml") || path.ends_with(".rels")) {
-            continue;
-        }
-        // Bytes since the last tag, which are one text.
-        let mut run = 0_usize;
-        loop {
-            let count = part.read(&mut buffer).map_err(|e| failed(&e))?;
-            if count == 0 {
-                break;
-            }
-            let over = |what: String, limit: usize| Error::Limit {
-                source_name: name.to_owned(),
-                what,
-                limit: limit as u64,
-                unit: "bytes",
-            };
-            for piece in buffer[..count].split_inclusive(|byte| *byte == b'<') {
-                run += piece.len();
-                if run > options.row_max_bytes {
-                    return Err(over(format!("a text of {path}"), options.row_max_bytes));
-                }
-                if piece.ends_with(b"<") {
-                    run = 0;
-                }
-            }
-            if !is_sheet {
-                held = held.checked_sub(count).ok_or_else(|| {
-                    over("the unpacked texts and styles".to_owned(), options.decoded_budget_bytes)
-                })?;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Reads a worksheet into typed columns.
