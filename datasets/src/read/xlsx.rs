@@ -16,6 +16,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use arrow::datatypes::SchemaRef;
 use calamine::{Reader as _, SheetType, SheetVisible, Xlsx};
+use chrono_tz::Tz;
 
 use self::parts::check_parts;
 use self::rows::{Block, SheetRow, column_name, send_rows};
@@ -43,6 +44,8 @@ struct Sheet {
     /// Sheets that are not read.
     others: Vec<String>,
     row: u64,
+    /// The zone of times, which have no offset in Excel.
+    zone: Tz,
 }
 
 impl Sheet {
@@ -76,6 +79,7 @@ impl Sheet {
             first_column: 0,
             others,
             row: 0,
+            zone: options.csv.zone.unwrap_or(Tz::UTC),
         };
         sheet.read_header(options)?;
         Ok(sheet)
@@ -175,7 +179,7 @@ impl Sheet {
             let Some(at) = self.index(*column) else { continue };
             let ColumnSpec { name, data_type, .. } = &columns[at];
             slots[at] = cell
-                .slot(data_type)
+                .slot(data_type, self.zone)
                 .map_err(|problem| (name.clone(), format!("{name:?}: {problem}")))?;
         }
         Ok(slots)

@@ -170,6 +170,27 @@ fn a_value_outside_the_table_sets_its_row_aside() {
 }
 
 #[test]
+fn times_of_a_sheet_are_local_times_of_the_zone() {
+    let mut workbook = Workbook::new();
+    let instant = CellFormat::new().set_num_format("yyyy-mm-dd hh:mm:ss");
+    let sheet = workbook.add_worksheet();
+    sheet.write_string(0, 0, "at").unwrap();
+    let times = ["2025-07-01T12:00:00", "2025-03-30T02:30:00", "2025-10-26T02:30:00"];
+    for (row, at) in (1..).zip(times) {
+        let at = ExcelDateTime::parse_from_str(at).unwrap();
+        sheet.write_datetime_with_format(row, 0, &at, &instant).unwrap();
+    }
+    let csv = CsvOptions { zone: Some(chrono_tz::Tz::Europe__Berlin), ..CsvOptions::default() };
+    let read = ReadOptions { csv, ..ReadOptions::default() };
+    let options = GuessOptions { read, ..GuessOptions::default() };
+    let (_, rows, reasons) = made(workbook.save_to_buffer().unwrap(), &options).unwrap();
+    assert_eq!(rows, ["2025-07-01T10:00:00Z"]);
+    assert!(reasons[0].starts_with("f.xlsx:3 (row 2): \"at\": the local time"), "{reasons:?}");
+    assert!(reasons[0].contains("does not exist in Europe/Berlin"), "{reasons:?}");
+    assert!(reasons[1].contains("exists twice in Europe/Berlin"), "{reasons:?}");
+}
+
+#[test]
 fn a_cell_that_cannot_be_read_sets_its_row_aside() {
     let mut workbook = Workbook::new();
     let sheet = workbook.add_worksheet();

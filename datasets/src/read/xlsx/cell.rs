@@ -1,9 +1,11 @@
 //! The value of a cell of a worksheet.
 
 use calamine::{CellErrorType, DataRef};
+use chrono_tz::Tz;
 
 use crate::column_type::ColumnType;
 use crate::infer::Look;
+use crate::local_time::instant_in;
 use crate::parse::{self, Slot};
 
 const MILLIS_PER_DAY: f64 = 86_400_000.0;
@@ -91,10 +93,16 @@ impl Cell {
         }
     }
 
-    /// The cell as a value of `data_type`; the error says what was expected and found.
-    pub(super) fn slot(&self, data_type: &ColumnType) -> Result<Slot<'_>, String> {
+    /// The cell as a value of `data_type`; the error says what was expected and found. Times without an offset are
+    /// those of `zone`.
+    pub(super) fn slot(&self, data_type: &ColumnType, zone: Tz) -> Result<Slot<'_>, String> {
         match self {
             Self::Empty => Ok(Slot::Null),
+            Self::Text(text) | Self::Time(text, _)
+                if *data_type == ColumnType::Timestamp && zone != Tz::UTC =>
+            {
+                instant_in(text.trim(), zone).map(Slot::Int)
+            }
             Self::Fault(name) => Err(format!("expected {data_type}, found the error {name}")),
             other => parse::text_slot(data_type, other.text()),
         }
