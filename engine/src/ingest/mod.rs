@@ -6,6 +6,7 @@
 //! in the commit itself (`sequence`).
 
 mod body;
+mod brought;
 mod conflict;
 mod content;
 mod group;
