@@ -7,6 +7,7 @@ import random
 import socket
 import threading
 import time
+import zipfile
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -167,6 +168,68 @@ def test_a_file_is_read_as_its_options_and_the_dataset_say(server: Server, clien
     assert [row["at"].hour for row in rows] == [10, 11]
     with pytest.raises(colonnade.BadInput, match="decimal_mark"):
         client.ingest_file("orders", second, decimal_mark="point")
+
+
+def write_workbook(path: Path) -> None:
+    """A workbook of two sheets, whose second one has an order at noon."""
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    package = "http://schemas.openxmlformats.org/package/2006"
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+
+    def text(cell: str, value: str) -> str:
+        return f'<c r="{cell}" t="inlineStr"><is><t>{value}</t></is></c>'
+
+    def sheet(*rows: str) -> str:
+        listed = "".join(f'<row r="{number}">{row}</row>' for number, row in enumerate(rows, 1))
+        return f'<worksheet xmlns="{main}"><sheetData>{listed}</sheetData></worksheet>'
+
+    def relations(*parts: tuple[str, str]) -> str:
+        listed = "".join(
+            f'<Relationship Id="rId{number}" Type="{office}/{kind}" Target="{target}"/>'
+            for number, (kind, target) in enumerate(parts, 1)
+        )
+        return f'<Relationships xmlns="{package}/relationships">{listed}</Relationships>'
+
+    order = '<c r="A2"><v>7</v></c><c r="B2" t="d"><v>2025-07-01T12:00:00</v></c>'
+    with zipfile.ZipFile(path, "w") as parts:
+        parts.writestr("[Content_Types].xml", f'<Types xmlns="{package}/content-types"/>')
+        parts.writestr("_rels/.rels", relations(("officeDocument", "xl/workbook.xml")))
+        sheets = '<sheet name="First" sheetId="1" r:id="rId1"/><sheet name="Second" sheetId="2" r:id="rId2"/>'
+        parts.writestr("xl/workbook.xml", f'<workbook xmlns="{main}" xmlns:r="{office}"><sheets>{sheets}</sheets></workbook>')
+        listed = relations(("worksheet", "worksheets/sheet1.xml"), ("worksheet", "worksheets/sheet2.xml"))
+        parts.writestr("xl/_rels/workbook.xml.rels", listed)
+        parts.writestr("xl/worksheets/sheet1.xml", sheet(text("A1", "note")))
+        parts.writestr("xl/worksheets/sheet2.xml", sheet(text("A1", "Order No") + text("B1", "at"), order))
+
+
+def test_a_file_takes_the_options_of_the_command_line(client: colonnade.Client, tmp_path: Path) -> None:
+    spec = {
+        "name": "orders",
+        "evolution": "add_nullable",
+        "columns": [{"name": "order_id", "type": "int64"}, {"name": "at", "type": "timestamp", "nullable": True}],
+    }
+    client.graphql("mutation($spec: JSON!) { createDataset(spec: $spec) { name } }", {"spec": spec})
+    book = tmp_path / "orders.xlsx"
+    write_workbook(book)
+    receipt = client.ingest_file("orders", book, sheet="Second", rename={"Order No": "order_id"}, zone="Europe/Berlin")
+    assert (receipt.accepted, receipt.quarantined) == (1, 0)
+    stored = client.table("orders").to_arrow().to_pylist()
+    assert [(row["order_id"], row["at"].hour) for row in stored] == [(7, 10)]
+    lines = tmp_path / "orders.csv"
+    lines.write_text("order_id,n\n" + "".join(f"{number},{number}\n" for number in range(8, 12)) + "12,many\n")
+    with pytest.raises(colonnade.BadInput, match="at most 0 may"):
+        client.ingest_file("orders", lines, mostly=0.5, max_quarantined=0)
+    receipt = client.ingest_file("orders", lines, mostly="50%", max_quarantined="20%")
+    assert (receipt.accepted, receipt.quarantined, receipt.added_columns) == (4, 1, ["n"])
+    cases: list[tuple[Callable[[], object], str]] = [
+        (lambda: client.ingest_file("orders", lines, sheet="Second"), "sheet is an option of Excel files"),
+        (lambda: client.ingest_file("orders", lines, rename={}), "rename: expected names"),
+        (lambda: client.ingest_file("orders", lines, rename={"no": "n"}), 'no column "no"'),
+        (lambda: client.ingest_file("orders", lines, mostly=2), "expected a share above 0 up to 1"),
+    ]
+    for call, says in cases:
+        with pytest.raises(colonnade.BadInput, match=says):
+            call()
 
 
 def test_the_policy_for_existing_keys_is_one_for_all_doors(server: Server, client: colonnade.Client, tmp_path: Path) -> None:

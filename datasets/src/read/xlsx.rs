@@ -306,7 +306,7 @@ impl XlsxReader {
                 pending.push_back((place, row));
             }
             for at in unknown {
-                columns[at].data_type = tallies[at].decide(1.0).data_type;
+                columns[at].data_type = tallies[at].decide(options.share()).data_type;
             }
         }
         let table = RowTable::new(source.name(), &columns, options)?;

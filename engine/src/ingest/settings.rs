@@ -75,7 +75,8 @@ fn given(options: &LoadOptions, dataset: &str) -> Result<LoadSettings> {
 /// Fails where the caller states a setting that cannot be, or that does nothing for this format.
 pub(super) fn require_usable(options: &LoadOptions, format: Format, name: &str) -> Result<()> {
     options.settings.check()?;
-    Ok(options.settings.require_used(format, name)?)
+    options.settings.require_used(format, name)?;
+    Ok(options.read.require_used(format, name)?)
 }
 
 /// The spec that a dataset is created from: with the settings that its first load states.

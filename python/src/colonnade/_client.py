@@ -288,11 +288,20 @@ class Client:
         date_order: str | None = None,
         zone: str | None = None,
         null: str | Sequence[str] | None = None,
+        rename: Mapping[str, str] | None = None,
+        sheet: str | None = None,
+        mostly: float | str | None = None,
+        max_quarantined: int | str | None = None,
     ) -> Receipt:
         """Sends a file as one request, and returns when its rows are committed.
 
-        ``format`` is csv, ndjson, parquet, arrow or arrow_stream; without it the name of the file says it. How a CSV file is written
-        is stated by the same options as on the command line. The dataset stores them, and later files are read by them.
+        ``format`` is csv, ndjson, parquet, arrow, arrow_stream or xlsx; without it the name of the file says it. How a file is
+        written is stated by the same options as on the command line. The dataset stores them, and later files are read by them.
+
+        These options hold for one file. ``rename`` says what columns of the file are called in the dataset:
+        ``{"Order Id": "order_id"}``, or ``{"#3": "order_id"}`` by number. ``sheet`` is the sheet of a workbook, ``mostly`` the share
+        of values that the type of a new column must fit, and ``max_quarantined`` the rows that may be rejected, as a number or as
+        ``"1%"``; with more, nothing is loaded.
         """
         settings = options(
             on_conflict=on_conflict,
@@ -306,6 +315,10 @@ class Client:
             date_order=date_order,
             zone=zone,
             null=null,
+            rename=rename,
+            sheet=sheet,
+            mostly=mostly,
+            max_quarantined=max_quarantined,
         )
         return Writer(self._http, dataset, producer, sequence, settings).write_file(path, format=format)
 
