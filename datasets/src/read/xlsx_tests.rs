@@ -194,22 +194,26 @@ fn times_of_a_sheet_are_local_times_of_the_zone() {
 fn a_cell_that_cannot_be_read_sets_its_row_aside() {
     let mut workbook = Workbook::new();
     let sheet = workbook.add_worksheet();
-    for (column, name) in (0..).zip(["id", "sum", "note"]) {
+    for (column, name) in (0..).zip(["id", "sum", "note", "more"]) {
         sheet.write_string(0, column, name).unwrap();
     }
-    for row in 1..=3_u32 {
-        sheet.write_number(row, 0, f64::from(row)).unwrap();
-        // An error of Excel 365 that the crate does not know.
-        let result = if row == 2 { "#BUSY!" } else { "1" };
-        sheet.write_formula(row, 1, Formula::new("=A1:A2").set_result(result)).unwrap();
-        sheet.write_string(row, 2, "x").unwrap();
+    // Errors of Excel 365 that the crate does not know: inside a row, at its end and at its beginning.
+    let faults = [(2, 1), (4, 3), (6, 0)];
+    for row in 1..=7_u32 {
+        for column in 0..4_u16 {
+            let is_fault = faults.contains(&(row, column));
+            let result = if is_fault { "#BUSY!" } else { "1" };
+            sheet.write_formula(row, column, Formula::new("=A1").set_result(result)).unwrap();
+        }
     }
     let bytes = with_error_cells(&workbook.save_to_buffer().unwrap(), "#BUSY!");
     let (_, rows, reasons) = made(bytes, &GuessOptions::default()).unwrap();
-    assert_eq!(rows, ["1|1|x", "3|1|x"]);
-    let [reason] = &reasons[..] else { panic!("{reasons:?}") };
-    assert!(reason.starts_with("f.xlsx:3 (row 2): a cell of this row"), "{reason}");
-    assert!(reason.ends_with("Unsupported cell error value '#BUSY!'"), "{reason}");
+    assert_eq!(rows, ["1|1|1|1"; 4]);
+    assert_eq!(reasons.len(), 3, "{reasons:?}");
+    for (reason, place) in reasons.iter().zip(["3 (row 2)", "5 (row 4)", "7 (row 6)"]) {
+        assert!(reason.starts_with(&format!("f.xlsx:{place}: a cell of this row")), "{reason}");
+        assert!(reason.ends_with("Unsupported cell error value '#BUSY!'"), "{reason}");
+    }
 }
 
 /// The workbook, whose cells of the text `error` say that they hold an error.
@@ -222,10 +226,13 @@ fn with_error_cells(bytes: &[u8], error: &str) -> Vec<u8> {
         let mut text = Vec::new();
         std::io::Read::read_to_end(&mut part, &mut text).unwrap();
         if name.contains("worksheets/") {
-            let xml = String::from_utf8(text).unwrap();
-            let at = xml.find(error).unwrap();
-            let kind = xml[..at].rfind("t=\"str\"").unwrap();
-            text = format!("{}t=\"e\"{}", &xml[..kind], &xml[kind + 7..]).into_bytes();
+            let mut xml = String::from_utf8(text).unwrap();
+            for (at, _) in xml.clone().match_indices(error) {
+                let kind = xml[..at].rfind("t=\"str\"").unwrap();
+                // Of the same length, so that the places stay.
+                xml.replace_range(kind..kind + 7, "t=\"e\"  ");
+            }
+            text = xml.into_bytes();
         }
         writer.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
         std::io::Write::write_all(&mut writer, &text).unwrap();

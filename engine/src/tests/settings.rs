@@ -129,12 +129,12 @@ async fn a_stored_zone_holds_for_every_format() {
     let bytes = Bytes::from(stream);
     // As a file and as a request that others share a commit with.
     let source = Source::Body { bytes: bytes.clone(), name: "f".to_owned() };
-    let loaded = engine.load(&who(), &name("orders"), source, Format::ArrowStream, stored());
-    let loaded = loaded.await.unwrap();
+    let (who, orders, format) = (who(), name("orders"), Format::ArrowStream);
+    let loaded = engine.load(&who, &orders, source, format, stored()).await.unwrap();
     assert_eq!((loaded.accepted, loaded.quarantined), (1, 1));
     let rows = IngestRows::Body { bytes, format: Format::ArrowStream, name: "f".to_owned() };
     let request = IngestRequest { rows, producer: None };
-    let receipt = engine.ingest(&who(), &name("orders"), request).await.unwrap();
+    let receipt = engine.ingest(&who, &orders, request).await.unwrap();
     assert_eq!((receipt.accepted, receipt.quarantined), (1, 1));
     let same = "SELECT count(*) FROM orders WHERE at = '2025-07-01T10:00:00Z'";
     assert_eq!(number(&engine, same).await, 3);

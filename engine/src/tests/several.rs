@@ -54,12 +54,12 @@ async fn a_file_refused_for_a_key_of_another_server_leaves_no_column_and_no_sett
         let (first, second) = two(folder.path().to_str().unwrap()).await;
         let mut settings = datasets::LoadSettings::default();
         settings.set("zone", "Europe/Berlin").unwrap();
-        let load = |id: u32| {
+        let load = async |id: u32| {
             let text = format!("id,at,colour\n{id},2026-01-01T00:00:00Z,red\n");
             let source = Source::Body { bytes: Bytes::from(text), name: "body".into() };
             let settings = settings.clone();
             let options = LoadOptions { on_conflict, settings, ..LoadOptions::default() };
-            second.load(&who(), &name("calls"), source, Format::Csv, options)
+            second.load(&who(), &name("calls"), source, Format::Csv, options).await
         };
         // The second does not know of it yet.
         send(&first, 7..8, None).await.unwrap();

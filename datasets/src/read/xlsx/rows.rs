@@ -95,21 +95,25 @@ pub(super) fn send_rows(
     sender: &SyncSender<Block>,
 ) -> Result<(), String> {
     let mut cells = book.worksheet_cells_reader(sheet).map_err(|error| error.to_string())?;
-    let mut rows = Rows { row: None, block: Vec::new(), bytes: 0, sender };
-    // Why the cell before the next one could not be read.
-    let mut fault: Option<String> = None;
+    let mut rows = Rows { row: None, table: None, block: Vec::new(), bytes: 0, sender };
+    // Why the cell before the next one could not be read. Its position is unknown: it lies between its neighbours.
+    let mut fault: Option<Fault> = None;
     loop {
         match next_cell(&mut cells)? {
-            // The position of an unreadable cell is unknown: it lies between its neighbours.
             Next::Fault(problem) => {
-                if let Some(row) = &mut rows.row {
+                let is_noted = rows.lacks_cells();
+                if let Some(row) = rows.row.as_mut().filter(|_| is_noted) {
                     row.problem.get_or_insert_with(|| problem.clone());
                 }
-                fault = Some(problem);
+                fault = Some(Fault { problem, is_noted });
             }
             Next::Cell(line, column, value) => {
+                let is_behind = rows.table.is_some_and(|(first, _)| column > first);
+                let is_same = rows.row.as_ref().is_some_and(|row| row.line == u64::from(line) + 1);
                 let Some(row) = rows.at(line) else { return Ok(()) };
-                if let Some(problem) = fault.take() {
+                if let Some(Fault { problem, is_noted }) = fault.take()
+                    && (is_same || is_behind || !is_noted)
+                {
                     row.problem.get_or_insert(problem);
                 }
                 if value != Cell::Empty {
@@ -119,10 +123,20 @@ pub(super) fn send_rows(
             Next::End => break,
         }
     }
+    if let Some(Fault { problem, is_noted: false }) = fault {
+        rows.row.get_or_insert_with(|| SheetRow::new(0)).problem.get_or_insert(problem);
+    }
     rows.end_row();
     // A receiver that is gone reads no more.
     let _ = sender.send(Ok(rows.block));
     Ok(())
+}
+
+/// A cell that cannot be read.
+struct Fault {
+    problem: String,
+    /// Whether the row before has the problem.
+    is_noted: bool,
 }
 
 enum Next {
@@ -167,6 +181,8 @@ fn next_cell(cells: &mut XlsxCellReader<'_, Box<dyn Input>>) -> Result<Next, Str
 struct Rows<'a> {
     /// The row that is being read.
     row: Option<SheetRow>,
+    /// The first and the last column of the first row, which names the columns.
+    table: Option<(u32, u32)>,
     block: Vec<SheetRow>,
     bytes: usize,
     sender: &'a SyncSender<Block>,
@@ -185,9 +201,17 @@ impl Rows<'_> {
         Some(self.row.get_or_insert_with(|| SheetRow::new(line)))
     }
 
+    /// Whether another cell of the table may follow in the row that is being read.
+    fn lacks_cells(&self) -> bool {
+        let (Some(row), Some((_, last))) = (&self.row, self.table) else { return false };
+        row.cells.last().is_none_or(|(column, _)| *column < last)
+    }
+
     fn end_row(&mut self) {
         let row = self.row.take();
         if let Some(row) = row.filter(|row| !row.cells.is_empty() || row.problem.is_some()) {
+            let columns = || row.cells.iter().map(|(column, _)| *column);
+            self.table = self.table.or_else(|| columns().min().zip(columns().max()));
             self.bytes += row.bytes;
             self.block.push(row);
         }
