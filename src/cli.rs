@@ -17,6 +17,7 @@ mod written;
 use std::path::PathBuf;
 
 use ::datasets::ColumnType;
+use ::datasets::read::ReadOptions;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use engine::RejectsMax;
 
@@ -233,12 +234,17 @@ pub struct Ingest {
     pub creation: Creation,
     #[command(flatten)]
     pub written: Written,
-    /// Rename a column of the files: "Order Id=order_id". Name the column as in the file, or by its number: "#3=order_id"
-    #[arg(long = "rename", value_name = "COLUMN=NAME", value_parser = rename)]
-    pub renames: Vec<(String, String)>,
-    /// The sheet of a workbook [default: the first visible sheet]
-    #[arg(long, value_name = "NAME")]
+    /// The name that a column of the files has in the dataset: "Order Id=order_id". A column is named as in
+    /// the file, or by its number as in "#3=order_id"
+    #[arg(long = "rename", value_name = "COLUMN=NAME", value_parser = |text: &str| file_option("rename", text))]
+    pub renames: Vec<String>,
+    /// The sheet of a workbook [default: the first that can be seen]
+    #[arg(long, value_name = "NAME", value_parser = |text: &str| file_option("sheet", text))]
     pub sheet: Option<String>,
+    /// The share of a column's values that its type must fit, for columns that are new in the dataset; rows with other
+    /// values go to quarantine [default: 1]
+    #[arg(long, value_name = "SHARE", value_parser = |text: &str| file_option("mostly", text))]
+    pub mostly: Option<String>,
     /// Say what would become of the rows, and what the dataset would be, and load none
     #[arg(long)]
     pub dry_run: bool,
@@ -270,9 +276,6 @@ pub struct Creation {
     /// The type of a column, whatever its values look like: "price=decimal(12,2)"
     #[arg(long = "type", value_name = "COLUMN=TYPE", value_parser = column_type, requires = "create")]
     pub types: Vec<(String, ColumnType)>,
-    /// The share of a column's values that its type must fit; the others go to quarantine
-    #[arg(long, value_name = "SHARE", value_parser = share, default_value_t = 1.0, requires = "create")]
-    pub mostly: f64,
     /// Write what the dataset is made from to this file, as a spec in TOML
     #[arg(long, value_name = "FILE", requires = "create")]
     pub write_spec: Option<PathBuf>,
@@ -468,23 +471,13 @@ impl Command {
 
 /// Reads `100` or `1.5%`.
 fn rejects_max(text: &str) -> Result<RejectsMax, String> {
-    let bad = || format!("expected a number of rows, or a share from 0% to 100%, found {text:?}");
-    match text.strip_suffix('%') {
-        None => text.parse().map(RejectsMax::Rows).map_err(|_| bad()),
-        Some(share) => match share.trim().parse::<f64>() {
-            Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(RejectsMax::Percent(percent)),
-            _ => Err(bad()),
-        },
-    }
+    text.parse().map_err(|error: engine::Error| error.to_string())
 }
 
-/// A column of a file and its name in the dataset. Columns of files may contain `=`, so the last one separates them.
-fn rename(text: &str) -> Result<(String, String), String> {
-    let parts = text.rsplit_once('=').filter(|(column, _)| !column.is_empty());
-    let (column, name) =
-        parts.ok_or_else(|| "expected COLUMN=NAME, as in \"Order Id=order_id\"".to_owned())?;
-    ::datasets::name::check_identifier("column name", name).map_err(|error| error.to_string())?;
-    Ok((column.to_owned(), name.to_owned()))
+/// Checks the value of an option of one file where it is typed.
+fn file_option(name: &str, text: &str) -> Result<String, String> {
+    let set = ReadOptions::default().set(name, text);
+    set.map(|()| text.to_owned()).map_err(|error| error.to_string())
 }
 
 /// Reads `price=decimal(12,2)`.
@@ -499,16 +492,4 @@ fn column_type(text: &str) -> Result<(String, ColumnType), String> {
 fn row_label(text: &str) -> Result<(String, String), String> {
     let (id, label) = text.rsplit_once('=').ok_or("expected ID=LABEL, such as \"t-7=refund\"")?;
     Ok((id.to_owned(), label.to_owned()))
-}
-
-/// Reads `0.99` or `99%`.
-fn share(text: &str) -> Result<f64, String> {
-    let (number, of) = match text.strip_suffix('%') {
-        Some(percent) => (percent, 100.0),
-        None => (text, 1.0),
-    };
-    match number.trim().parse::<f64>() {
-        Ok(number) if number > 0.0 && number <= of => Ok(number / of),
-        _ => Err("expected a share above 0 up to 1, or up to 100%".to_owned()),
-    }
 }

@@ -14,7 +14,15 @@ pub(crate) fn instant_in(text: &str, zone: Tz) -> Result<i64, String> {
     let Some(micros) = timestamp_us(text) else {
         return Err(format!("expected a timestamp, found {}", shown()));
     };
-    if zone == Tz::UTC || has_offset(text) {
+    if has_offset(text) {
+        return Ok(micros);
+    }
+    instant_of(micros, zone, shown)
+}
+
+/// The instant that the local time `micros` of `zone` means. `shown` writes the local time for an error.
+pub(crate) fn instant_of(micros: i64, zone: Tz, shown: impl Fn() -> String) -> Result<i64, String> {
+    if zone == Tz::UTC {
         return Ok(micros);
     }
     let Some(local) = DateTime::from_timestamp_micros(micros).map(|at| at.naive_utc()) else {
@@ -37,7 +45,13 @@ pub(crate) fn instant_in(text: &str, zone: Tz) -> Result<i64, String> {
     }
 }
 
-/// Whether a timestamp that [`timestamp_us`] reads states its offset.
+/// A local time in microseconds as an error shows it.
+pub(crate) fn shown_local(micros: i64) -> String {
+    let local = DateTime::from_timestamp_micros(micros).map(|at| at.naive_utc());
+    quoted(&local.map_or_else(|| micros.to_string(), |local| local.to_string()))
+}
+
+/// Whether a timestamp that [`timestamp_us`] reads names its offset.
 fn has_offset(text: &str) -> bool {
     let time = text.as_bytes().get(11..).unwrap_or_default();
     time.iter().any(|byte| matches!(byte, b'Z' | b'z' | b'+' | b'-' | b'C'))

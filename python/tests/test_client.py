@@ -7,6 +7,7 @@ import random
 import socket
 import threading
 import time
+import zipfile
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -19,7 +20,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from websockets.sync.server import Server as WebSocketServer
+from websockets.sync.server import ServerConnection, serve
+from websockets.typing import Subprotocol
+
 import colonnade
+from colonnade._http import Http
+from colonnade._watch import Watch
 
 from conftest import Server
 
@@ -101,6 +108,10 @@ def test_a_parameter_that_would_do_nothing_is_an_error(client: colonnade.Client,
         (lambda: client.table("model_calls", columns="id"), "columns: expected a list of names"),
         (lambda: client.table("model_calls", where=""), "where: expected a text"),
         (lambda: client.table("model_calls", order_by=""), "order_by: expected a text"),
+        (lambda: client.table("model_calls", order_by=[]), "order_by: expected at least one column"),
+        (lambda: client.sql("SELECT 1 AS one", as_of={}), "as_of: expected versions by dataset"),
+        (lambda: client.watch("model_calls", where={}), "where: expected a condition"),
+        (lambda: client.ingest_file("model_calls", "calls.csv", null=[]), "null: expected a text"),
         (lambda: client.table("model_calls", limit=-1), "limit: expected a whole number of at least 0"),
         (lambda: client.table("model_calls", limit=2.5), "limit"),  # type: ignore[arg-type]
         (lambda: client.table("model_calls", parameters={"nope": 1}), "nope"),
@@ -157,6 +168,68 @@ def test_a_file_is_read_as_its_options_and_the_dataset_say(server: Server, clien
     assert [row["at"].hour for row in rows] == [10, 11]
     with pytest.raises(colonnade.BadInput, match="decimal_mark"):
         client.ingest_file("orders", second, decimal_mark="point")
+
+
+def write_workbook(path: Path) -> None:
+    """A workbook of two sheets, whose second one has an order at noon."""
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    package = "http://schemas.openxmlformats.org/package/2006"
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+
+    def text(cell: str, value: str) -> str:
+        return f'<c r="{cell}" t="inlineStr"><is><t>{value}</t></is></c>'
+
+    def sheet(*rows: str) -> str:
+        listed = "".join(f'<row r="{number}">{row}</row>' for number, row in enumerate(rows, 1))
+        return f'<worksheet xmlns="{main}"><sheetData>{listed}</sheetData></worksheet>'
+
+    def relations(*parts: tuple[str, str]) -> str:
+        listed = "".join(
+            f'<Relationship Id="rId{number}" Type="{office}/{kind}" Target="{target}"/>'
+            for number, (kind, target) in enumerate(parts, 1)
+        )
+        return f'<Relationships xmlns="{package}/relationships">{listed}</Relationships>'
+
+    order = '<c r="A2"><v>7</v></c><c r="B2" t="d"><v>2025-07-01T12:00:00</v></c>'
+    with zipfile.ZipFile(path, "w") as parts:
+        parts.writestr("[Content_Types].xml", f'<Types xmlns="{package}/content-types"/>')
+        parts.writestr("_rels/.rels", relations(("officeDocument", "xl/workbook.xml")))
+        sheets = '<sheet name="First" sheetId="1" r:id="rId1"/><sheet name="Second" sheetId="2" r:id="rId2"/>'
+        parts.writestr("xl/workbook.xml", f'<workbook xmlns="{main}" xmlns:r="{office}"><sheets>{sheets}</sheets></workbook>')
+        listed = relations(("worksheet", "worksheets/sheet1.xml"), ("worksheet", "worksheets/sheet2.xml"))
+        parts.writestr("xl/_rels/workbook.xml.rels", listed)
+        parts.writestr("xl/worksheets/sheet1.xml", sheet(text("A1", "note")))
+        parts.writestr("xl/worksheets/sheet2.xml", sheet(text("A1", "Order No") + text("B1", "at"), order))
+
+
+def test_a_file_takes_the_options_of_the_command_line(client: colonnade.Client, tmp_path: Path) -> None:
+    spec = {
+        "name": "orders",
+        "evolution": "add_nullable",
+        "columns": [{"name": "order_id", "type": "int64"}, {"name": "at", "type": "timestamp", "nullable": True}],
+    }
+    client.graphql("mutation($spec: JSON!) { createDataset(spec: $spec) { name } }", {"spec": spec})
+    book = tmp_path / "orders.xlsx"
+    write_workbook(book)
+    receipt = client.ingest_file("orders", book, sheet="Second", rename={"Order No": "order_id"}, zone="Europe/Berlin")
+    assert (receipt.accepted, receipt.quarantined) == (1, 0)
+    stored = client.table("orders").to_arrow().to_pylist()
+    assert [(row["order_id"], row["at"].hour) for row in stored] == [(7, 10)]
+    lines = tmp_path / "orders.csv"
+    lines.write_text("order_id,n\n" + "".join(f"{number},{number}\n" for number in range(8, 12)) + "12,many\n")
+    with pytest.raises(colonnade.BadInput, match="at most 0 may"):
+        client.ingest_file("orders", lines, mostly=0.5, max_quarantined=0)
+    receipt = client.ingest_file("orders", lines, mostly="50%", max_quarantined="20%")
+    assert (receipt.accepted, receipt.quarantined, receipt.added_columns) == (4, 1, ["n"])
+    cases: list[tuple[Callable[[], object], str]] = [
+        (lambda: client.ingest_file("orders", lines, sheet="Second"), "sheet is an option of Excel files"),
+        (lambda: client.ingest_file("orders", lines, rename={}), "rename: expected names"),
+        (lambda: client.ingest_file("orders", lines, rename={"no": "n"}), 'no column "no"'),
+        (lambda: client.ingest_file("orders", lines, mostly=2), "expected a share above 0 up to 1"),
+    ]
+    for call, says in cases:
+        with pytest.raises(colonnade.BadInput, match=says):
+            call()
 
 
 def test_the_policy_for_existing_keys_is_one_for_all_doors(server: Server, client: colonnade.Client, tmp_path: Path) -> None:
@@ -219,8 +292,10 @@ def test_a_key_lets_in_and_a_wrong_one_does_not(server: Server) -> None:
         watch.datasets()
 
 
-def test_nothing_is_lost_or_twice_when_the_server_is_killed(server: Server, client: colonnade.Client) -> None:
+def test_nothing_is_lost_or_twice_when_the_server_is_killed(server: Server) -> None:
     """Rows go in and changes come out while the server is killed again and again."""
+    # On a loaded machine a restart takes many seconds, and a request may meet several.
+    client = colonnade.connect(server.url, patience=300)
     client.ingest("model_calls", calls(1))
     first = client.watch("model_calls", columns=["id"])
     seen: list[str] = []
@@ -276,6 +351,50 @@ def test_nothing_is_lost_or_twice_when_the_server_is_killed(server: Server, clie
     assert versions == sorted(set(versions))
     rows = client.table("model_calls", columns=["id"]).to_arrow()["id"].to_pylist()
     assert sorted(rows) == sorted(["c0", *expected])
+
+
+def closing(times: int, after: float) -> tuple[WebSocketServer, Watch]:
+    """A server that closes its first connections after a while, and a watch of it with a patience of half a second."""
+    left = [times]
+
+    def serve_one(connection: ServerConnection) -> None:
+        connection.recv()
+        connection.send('{"type": "connection_ack"}')
+        connection.recv()
+        if left[0] > 0:
+            left[0] -= 1
+            time.sleep(after)
+            return
+        connection.send('{"type": "next", "id": "1", "payload": {"data": {}}}')
+        connection.recv()
+
+    server = serve(serve_one, "127.0.0.1", 0, subprotocols=[Subprotocol("graphql-transport-ws")])
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    http = Http(f"http://127.0.0.1:{server.socket.getsockname()[1]}", None, 10.0, 0.5)
+    change = colonnade.Change("d", 1, 2, False, 0, 0)
+    return server, Watch(http, "d", 1, lambda since: "", lambda data: change)
+
+
+def test_a_watch_counts_its_patience_from_the_last_connection() -> None:
+    server, watch = closing(8, 0.2)
+    assert next(iter(watch)).version == 2
+    watch.close()
+
+    async def first(watch: Watch) -> int:
+        async for change in watch:
+            return change.version
+        return 0
+
+    server.shutdown()
+    server, watch = closing(8, 0.2)
+    assert asyncio.run(first(watch)) == 2
+    # A server that is gone is given up.
+    server.shutdown()
+    begun = time.monotonic()
+    watch.since = 1
+    with pytest.raises(colonnade.Unavailable, match="can not be reached"):
+        next(iter(watch))
+    assert time.monotonic() - begun < 10
 
 
 class Cutting:

@@ -41,7 +41,7 @@ pub struct Written {
     /// The order of dates that do not begin with their year: dmy (31.12.2026) or mdy (12/31/2026)
     #[arg(long, value_name = "ORDER", value_parser = |text: &str| setting("date_order", text))]
     pub date_order: Option<String>,
-    /// The IANA time zone of timestamps without an offset, also in NDJSON [default: UTC]
+    /// The IANA time zone of timestamps without an offset, also in NDJSON, Excel, Parquet and Arrow files [default: UTC]
     #[arg(long, value_name = "ZONE", value_parser = |text: &str| setting("zone", text))]
     pub zone: Option<String>,
 }

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 
 use ::datasets::conform::Conformer;
 use ::datasets::infer::{Guess, GuessOptions, Hint, Note, SpecHints, guess};
-use ::datasets::read::{self, Format, ReadOptions, Renames, Source, TextEncoding};
+use ::datasets::read::{self, Format, ReadOptions, Source, TextEncoding};
 use ::datasets::{Cause, Causes, DatasetName, DatasetSpec, KeyPolicy, LoadSettings};
 use engine::{Code, Error, RejectsMax, Result};
 use serde_json::json;
@@ -13,11 +13,17 @@ use serde_json::json;
 use crate::cli::Ingest;
 use crate::output::{Output, count};
 
-/// The options for reading files with these settings.
-pub(super) fn read_options(settings: &LoadSettings, arguments: &Ingest) -> ReadOptions {
+/// How files are read by these settings.
+pub(super) fn read_options(settings: &LoadSettings, arguments: &Ingest) -> Result<ReadOptions> {
     let csv = settings.csv_options(TextEncoding::Found);
-    let renames = Renames { columns: arguments.renames.clone(), ..Renames::default() };
-    ReadOptions { csv, renames, sheet: arguments.sheet.clone(), ..ReadOptions::default() }
+    let mut options = ReadOptions { csv, ..ReadOptions::default() };
+    let renames = arguments.renames.iter().map(|text| ("rename", text));
+    let sheet = arguments.sheet.iter().map(|text| ("sheet", text));
+    let mostly = arguments.mostly.iter().map(|text| ("mostly", text));
+    for (name, text) in renames.chain(sheet).chain(mostly) {
+        options.set(name, text)?;
+    }
+    Ok(options)
 }
 
 /// The spec for a file's rows; what is to be known of it is told, and it is written where that is asked for.
@@ -30,17 +36,18 @@ pub(super) fn guessed(
 ) -> Result<DatasetSpec> {
     let asked = &arguments.creation;
     let stated = arguments.written.settings()?;
+    let (name, read) = (source.name(), read_options(&stated, arguments)?);
+    read.require_used(format, name)?;
     let options = GuessOptions {
         hints: SpecHints {
             key: asked.key.clone(),
             time_column: asked.time.clone(),
             types: asked.types.clone(),
         },
-        mostly: asked.mostly,
-        read: read_options(&stated, arguments),
+        mostly: read.mostly.unwrap_or(1.0),
+        read,
         ..GuessOptions::default()
     };
-    let name = source.name();
     let doing = |e| Error::from(e).while_doing(format_args!("make {dataset} from {name}"));
     let Guess { mut spec, notes, .. } = guess(dataset, source, format, &options).map_err(doing)?;
     spec.load = spec.load.with(&stated, dataset.as_str())?;
@@ -106,11 +113,13 @@ impl Trial {
         spec: &DatasetSpec,
         arguments: &Ingest,
     ) -> Result<Self> {
-        let options = read_options(&spec.load, arguments);
+        let options = read_options(&spec.load, arguments)?;
         let name = source.name().to_owned();
+        options.require_used(format, &name)?;
         let mut reader = read::open(source.clone(), format, Some(spec), &options)?;
         let schema = reader.schema();
         let (conformer, _) = Conformer::growing(spec, &schema, &name)?;
+        let conformer = conformer.in_zone(options.csv.zone);
         let (mut accepted, mut rejected, mut causes) = (0, 0, Causes::default());
         while let Some(chunk) = reader.next_chunk()? {
             let conformed = conformer.conform(&chunk)?;

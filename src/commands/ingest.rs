@@ -94,7 +94,7 @@ async fn load(
         rejects_max: arguments.max_quarantined,
         // One that is there is accepted as it is, grown by the spec's new columns, or refused with what differs.
         create: file.create.clone().or_else(|| spec.clone()),
-        read: read_options(&LoadSettings::default(), arguments),
+        read: read_options(&LoadSettings::default(), arguments)?,
         settings: arguments.written.settings()?,
         new_columns: new_columns(arguments),
         ..LoadOptions::default()

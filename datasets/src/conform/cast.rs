@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, make_comparator, new_null_array};
 use arrow::compute::{CastOptions, SortOptions, cast_with_options, concat};
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::{DataType, Field, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 
+use super::local_times::{Instants, has_instants, instants_in};
 use super::narrowing::{floored, has_finer_times, overflowed};
 use super::nested;
 use super::units::{has_lengths, in_units};
@@ -27,6 +30,8 @@ pub(super) struct Cast {
     way: Way,
     /// What the values are counted in, where the source says by itself what it counts in.
     unit: Option<String>,
+    /// The zone of local times, where it is not UTC and the column has instants.
+    zone: Option<Tz>,
 }
 
 /// Why a whole column can't be carried over: its values contradict its type.
@@ -61,12 +66,17 @@ impl Cast {
     pub(super) fn plan(field: &Field, target: &ColumnType) -> Option<Self> {
         let stated = field.metadata().get(TYPE_METADATA_KEY).map(String::as_str);
         let way = way(field.data_type(), target, stated)?;
-        Some(Self { target: target.clone(), way, unit: None })
+        Some(Self { target: target.clone(), way, unit: None, zone: None })
     }
 
     /// The same way to values that are counted in `unit`.
     pub(super) fn counted_in(self, unit: Option<&str>) -> Self {
         Self { unit: unit.map(str::to_owned), ..self }
+    }
+
+    /// Reads local times in `zone`.
+    pub(super) fn set_zone(&mut self, zone: Tz) {
+        self.zone = (zone != Tz::UTC && has_instants(&self.target)).then_some(zone);
     }
 
     /// Carries `array` over; rows whose value does not fit are noted and left null.
@@ -78,8 +88,9 @@ impl Cast {
     ) -> Result<ArrayRef, Unfit> {
         let to = self.target.arrow_type();
         let internal = |e: ArrowError| Unfit(format!("{column:?} from {}: {e}", array.data_type()));
-        let array = &self.in_units(array, column, failures).map_err(internal)?;
-        let carried = match self.way {
+        let (array, way) = self.in_zone(array, column, failures).map_err(internal)?;
+        let array = &self.in_units(&array, column, failures).map_err(internal)?;
+        let carried = match way {
             Way::Same if array.data_type() == &to => Arc::clone(array),
             Way::Same | Way::Arrow => {
                 let carried = match arrow_cast(array, &to) {
@@ -117,6 +128,7 @@ impl Cast {
             },
         };
         self.check_vectors(&carried, column, failures);
+        self.check_dates(&carried, column, failures);
         Ok(carried)
     }
 
@@ -138,6 +150,28 @@ impl Cast {
         }
         let rows: Vec<&dyn Array> = rows.iter().map(AsRef::as_ref).collect();
         concat(&rows)
+    }
+
+    /// The values with local times as instants of the zone, and the way of what they are then.
+    fn in_zone(
+        &self,
+        array: &ArrayRef,
+        column: &str,
+        failures: &mut Failures,
+    ) -> Result<(ArrayRef, Way), ArrowError> {
+        let Some(zone) = self.zone else { return Ok((Arc::clone(array), self.way)) };
+        let Instants { values, problem } = instants_in(array, &self.target, zone)?;
+        if problem.is_some() {
+            for row in (0..array.len()).filter(|row| array.is_valid(*row)) {
+                let one = instants_in(&array.slice(row, 1), &self.target, zone)?;
+                if let Some(problem) = one.problem {
+                    failures.note(row, column, || format!("{column:?}: {problem}"));
+                }
+            }
+        }
+        let is_turned = values.data_type() != array.data_type();
+        let turned = is_turned.then(|| way(values.data_type(), &self.target, None)).flatten();
+        Ok((values, turned.unwrap_or(self.way)))
     }
 
     /// The values with lengths of time as numbers in the unit that the column, or a field, states.
@@ -300,7 +334,25 @@ impl Cast {
             .map_err(|e| Unfit(format!("{column:?} ({}) as JSON: {e}", array.data_type())))
     }
 
-    /// Rejects vectors of a wrong length or with nulls.
+    /// Instants have a date: some that a file holds are in years that none has.
+    fn check_dates(&self, array: &ArrayRef, column: &str, failures: &mut Failures) {
+        let instants = array.as_primitive_opt::<TimestampMicrosecondType>();
+        let Some(instants) = instants.filter(|_| self.target == ColumnType::Timestamp) else {
+            return;
+        };
+        let first = DateTime::<Utc>::MIN_UTC.timestamp_micros();
+        let last = DateTime::<Utc>::MAX_UTC.timestamp_micros();
+        if instants.values().iter().all(|at| (first..=last).contains(at)) {
+            return;
+        }
+        for row in (0..instants.len()).filter(|row| instants.is_valid(*row)) {
+            if !(first..=last).contains(&instants.value(row)) {
+                failures.note(row, column, || self.unfit(array, row, column));
+            }
+        }
+    }
+
+    /// Vectors are of one length and hold no nulls.
     fn check_vectors(&self, array: &ArrayRef, column: &str, failures: &mut Failures) {
         let ColumnType::Vector(length) = &self.target else { return };
         let Some(lists) = array.as_list_opt::<i32>() else { return };

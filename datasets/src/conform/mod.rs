@@ -5,6 +5,8 @@
 
 mod carry;
 mod cast;
+mod leaves;
+mod local_times;
 mod narrowing;
 mod nested;
 mod partition_values;
@@ -19,6 +21,7 @@ use arrow::array::{
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Schema, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
+use chrono_tz::Tz;
 
 use crate::column_type::ColumnType;
 use crate::encode::JsonEncoder;
@@ -119,6 +122,13 @@ impl Conformer {
         let grown = evolve(spec, source_schema, source_name)?;
         let conformer = Self::new(grown.as_ref().unwrap_or(spec), source_schema, source_name)?;
         Ok((conformer, grown))
+    }
+
+    /// Reads times without an offset as local times of `zone`; without one they are UTC.
+    pub fn in_zone(mut self, zone: Option<Tz>) -> Self {
+        let casts = self.columns.iter_mut().filter_map(|column| column.from.as_mut());
+        casts.for_each(|(_, cast)| cast.set_zone(zone.unwrap_or(Tz::UTC)));
+        self
     }
 
     /// Sorts the rows of `chunk` into those that fit and those that do not.

@@ -300,7 +300,7 @@ impl CsvReader {
         if !unknown.is_empty() && target.is_none_or(|t| t.evolution == Evolution::AddNullable) {
             let guesses = read_ahead(&mut records, &unknown, &mut pending, options)?;
             for (at, guess) in unknown.into_iter().zip(guesses) {
-                columns[at].data_type = guess.decide(1.0).data_type;
+                columns[at].data_type = guess.decide(options.share()).data_type;
             }
         }
         Ok(Self {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringBuilder};
 use arrow::compute::{cast, is_not_null, kernels::zip::zip};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
+use chrono_tz::Tz;
 use csv::ByteRecord;
 use serde_json::Value;
 
@@ -21,7 +22,8 @@ use crate::column_type::ColumnType;
 use crate::conform::instants;
 use crate::encode::JsonEncoder;
 use crate::error::{Error, Result};
-use crate::parse::{self, Slot};
+use crate::local_time::{instant_in, instant_of, shown_local};
+use crate::parse;
 use crate::spec::TYPE_METADATA_KEY;
 
 const CASE: &str = "case:concept:name";
@@ -50,6 +52,7 @@ pub(crate) fn open(source: &Source, options: &ReadOptions) -> Result<Box<dyn Row
         steps: Steps::default(),
         table: RowTable::new(source.name(), &columns, options)?,
         source_name: source.name().to_owned(),
+        zone: options.csv.zone.unwrap_or(Tz::UTC),
         done: false,
     }))
 }
@@ -64,6 +67,8 @@ struct EventCsv {
     resource: Option<usize>,
     /// The other columns, by their names.
     rest: Vec<(usize, String)>,
+    /// The zone of times without an offset.
+    zone: Tz,
     steps: Steps,
     table: RowTable,
     done: bool,
@@ -87,6 +92,7 @@ impl EventCsv {
             started,
             resource,
             rest,
+            zone: options.csv.zone.unwrap_or(Tz::UTC),
             steps: Steps::default(),
             table: RowTable::new(source.name(), &columns, options)?,
             done: false,
@@ -121,11 +127,11 @@ impl EventCsv {
         let text = |column, at: usize| {
             mapped::value(column, &ColumnType::Text, fields[at]).map(|_| fields[at].to_owned())
         };
-        let instant =
-            |column, at: usize| match mapped::value(column, &ColumnType::Timestamp, fields[at])? {
-                Slot::Int(us) => Ok(us),
-                _ => Err(Fault::of(column, format!("{column:?}: expected a timestamp"))),
-            };
+        let instant = |column, at: usize| {
+            mapped::value(column, &ColumnType::Timestamp, fields[at])?;
+            instant_in(fields[at].trim(), self.zone)
+                .map_err(|problem| Fault::of(column, format!("{column:?}: {problem}")))
+        };
         let started = self.started.filter(|at| !fields[*at].is_empty());
         let resource = self.resource.filter(|at| !fields[*at].is_empty());
         let rest = self.rest.iter().filter(|(at, _)| !fields[*at].is_empty());
@@ -137,7 +143,6 @@ impl EventCsv {
             resource: resource.map(|at| fields[at].to_owned()),
             attributes: rest.map(|(at, name)| (name.clone(), fields[*at].into())).collect(),
             place,
-            bytes: self.record.as_slice().len(),
         })
     }
 }
@@ -165,6 +170,8 @@ struct JoinedTable {
     steps: Steps,
     table: RowTable,
     source_name: String,
+    /// The zone of times without an offset.
+    zone: Tz,
     done: bool,
 }
 
@@ -188,8 +195,8 @@ impl JoinedTable {
         let text = |at: usize| cast(chunk.batch.column(at), &DataType::Utf8);
         let (case, activity, resource) = (text(0)?, text(1)?, text(4)?);
         let attributes = text(5)?;
-        let started = micros(chunk.batch.column(ENDED_AT - 1))?;
-        let ended = micros(chunk.batch.column(ENDED_AT))?;
+        let mut started = micros(chunk.batch.column(ENDED_AT - 1), self.zone)?;
+        let mut ended = micros(chunk.batch.column(ENDED_AT), self.zone)?;
         for row in 0..chunk.batch.num_rows() {
             let place = Place { row: chunk.position(&self.source_name, row).row, line: 0 };
             let value = |array: &ArrayRef| {
@@ -197,8 +204,8 @@ impl JoinedTable {
                 texts.is_valid(row).then(|| texts.value(row).to_owned())
             };
             let written = value(&attributes).unwrap_or_default();
-            let (found, at) = ((value(&case), value(&activity)), ended[row]);
-            let missing = match (&found, at) {
+            let (found, at) = ((value(&case), value(&activity)), ended[row].take());
+            let missing = match (&found, &at) {
                 ((None, _), _) => Some(("case_id", CASE)),
                 ((_, None), _) => Some(("activity", ACTIVITY)),
                 (_, None) => Some(("ended_at", ENDED)),
@@ -209,14 +216,23 @@ impl JoinedTable {
                 self.table.reject(place, Some(column), reason, written);
                 continue;
             }
-            let ((Some(case_id), Some(activity)), Some(ended_us)) = (found, at) else { continue };
+            let ((Some(case_id), Some(activity)), Some(at)) = (found, at) else { continue };
+            let began = started[row].take().transpose().map_err(|problem| ("started_at", problem));
+            let instants = at.map_err(|problem| ("ended_at", problem));
+            let (ended_us, began) = match instants.and_then(|at| Ok((at, began?))) {
+                Ok(instants) => instants,
+                Err((column, problem)) => {
+                    let reason = format!("{column:?}: {problem}");
+                    self.table.reject(place, Some(column), reason, written);
+                    continue;
+                }
+            };
             let step = Step {
                 case_id,
                 activity,
-                started_us: started[row].filter(|started| *started != ended_us),
+                started_us: began.filter(|began| *began != ended_us),
                 ended_us,
                 resource: value(&resource),
-                bytes: written.len(),
                 attributes: serde_json::from_str(&written).unwrap_or_default(),
                 place,
             };
@@ -228,15 +244,26 @@ impl JoinedTable {
     }
 }
 
-/// Instants as microseconds; `None` for text that is not a timestamp.
-fn micros(array: &ArrayRef) -> std::result::Result<Vec<Option<i64>>, arrow::error::ArrowError> {
-    if matches!(array.data_type(), DataType::Timestamp(..)) {
+/// An instant in microseconds, or why a local time is none.
+type Micros = std::result::Result<i64, String>;
+
+/// Times as instants, those without an offset in `zone`; a text that is none has none.
+fn micros(
+    array: &ArrayRef,
+    zone: Tz,
+) -> std::result::Result<Vec<Option<Micros>>, arrow::error::ArrowError> {
+    if let DataType::Timestamp(_, offset) = array.data_type() {
+        let zone = if offset.is_some() { Tz::UTC } else { zone };
         let instants = instants(array)?;
-        return Ok(instants.as_primitive::<TimestampMicrosecondType>().iter().collect());
+        let instants = instants.as_primitive::<TimestampMicrosecondType>().iter();
+        let instant = |at: i64| instant_of(at, zone, || shown_local(at));
+        return Ok(instants.map(|at| at.map(instant)).collect());
     }
     let texts = cast(array, &DataType::Utf8)?;
     let texts = texts.as_string::<i32>().iter();
-    Ok(texts.map(|text| text.and_then(|text| parse::timestamp_us(text.trim()))).collect())
+    let instant =
+        |text: &str| parse::timestamp_us(text.trim()).map(|_| instant_in(text.trim(), zone));
+    Ok(texts.map(|text| text.and_then(instant)).collect())
 }
 
 impl RowReader for JoinedTable {

@@ -26,6 +26,7 @@ mod mapped;
 mod mooncake;
 mod nab;
 mod ndjson;
+mod options;
 mod pages;
 mod parquet;
 mod parquet_guard;
@@ -53,48 +54,13 @@ pub(crate) use json_value::document_slot;
 pub use mooncake::EPOCH_US as MOONCAKE_EPOCH_US;
 pub use nab::{LabelWindows, nab_windows};
 pub(crate) use ndjson::look as ndjson_looks;
+pub use options::ReadOptions;
 pub use recognise::recognise;
 pub(crate) use renames::distinct as distinct_names;
 pub use renames::{Renames, RepeatedNames};
 pub(crate) use rows::Place;
 pub use written::{CsvOptions, DateOrder, TextEncoding};
 pub(crate) use xlsx::look as xlsx_looks;
-
-/// Bounds of a reader.
-#[derive(Clone, Debug)]
-pub struct ReadOptions {
-    /// Most rows in a chunk.
-    pub batch_rows: usize,
-    /// Most bytes that a decoded part (a page, a buffer, a chunk) may take.
-    pub decoded_budget_bytes: usize,
-    /// Longest row of a text format.
-    pub row_max_bytes: usize,
-    /// Rows of a text format looked at to find columns and types that no spec names.
-    pub discovery_rows: usize,
-    /// Most bytes held while looking at those rows.
-    pub discovery_bytes: usize,
-    /// How files of separated values are written.
-    pub csv: CsvOptions,
-    /// New names for columns of the file.
-    pub renames: Renames,
-    /// The sheet of a workbook; without one, the first visible sheet.
-    pub sheet: Option<String>,
-}
-
-impl Default for ReadOptions {
-    fn default() -> Self {
-        Self {
-            batch_rows: 8_192,
-            decoded_budget_bytes: 256 * 1024 * 1024,
-            row_max_bytes: 16 * 1024 * 1024,
-            discovery_rows: 16_384,
-            discovery_bytes: 32 * 1024 * 1024,
-            csv: CsvOptions::default(),
-            renames: Renames::default(),
-            sheet: None,
-        }
-    }
-}
 
 /// Some rows of a source.
 #[derive(Clone, Debug)]

@@ -266,8 +266,15 @@ fn an_event_log_is_read_in_its_own_encoding() {
 
 /// Steps of an event log as a table, as `case activity start end`.
 fn table_steps(bytes: Vec<u8>) -> Vec<String> {
+    steps_in(bytes, Format::EventLog, chrono_tz::Tz::UTC)
+}
+
+/// The same where times without an offset are those of a zone.
+fn steps_in(bytes: Vec<u8>, format: Format, zone: chrono_tz::Tz) -> Vec<String> {
     let source = Source::Body { bytes: bytes.into(), name: "f".into() };
-    let mut reader = open(source, Format::EventLog, None, &ReadOptions::default()).unwrap();
+    let csv = CsvOptions { zone: Some(zone), ..CsvOptions::default() };
+    let options = ReadOptions { csv, ..ReadOptions::default() };
+    let mut reader = open(source, format, None, &options).unwrap();
     let mut rows = Vec::new();
     while let Some(chunk) = reader.next_chunk().unwrap() {
         for row in 0..chunk.batch.num_rows() {
@@ -317,6 +324,17 @@ fn events_of_a_table_are_joined_in_any_order() {
     };
     let expected =
         [step("c check", 1, 3), step("d pay", 4, 4), step("d check", 2, 5), step("d late", 6, 6)];
-    assert_eq!(table_steps(csv.into_bytes()), expected);
-    assert_eq!(table_steps(parquet), expected);
+    assert_eq!(table_steps(csv.clone().into_bytes()), expected);
+    assert_eq!(table_steps(parquet.clone()), expected);
+    // Local times of Berlin, an hour ahead of UTC in winter.
+    let in_berlin = [step("c check", 0, 2), step("d pay", 3, 3), step("d check", 1, 4)];
+    for bytes in [csv.into_bytes(), parquet] {
+        let found = steps_in(bytes, Format::EventLog, chrono_tz::Tz::Europe__Berlin);
+        assert_eq!(found[..3], in_berlin);
+    }
+    let skipped = event("a", "2025-03-30T02:30:00", "");
+    let log =
+        format!(r#"<log><trace><string key="concept:name" value="c"/>{skipped}</trace></log>"#);
+    let found = steps_in(log.into_bytes(), Format::Xes, chrono_tz::Tz::Europe__Berlin);
+    assert!(found[0].contains("does not exist in Europe/Berlin"), "{found:?}");
 }

@@ -13,7 +13,7 @@ use super::json::{self, JsonError, Kind, RawValue};
 use super::json_array::ArrayItems;
 use super::lines::{Line, Lines};
 use super::rows::{Place, RowTable, check_encoding, original_text};
-use super::{Chunk, CsvOptions, ReadOptions, Renames, RowReader, Source};
+use super::{Chunk, CsvOptions, ReadOptions, RowReader, Source};
 use crate::column_type::ColumnType;
 use crate::error::{Error, Result};
 use crate::infer::{Finding, JsonTally, to_identifier};
@@ -81,7 +81,7 @@ impl NdjsonReader {
         let fixed = target.is_some_and(|t| t.evolution == Evolution::Fixed);
         if !fixed {
             pending = read_ahead(&mut lines, options).map_err(|e| source.io("read", e))?;
-            discover(source.name(), &pending, target, &options.renames, &mut columns)?;
+            discover(source.name(), &pending, target, options, &mut columns)?;
         }
         let mut by_name: HashMap<String, Option<usize>> =
             columns.iter().enumerate().map(|(at, c)| (c.name.clone(), Some(at))).collect();
@@ -191,22 +191,24 @@ fn discover(
     source_name: &str,
     lines: &VecDeque<OwnedLine>,
     target: Option<&DatasetSpec>,
-    renames: &Renames,
+    options: &ReadOptions,
     columns: &mut Vec<ColumnSpec>,
 ) -> Result<()> {
     let computed = target.iter().flat_map(|t| t.computed_partitions()).map(|p| p.column.clone());
     let known = columns.iter().map(|c| c.name.clone()).chain(computed).collect();
-    let mut members = Members { known, renamed: renames.by_name(), ..Members::default() };
+    let mut members = Members { known, renamed: options.renames.by_name(), ..Members::default() };
     for (row, line) in (1..).zip(lines) {
         members.add(&line.bytes, Place { row, line: line.number });
         members.check_count(source_name, columns.len())?;
     }
-    columns.extend(members.into_findings(1.0).into_iter().map(|(name, finding)| ColumnSpec {
-        name,
-        data_type: finding.data_type,
-        nullable: true,
-        unit: None,
-        description: String::new(),
+    columns.extend(members.into_findings(options.share()).into_iter().map(|(name, finding)| {
+        ColumnSpec {
+            name,
+            data_type: finding.data_type,
+            nullable: true,
+            unit: None,
+            description: String::new(),
+        }
     }));
     Ok(())
 }

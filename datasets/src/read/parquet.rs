@@ -15,7 +15,7 @@ use parquet::basic::Type as PhysicalType;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetStatisticsPolicy;
 use parquet::file::reader::{ChunkReader, Length};
-use parquet::schema::types::TypePtr;
+use parquet::schema::types::ColumnDescPtr;
 
 use super::contain_decoder;
 use super::expand::Chunks;
@@ -239,21 +239,39 @@ fn open_checked(input: &Input) -> std::result::Result<(Schema, ArrowReaderMetada
     Ok((natural, with_views(metadata)?))
 }
 
-/// Reads 96-bit instants as microseconds. Nanoseconds in 64 bits only cover the years 1677 to 2262, and instants of other years
-/// would wrap around.
+/// Instants of 96 bits are read as microseconds in UTC, also inside lists and structures: 64 bits of
+/// nanoseconds hold the years 1677 to 2262 alone, and any other year becomes one of these.
 fn with_micros(metadata: ArrowReaderMetadata) -> std::result::Result<ArrowReaderMetadata, Problem> {
-    let types = metadata.metadata().file_metadata().schema_descr().root_schema().get_fields();
-    let is_wide = |of: &TypePtr| of.is_primitive() && of.get_physical_type() == PhysicalType::INT96;
-    let fields = metadata.schema().fields().iter().zip(types);
-    let fields = fields.map(|(field, of)| match (is_wide(of), field.data_type()) {
-        (true, DataType::Timestamp(TimeUnit::Nanosecond, zone)) => {
-            let micros = DataType::Timestamp(TimeUnit::Microsecond, zone.clone());
-            field.as_ref().clone().with_data_type(micros)
-        }
-        _ => field.as_ref().clone(),
-    });
-    let fields: Vec<Field> = fields.collect();
+    let descriptor = metadata.metadata().file_metadata().schema_descr_ptr();
+    let is_wide = |of: &ColumnDescPtr| of.physical_type() == PhysicalType::INT96;
+    // The leaves of the schema in Arrow are the columns of the file, in their order.
+    let mut columns = descriptor.columns().iter().map(is_wide);
+    let fields = metadata.schema().fields().iter();
+    let fields: Vec<Field> =
+        fields.map(|field| in_micros(field, &mut columns).as_ref().clone()).collect();
     read_as(metadata, fields)
+}
+
+/// The field with instants of 96 bits as microseconds; `columns` says for each leaf whether it holds such instants.
+fn in_micros(field: &Arc<Field>, columns: &mut impl Iterator<Item = bool>) -> Arc<Field> {
+    let mut inside = |field: &Arc<Field>| in_micros(field, columns);
+    let data_type = match field.data_type() {
+        DataType::List(item) => DataType::List(inside(item)),
+        DataType::LargeList(item) => DataType::LargeList(inside(item)),
+        DataType::ListView(item) => DataType::ListView(inside(item)),
+        DataType::LargeListView(item) => DataType::LargeListView(inside(item)),
+        DataType::FixedSizeList(item, length) => DataType::FixedSizeList(inside(item), *length),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(inside).collect()),
+        DataType::Map(entries, sorted) => DataType::Map(inside(entries), *sorted),
+        other => match (columns.next(), other) {
+            (Some(true), DataType::Timestamp(TimeUnit::Nanosecond, zone)) => {
+                let zone = zone.clone().unwrap_or_else(|| "UTC".into());
+                DataType::Timestamp(TimeUnit::Microsecond, Some(zone))
+            }
+            _ => return Arc::clone(field),
+        },
+    };
+    Arc::new(field.as_ref().clone().with_data_type(data_type))
 }
 
 /// Texts are decoded as views, so that a dictionary's long value is held once.
@@ -300,29 +318,70 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn instants_of_96_bits_are_read_in_any_year() {
-        let schema = Arc::new(parse_message_type("message m { required int96 at; }").unwrap());
+    /// Nanoseconds of a day and its Julian day.
+    fn wide(nanos: u64, day: u32) -> Int96 {
+        let mut value = Int96::new();
+        value.set_data(nanos as u32, (nanos >> 32) as u32, day);
+        value
+    }
+
+    /// A file of `message`, whose columns have these values, each with its levels.
+    fn written(message: &str, columns: &[(&[Int96], Option<&[i16]>, Option<&[i16]>)]) -> Source {
+        let schema = Arc::new(parse_message_type(message).unwrap());
         let mut bytes = Vec::new();
         let mut writer = SerializedFileWriter::new(&mut bytes, schema, Arc::default()).unwrap();
         let mut group = writer.next_row_group().unwrap();
-        // Nanoseconds of a day and its Julian day: 0001-01-01, the last microsecond and a half before 1970,
-        // and 2500-01-01.
-        let values = [(0_u64, 1_721_426), (86_399_999_998_500, 2_440_587), (0, 2_634_167)];
-        let values = values.map(|(nanos, day): (u64, u32)| {
-            let mut value = Int96::new();
-            value.set_data(nanos as u32, (nanos >> 32) as u32, day);
-            value
-        });
-        let mut column = group.next_column().unwrap().unwrap();
-        column.typed::<Int96Type>().write_batch(&values, None, None).unwrap();
-        column.close().unwrap();
+        for (values, definitions, repetitions) in columns {
+            let mut column = group.next_column().unwrap().unwrap();
+            let typed = column.typed::<Int96Type>();
+            typed.write_batch(values, *definitions, *repetitions).unwrap();
+            column.close().unwrap();
+        }
         group.close().unwrap();
         writer.close().unwrap();
-        let source = Source::Body { bytes: bytes.into(), name: "f".into() };
+        Source::Body { bytes: bytes.into(), name: "f".into() }
+    }
+
+    #[test]
+    fn instants_of_96_bits_are_those_of_any_year() {
+        // 0001-01-01, the last microsecond and a half before 1970, and 2500-01-01.
+        let values = [wide(0, 1_721_426), wide(86_399_999_998_500, 2_440_587), wide(0, 2_634_167)];
+        let source = written("message m { required int96 at; }", &[(&values, None, None)]);
         let mut reader = ParquetReader::open(&source, &ReadOptions::default()).unwrap();
         let chunk = reader.next_chunk().unwrap().unwrap();
         let found = chunk.batch.column(0).as_primitive::<TimestampMicrosecondType>();
         assert_eq!(found.values(), &[-62_135_596_800_000_000, -2, 16_725_225_600_000_000]);
+    }
+
+    #[test]
+    fn instants_of_96_bits_inside_lists_and_structures_are_those_of_any_year() {
+        let message = "message m {
+            required group whole { required int96 at; optional group more { optional int96 at; } }
+            required group list (LIST) { repeated group list { required int96 element; } }
+            required group map (MAP) {
+                repeated group key_value { required int96 key; required int96 value; }
+            }
+        }";
+        let late = [wide(0, 2_634_167)];
+        let source = written(
+            message,
+            &[
+                (&late, None, None),
+                (&late, Some(&[2]), None),
+                (&late, Some(&[1]), Some(&[0])),
+                (&late, Some(&[1]), Some(&[0])),
+                (&late, Some(&[1]), Some(&[0])),
+            ],
+        );
+        let mut reader = ParquetReader::open(&source, &ReadOptions::default()).unwrap();
+        let chunk = reader.next_chunk().unwrap().unwrap();
+        let [whole, list, map] = chunk.batch.columns() else { panic!("{:?}", chunk.batch) };
+        let (whole, map) = (whole.as_struct(), map.as_map());
+        let inner = whole.column(1).as_struct().column(0);
+        let list = list.as_list::<i32>().values();
+        for array in [whole.column(0), inner, list, map.keys(), map.values()] {
+            let found = array.as_primitive::<TimestampMicrosecondType>();
+            assert_eq!(found.values(), &[16_725_225_600_000_000], "{:?}", array.data_type());
+        }
     }
 }

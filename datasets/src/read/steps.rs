@@ -1,10 +1,12 @@
 //! Joins the events of event logs into steps: `start` and `complete` of one activity become one step.
 //!
-//! The lifecycle extension of XES (IEEE 1849) records the transitions of an activity as separate events. A `complete` ends the
-//! first open `start` with the same case, activity and `concept:instance` that is not later, preferably one of the same
-//! resource. Any other event is a step without a duration.
+//! The lifecycle extension of XES (IEEE 1849) records the transitions of an activity as events of their
+//! own. A `complete` ends the earliest `start` of its case, activity and `concept:instance` that is not later,
+//! where possible one of its own resource. Any other event is a step without a duration.
+//!
+//! Open steps are bounded by their number and by their bytes, and each event takes logarithmic time.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::{Map, Value};
 
@@ -21,6 +23,11 @@ pub(crate) const TRANSITION: &str = "lifecycle:transition";
 const INSTANCE: &str = "concept:instance";
 /// Most open steps. Beyond that, the oldest `start` becomes a step of its own.
 const BEGUN_MAX: usize = 100_000;
+/// Most bytes that these steps hold.
+const BEGUN_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of a step without its texts and attributes, and of a value without its text.
+const STEP_BYTES: usize = 512;
+const VALUE_BYTES: usize = 96;
 
 /// A step, or one event of it.
 #[derive(Clone, Debug)]
@@ -32,20 +39,30 @@ pub(crate) struct Step {
     pub(crate) ended_us: i64,
     pub(crate) resource: Option<String>,
     pub(crate) attributes: Map<String, Value>,
-    /// Its position in the source, and its length there in bytes.
+    /// Where it is in the source.
     pub(crate) place: Place,
-    pub(crate) bytes: usize,
 }
 
 /// What identifies a run of an activity: its case, name and instance.
 type Key = (String, String, Option<String>);
 
-/// Joins events into steps and writes them to a table.
+/// Starts by their instants and numbers.
+type Starts = BTreeSet<(i64, u64)>;
+
+/// The open starts of one key.
+#[derive(Default)]
+struct OpenStarts {
+    all: Starts,
+    by_resource: HashMap<Option<String>, Starts>,
+}
+
+/// Joins the events of steps on their way into a table.
 #[derive(Default)]
 pub(crate) struct Steps {
-    /// Open steps, in the order of the source.
-    begun: BTreeMap<u64, Step>,
-    by_key: HashMap<Key, Vec<u64>>,
+    /// Steps that have begun and not ended, by their order in the source, each with its bytes.
+    begun: BTreeMap<u64, (Step, usize)>,
+    by_key: HashMap<Key, OpenStarts>,
+    bytes: usize,
     number: u64,
 }
 
@@ -56,14 +73,12 @@ impl Steps {
             return step.write(table);
         }
         if step.is("start") {
-            self.by_key.entry(step.key()).or_default().push(self.number);
-            self.begun.insert(self.number, step);
-            self.number += 1;
-            let oldest = self.begun.keys().next().copied().filter(|_| self.begun.len() > BEGUN_MAX);
-            return match oldest.and_then(|oldest| self.take(oldest)) {
-                Some(oldest) => oldest.write(table),
-                None => Ok(()),
-            };
+            self.begin(step);
+            while self.begun.len() > BEGUN_MAX || self.bytes > BEGUN_BYTES_MAX {
+                let Some(oldest) = self.begun.keys().next().copied() else { break };
+                self.take(oldest).map_or(Ok(()), |oldest| oldest.write(table))?;
+            }
+            return Ok(());
         }
         let start = if step.is("complete") { self.start_of(&step) } else { None };
         match start.and_then(|start| self.take(start)) {
@@ -75,33 +90,65 @@ impl Steps {
     /// Writes the open steps, each as an instant at its start.
     pub(crate) fn finish(&mut self, table: &mut RowTable) -> Result<()> {
         self.by_key.clear();
-        std::mem::take(&mut self.begun).into_values().try_for_each(|step| step.write(table))
+        self.bytes = 0;
+        std::mem::take(&mut self.begun).into_values().try_for_each(|(step, _)| step.write(table))
+    }
+
+    fn begin(&mut self, step: Step) {
+        let start = (step.ended_us, self.number);
+        let open = self.by_key.entry(step.key()).or_default();
+        open.all.insert(start);
+        open.by_resource.entry(step.resource.clone()).or_default().insert(start);
+        let bytes = step.bytes();
+        self.bytes += bytes;
+        self.begun.insert(self.number, (step, bytes));
+        self.number += 1;
     }
 
     /// The number of the `start` that `end` completes.
     fn start_of(&self, end: &Step) -> Option<u64> {
-        let numbers = self.by_key.get(&end.key())?;
-        let is_before = |number: &&u64| {
-            self.begun.get(*number).is_some_and(|start| start.ended_us <= end.ended_us)
+        let open = self.by_key.get(&end.key())?;
+        let earliest = |starts: &Starts| {
+            let (at, number) = starts.first()?;
+            (*at <= end.ended_us).then_some(*number)
         };
-        let is_own = |number: &&u64| {
-            self.begun.get(*number).is_some_and(|start| start.resource == end.resource)
-        };
-        let before = || numbers.iter().filter(is_before);
-        before().find(is_own).or_else(|| before().next()).copied()
+        let own = open.by_resource.get(&end.resource).and_then(earliest);
+        own.or_else(|| earliest(&open.all))
     }
 
     fn take(&mut self, number: u64) -> Option<Step> {
-        let step = self.begun.remove(&number)?;
-        let key = step.key();
-        if let Some(numbers) = self.by_key.get_mut(&key) {
-            numbers.retain(|other| *other != number);
-            if numbers.is_empty() {
+        let (step, bytes) = self.begun.remove(&number)?;
+        self.bytes -= bytes;
+        let (key, start) = (step.key(), (step.ended_us, number));
+        if let Some(open) = self.by_key.get_mut(&key) {
+            open.all.remove(&start);
+            if let Some(own) = open.by_resource.get_mut(&step.resource) {
+                own.remove(&start);
+                if own.is_empty() {
+                    open.by_resource.remove(&step.resource);
+                }
+            }
+            if open.all.is_empty() {
                 self.by_key.remove(&key);
             }
         }
         Some(step)
     }
+}
+
+/// About the bytes that a value holds.
+fn bytes_of(value: &Value) -> usize {
+    let inside = match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(bytes_of).sum(),
+        Value::Object(members) => members_bytes(members),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    };
+    VALUE_BYTES + inside
+}
+
+fn members_bytes(members: &Map<String, Value>) -> usize {
+    members.iter().map(|(name, value)| name.len() + bytes_of(value)).sum()
 }
 
 impl Step {
@@ -113,6 +160,13 @@ impl Step {
         (self.case_id.clone(), self.activity.clone(), instance)
     }
 
+    /// About the bytes that the step holds. Its texts are also in its key.
+    fn bytes(&self) -> usize {
+        let texts = self.case_id.len() + self.activity.len();
+        let resource = self.resource.as_ref().map_or(0, String::len);
+        STEP_BYTES + 2 * (texts + resource) + members_bytes(&self.attributes)
+    }
+
     fn is(&self, transition: &str) -> bool {
         let stated = self.attributes.get(TRANSITION).and_then(Value::as_str);
         stated.is_some_and(|stated| stated.trim().eq_ignore_ascii_case(transition))
@@ -122,7 +176,6 @@ impl Step {
     /// `start:`.
     fn since(mut self, start: Self) -> Self {
         self.started_us = Some(start.ended_us);
-        self.bytes += start.bytes;
         if self.resource.is_none() {
             self.resource = start.resource;
         } else if let Some(resource) =
@@ -146,10 +199,17 @@ impl Step {
     }
 
     fn write(self, table: &mut RowTable) -> Result<()> {
-        let (place, bytes) = (self.place, self.bytes);
+        let place = self.place;
         let attributes = match self.attributes.is_empty() {
+            true => String::new(),
+            false => Value::Object(self.attributes).to_string(),
+        };
+        // Attributes of the trace are in every step, so bytes in the source would be too few.
+        let resource = self.resource.as_ref().map_or(0, String::len);
+        let bytes = self.case_id.len() + self.activity.len() + resource + attributes.len();
+        let attributes = match attributes.is_empty() {
             true => Slot::Null,
-            false => Slot::Text(Value::Object(self.attributes).to_string().into()),
+            false => Slot::Text(attributes.into()),
         };
         let slots = [
             Slot::Text(self.case_id.into()),
@@ -160,5 +220,83 @@ impl Step {
             attributes,
         ];
         table.push(place, bytes, &slots)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::read::ReadOptions;
+    use crate::read::mapped::columns_of;
+
+    fn table() -> RowTable {
+        let columns = columns_of("workflow_steps", &COLUMNS).unwrap();
+        RowTable::new("f", &columns, &ReadOptions::default()).unwrap()
+    }
+
+    fn event(transition: &str, number: u64, note: &str) -> Step {
+        let mut attributes = Map::new();
+        attributes.insert(TRANSITION.to_owned(), transition.into());
+        attributes.insert("note".to_owned(), note.into());
+        Step {
+            case_id: "c".to_owned(),
+            activity: "check".to_owned(),
+            started_us: None,
+            ended_us: number as i64,
+            resource: None,
+            attributes,
+            place: Place { row: number, line: 0 },
+        }
+    }
+
+    #[test]
+    fn open_steps_are_bounded_by_their_bytes() {
+        let (mut steps, mut table, mut written) = (Steps::default(), table(), 0);
+        let note = "x".repeat(1024 * 1024);
+        for number in 1..=200 {
+            steps.push(event("start", number, &note), &mut table).unwrap();
+            assert!(steps.bytes <= BEGUN_BYTES_MAX, "{}", steps.bytes);
+            if table.is_full() {
+                written += table.take_chunk().unwrap().unwrap().batch.num_rows();
+            }
+        }
+        assert_eq!(steps.begun.len(), 63);
+        steps.finish(&mut table).unwrap();
+        written += table.take_chunk().unwrap().unwrap().batch.num_rows();
+        assert_eq!((written, steps.bytes, steps.by_key.len()), (200, 0, 0));
+    }
+
+    #[test]
+    fn a_table_counts_the_bytes_of_attributes_that_every_step_repeats() {
+        let (mut steps, mut table) = (Steps::default(), table());
+        let note = "x".repeat(16 * 1024 * 1024);
+        for number in 1..=16 {
+            assert!(!table.is_full());
+            steps.push(event("assign", number, &note), &mut table).unwrap();
+        }
+        assert!(table.is_full());
+    }
+
+    #[test]
+    fn many_open_steps_of_one_activity_take_no_quadratic_time() {
+        const COUNT: u64 = 60_000;
+        let (mut steps, mut table) = (Steps::default(), table());
+        let begun = std::time::Instant::now();
+        for number in 0..COUNT {
+            steps.push(event("start", number, ""), &mut table).unwrap();
+        }
+        // No start has the resource of its end, so that a linear search passes all others.
+        for number in (0..COUNT).rev() {
+            let mut end = event("complete", COUNT + number, "");
+            end.resource = Some("bob".to_owned());
+            steps.push(end, &mut table).unwrap();
+            if table.is_full() {
+                table.take_chunk().unwrap();
+            }
+        }
+        assert!(steps.begun.is_empty() && steps.by_key.is_empty() && steps.bytes == 0);
+        // Seconds; a linear search took minutes.
+        assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
     }
 }

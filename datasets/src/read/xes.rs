@@ -11,6 +11,7 @@ use std::io;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use chrono_tz::Tz;
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
@@ -23,6 +24,7 @@ use super::steps::{COLUMNS, Step, Steps};
 use super::written::decoded;
 use super::{Chunk, ReadOptions, RowReader, Source, TextEncoding};
 use crate::error::{Error, Result};
+use crate::local_time::instant_in;
 use crate::parse;
 use crate::rejected::Position;
 
@@ -48,6 +50,7 @@ pub(crate) fn open(source: &Source, options: &ReadOptions) -> Result<Box<dyn Row
         row_max_bytes: options.row_max_bytes,
         table: RowTable::new(source.name(), &columns, options)?,
         steps: Steps::default(),
+        zone: options.csv.zone.unwrap_or(Tz::UTC),
         skipped: Skipped::default(),
         buffer: Vec::new(),
         open: Vec::new(),
@@ -98,6 +101,8 @@ struct XesReader {
     row_max_bytes: usize,
     table: RowTable,
     steps: Steps,
+    /// The zone of times without an offset.
+    zone: Tz,
     skipped: Skipped,
     buffer: Vec<u8>,
     /// The elements that are open, outermost first.
@@ -296,7 +301,7 @@ impl XesReader {
         let original = Value::Object(attributes.clone()).to_string();
         let fields = match fault {
             Some(problem) => Err((None, problem)),
-            None => Fields::take(self.trace.get("concept:name"), &attributes)
+            None => Fields::take(self.trace.get("concept:name"), &attributes, self.zone)
                 .map_err(|(column, problem)| (Some(column), problem)),
         };
         let fields = match fields {
@@ -315,9 +320,7 @@ impl XesReader {
             }
         }
         let Fields { case_id, activity, started_us, ended_us, resource } = fields;
-        let bytes = original.len();
-        let step =
-            Step { case_id, activity, started_us, ended_us, resource, attributes, place, bytes };
+        let step = Step { case_id, activity, started_us, ended_us, resource, attributes, place };
         self.steps.push(step, &mut self.table)
     }
 
@@ -397,6 +400,7 @@ impl Fields {
     fn take(
         case: Option<&Value>,
         attributes: &Map<String, Value>,
+        zone: Tz,
     ) -> Result<Self, (&'static str, String)> {
         let text = |value: Option<&Value>| match value {
             Some(Value::String(text)) => Some(text.clone()),
@@ -405,9 +409,9 @@ impl Fields {
         };
         let instant = |column: &'static str, key: &str| match text(attributes.get(key)) {
             None => Ok(None),
-            Some(found) => parse::timestamp_us(found.trim()).map(Some).ok_or_else(|| {
-                (column, format!("{key:?}: expected a timestamp, found {}", parse::quoted(&found)))
-            }),
+            Some(found) => instant_in(found.trim(), zone)
+                .map(Some)
+                .map_err(|problem| (column, format!("{key:?}: {problem}"))),
         };
         let missing = |column, what: &str| (column, format!("expected {what}, found none"));
         let ended_us = instant("ended_at", "time:timestamp")?

@@ -250,21 +250,43 @@ impl LoadSettings {
 
     /// Fails if a stated setting has no effect on files of `format`, so that no option is silently ignored.
     pub fn require_used(&self, format: Format, source_name: &str) -> Result<()> {
-        let is_used = |name: &str| match format {
-            Format::Csv => true,
-            Format::Ndjson => matches!(name, "on_conflict" | "zone"),
-            _ => name == "on_conflict",
+        let has_local_times = match format {
+            Format::Csv
+            | Format::Ndjson
+            | Format::Xlsx
+            | Format::Parquet
+            | Format::ArrowFile
+            | Format::ArrowStream
+            | Format::Xes
+            | Format::EventLog => true,
+            // These state what their times mean.
+            Format::AzureLlm
+            | Format::Mooncake
+            | Format::LitellmPrices
+            | Format::Nab
+            | Format::Banking77
+            | Format::Clinc
+            | Format::Febrl
+            | Format::ErMagellan => false,
+        };
+        let is_used = |name: &str| match name {
+            "on_conflict" => true,
+            "zone" => has_local_times,
+            _ => format == Format::Csv,
         };
         let stated = self.stated();
         let Some((name, value)) = stated.iter().find(|(name, _)| !is_used(name)) else {
             return Ok(());
         };
-        let used_by = if *name == "zone" { "CSV and NDJSON" } else { "CSV" };
+        let used_by = match *name {
+            "zone" => "CSV, NDJSON, Excel, Parquet, Arrow and event-log files",
+            _ => "CSV files",
+        };
         Err(Error::Mismatch {
             source_name: source_name.to_owned(),
             problem: format!(
                 "{name} {value:?} was given, and the file is {format}; {name} is an option of \
-                 {used_by} files; leave it out"
+                 {used_by}; leave it out"
             ),
         })
     }
@@ -462,7 +484,10 @@ mod tests {
         assert_eq!(refused("on_conflict", "skip", Format::Parquet), Ok(()));
         let says = refused("decimal_mark", ",", Format::Parquet).unwrap_err();
         assert!(says.contains("the file is parquet; decimal_mark is an option of CSV"), "{says}");
-        let says = refused("zone", "Asia/Tokyo", Format::ArrowStream).unwrap_err();
-        assert!(says.contains("zone is an option of CSV and NDJSON files"), "{says}");
+        for format in [Format::Xlsx, Format::Parquet, Format::ArrowFile, Format::ArrowStream] {
+            assert_eq!(refused("zone", "Asia/Tokyo", format), Ok(()), "{format}");
+        }
+        let says = refused("zone", "Asia/Tokyo", Format::Nab).unwrap_err();
+        assert!(says.contains("zone is an option of CSV, NDJSON, Excel, Parquet"), "{says}");
     }
 }

@@ -85,6 +85,7 @@ fn look(spec: &DatasetSpec, rows: &IngestRows, is_numbered: bool) -> Result<Look
             let mut reader = datasets::read::open(source, *format, Some(spec), &options)?;
             let schema = reader.schema();
             let (conformer, grown) = Conformer::growing(spec, &schema, name)?;
+            let conformer = conformer.in_zone(options.csv.zone);
             let mut out = Rows { digest: is_numbered.then(|| digest(bytes)), ..Rows::default() };
             let mut held = Held::default();
             while let Some(chunk) = reader.next_chunk()? {

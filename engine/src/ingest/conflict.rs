@@ -17,6 +17,7 @@ use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::{Expr, col, ident, lit};
 use datasets::DatasetSpec;
 
+use super::brought::Brought;
 use crate::bus::CommitKind;
 use crate::error::{Code, Error, Result};
 use crate::identity::{Principal, Version};
@@ -225,12 +226,18 @@ impl Conflict<'_> {
         Keys::of(rows_of(self.session, &snapshot, None, None)?, key)
     }
 
+    /// Whether rows are refused for their keys.
+    pub(super) fn may_refuse(&self) -> bool {
+        matches!(self.on, OnConflict::Error | OnConflict::Again)
+    }
+
     /// Commits the rows of `files`, which have each key once; at version `known`, if there is one, the dataset has none of them.
-    /// The files stay the caller's.
+    /// The files stay the caller's. Where rows may be refused, the commit has also what they have `brought`.
     pub(super) async fn commit(
         &self,
         files: &DataFiles,
         mut known: Option<Version>,
+        brought: &Brought,
         first: &dyn Before,
         label: &CommitLabel,
     ) -> Result<Settled> {
@@ -255,12 +262,13 @@ impl Conflict<'_> {
             });
         }
         for _ in 0..PATIENT_ATTEMPTS {
-            if let Some(settled) = self.attempt(files, known.take(), true, first, label).await? {
+            let attempt = self.attempt(files, known.take(), true, brought, first, label);
+            if let Some(settled) = attempt.await? {
                 return Ok(settled);
             }
             tokio::task::yield_now().await;
         }
-        let settled = self.attempt(files, None, false, first, label).await?;
+        let settled = self.attempt(files, None, false, brought, first, label).await?;
         settled.ok_or_else(|| Error::internal("others came before one who let nobody else commit"))
     }
 
@@ -286,6 +294,7 @@ impl Conflict<'_> {
         files: &DataFiles,
         known: Option<Version>,
         is_patient: bool,
+        brought: &Brought,
         first: &dyn Before,
         label: &CommitLabel,
     ) -> Result<Option<Settled>> {
@@ -299,6 +308,7 @@ impl Conflict<'_> {
             conflict: self,
             files,
             rows,
+            brought,
             first,
             kept: None,
             is_patient,
@@ -340,6 +350,7 @@ struct Fresh<'a> {
     files: &'a DataFiles,
     /// All rows of `files`.
     rows: DataFrame,
+    brought: &'a Brought,
     first: &'a dyn Before,
     /// The rows of `files` that are not left out, where some may be.
     kept: Option<DataFiles>,
@@ -440,6 +451,9 @@ impl Author for Fresh<'_> {
             return Ok(None);
         };
         require_same_columns(self.coming(), head)?;
+        let has_rows = !self.coming().adds.is_empty();
+        let spec =
+            if self.conflict.may_refuse() && has_rows { self.brought.spec(head)? } else { None };
         self.first.commit().await?;
         if self.coming().adds.is_empty() && record.sequences.is_empty() {
             return Ok(None);
@@ -447,7 +461,7 @@ impl Author for Fresh<'_> {
         self.at = at;
         let Record { sequences, requests } = record;
         let proposal = Proposal::adding([self.coming()]);
-        Ok(Some(Proposal { kind: Some(CommitKind::Append), sequences, requests, ..proposal }))
+        Ok(Some(Proposal { kind: Some(CommitKind::Append), spec, sequences, requests, ..proposal }))
     }
 }
 

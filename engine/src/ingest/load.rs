@@ -16,6 +16,7 @@ use datasets::rejected::{quarantine_batch, quarantine_spec};
 use datasets::{Cause, Causes, DatasetName, DatasetSpec, LoadSettings};
 use tokio::sync::mpsc;
 
+use super::brought::Brought;
 use super::conflict::{Conflict, Repeated, Settled};
 use super::content::{Content, content_of};
 use super::group_commit::Ingest;
@@ -23,7 +24,7 @@ use super::numbered::{Numbered, producer_of, standing};
 use super::reading::{Checked, Reading, require_readable};
 use super::rejects::Rejects;
 use super::sequence::Standing;
-use super::settings::{Numbering, complete, created_by, require_usable, store};
+use super::settings::{Numbering, complete, created_by, require_usable};
 use super::{IngestReceipt, LoadOptions, OnConflict, RejectsMax, duplicate};
 use crate::bus::CommitKind;
 use crate::derived::refuse_derived;
@@ -222,16 +223,20 @@ impl Ingest {
                 let once = self.read_and_write(who, file, None, Some(repeated)).await?;
                 std::mem::replace(&mut written.files, once.files).discard(table).await;
             }
-            // Of a file that is refused nothing is kept: no column that it brings, no rejected row.
+            // A refused file leaves nothing: no column that it brings, no setting, no rejected row. So all are in
+            // the commit of its rows. A policy that refuses no key has columns first, because it rewrites rows.
             let known = conflict.require_new(&written.files).await?;
-            if written.brings_columns(table) && conflict.has_fresh(&written.files).await? {
-                added_columns = self.grow(conflict.who, table, &written).await?;
+            let mut brought = written.brought(table);
+            if !brought.columns.is_empty() && !conflict.has_fresh(&written.files).await? {
+                brought.columns.clear();
             }
-            if written.accepted > 0 {
-                let settings = written.settings.as_ref();
-                stored_settings = store(&self.lake, conflict.who, table, settings).await?;
+            let columns = &brought.columns;
+            added_columns = self.lake.require_room_for(conflict.who, table, columns).await?;
+            stored_settings = brought.stored(table);
+            if !conflict.may_refuse() {
+                std::mem::take(&mut brought).commit(&self.lake, conflict.who, table).await?;
             }
-            conflict.commit(&written.files, known, &rejects, &label).await
+            conflict.commit(&written.files, known, &brought, &rejects, &label).await
         };
         let settled: Result<Settled> = settled.await;
         rejects.discard().await;
@@ -260,14 +265,6 @@ impl Ingest {
             stored_settings,
             warnings,
         })
-    }
-
-    /// Gives the dataset the columns that the rows of a file bring; their names.
-    async fn grow(&self, who: &Principal, to: &Arc<Table>, of: &Written) -> Result<Vec<String>> {
-        match of.spec.as_ref().filter(|_| of.brings_columns(to)) {
-            Some(spec) => self.lake.evolve(who, to, spec.columns.clone()).await,
-            None => Ok(Vec::new()),
-        }
     }
 
     async fn write_chunks(
@@ -359,23 +356,21 @@ impl Ingest {
         request: Option<Numbered>,
         content: Option<Content>,
     ) -> Result<IngestReceipt> {
-        let grown = async {
-            let added = self.grow(who, table, &written).await?;
-            let settings = written.settings.as_ref().filter(|_| written.accepted > 0);
-            Ok((added, store(&self.lake, who, table, settings).await?))
-        };
-        let grown: Result<(Vec<String>, String)> = grown.await;
-        let (added_columns, stored_settings) = match grown {
-            Ok(grown) => grown,
+        let brought = written.brought(table);
+        let added = self.lake.require_room_for(who, table, &brought.columns).await;
+        let added_columns = match added {
+            Ok(added) => added,
             Err(e) => {
                 written.discard(table).await;
                 return Err(e);
             }
         };
+        let stored_settings = brought.stored(table);
         let Written { files, rejects, accepted, quarantined, causes, warnings, .. } = written;
         let (lake, request) = (&self.lake, request.as_ref());
         let rejects = Rejects::new(lake, who, rejects, request);
-        let mut author = Files { lake, files: &files, request, first: Some(&rejects), content };
+        let first = Some(&rejects);
+        let mut author = Files { lake, files: &files, brought, request, first, content };
         let label = CommitLabel { operation: "load".to_owned(), ..CommitLabel::default() };
         let landed = lake.commit(table, &who.subject, &label, &mut author).await;
         rejects.discard().await;
@@ -443,11 +438,19 @@ struct Written {
 }
 
 impl Written {
-    /// Whether accepted rows have columns that the dataset has not.
-    fn brings_columns(&self, table: &Table) -> bool {
+    /// What the accepted rows bring.
+    fn brought(&self, table: &Table) -> Brought {
         let there = &table.entry().spec;
         let columns = self.spec.iter().flat_map(|spec| &spec.columns);
-        self.accepted > 0 && columns.into_iter().any(|of| there.column(&of.name).is_none())
+        let is_new = columns.clone().any(|column| there.column(&column.name).is_none());
+        Brought {
+            columns: if self.accepted > 0 && is_new {
+                columns.cloned().collect()
+            } else {
+                Vec::new()
+            },
+            settings: self.settings.clone().filter(|_| self.accepted > 0),
+        }
     }
 
     async fn discard(self, table: &Table) {
@@ -495,6 +498,8 @@ fn is_folder(source: &Source) -> bool {
 pub(super) struct Files<'a> {
     pub(super) lake: &'a Lake,
     pub(super) files: &'a DataFiles,
+    /// What is committed with the rows.
+    pub(super) brought: Brought,
     pub(super) request: Option<&'a Numbered>,
     /// Rejected rows of the same file; none where these are the rejected ones. In a quarantine gaps between numbers are natural.
     pub(super) first: Option<&'a Rejects<'a>>,
@@ -527,6 +532,7 @@ impl Author for Files<'_> {
                 request.record_of(Standing::Next, last)
             }
         };
+        let spec = if self.files.adds.is_empty() { None } else { self.brought.spec(head)? };
         if let Some(first) = self.first {
             head.require_writable()?;
             require_same_columns(self.files, head)?;
@@ -543,6 +549,7 @@ impl Author for Files<'_> {
         }
         Ok(Some(Proposal {
             kind: Some(CommitKind::Append),
+            spec,
             sequences: record.sequences,
             requests: record.requests,
             content: self.content.as_ref().map(|content| content.digest().to_owned()),

@@ -6,6 +6,7 @@
 //! in the commit itself (`sequence`).
 
 mod body;
+mod brought;
 mod conflict;
 mod content;
 mod group;
@@ -19,6 +20,7 @@ mod sequence;
 mod settings;
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -31,6 +33,7 @@ pub(crate) use group_commit::Ingest;
 pub use sequence::{PRODUCER_MAX_BYTES, ProducerSequence};
 pub use settings::Numbering;
 
+use crate::error::{Code, Error, Result};
 use crate::lake::Lake;
 
 /// Rows for one dataset.
@@ -107,6 +110,25 @@ impl RejectsMax {
         match self {
             Self::Rows(most) => rejected <= most,
             Self::Percent(most) => rejected as f64 * 100.0 <= most * all as f64,
+        }
+    }
+}
+
+impl FromStr for RejectsMax {
+    type Err = Error;
+
+    /// Reads a number of rows, or a share such as `1%`.
+    fn from_str(text: &str) -> Result<Self> {
+        let bad = || {
+            let expected = "expected a number of rows, or a share from 0% to 100%";
+            Error::user(Code::BadInput, format!("{expected}, found {text:?}"))
+        };
+        match text.strip_suffix('%') {
+            None => text.parse().map(Self::Rows).map_err(|_| bad()),
+            Some(share) => match share.trim().parse::<f64>() {
+                Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(Self::Percent(percent)),
+                _ => Err(bad()),
+            },
         }
     }
 }

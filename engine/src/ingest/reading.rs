@@ -67,6 +67,7 @@ impl Reading {
         let read = &self.options.read;
         let mut reader = datasets::read::open(self.source, self.format, Some(&spec), read)?;
         let (conformer, brought) = Conformer::growing(&spec, &reader.schema(), &name)?;
+        let conformer = conformer.in_zone(read.csv.zone);
         let spec = Arc::new(brought.unwrap_or(spec));
         let mut progress = LoadProgress::default();
         while let Some(chunk) = reader.next_chunk()? {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
+use super::brought::Brought;
 use super::load::Files;
 use super::numbered::Numbered;
 use super::quarantine;
@@ -57,7 +58,14 @@ impl Before for Rejects<'_> {
         let left = self.left.lock().take();
         let Some((to, rejected)) = left else { return Ok(()) };
         let (lake, request) = (self.lake, self.request);
-        let mut author = Files { lake, files: &rejected, request, first: None, content: None };
+        let mut author = Files {
+            lake,
+            files: &rejected,
+            brought: Brought::default(),
+            request,
+            first: None,
+            content: None,
+        };
         let label = quarantine::label();
         let landed = lake.commit(&to, &self.who.subject, &label, &mut author).await;
         if !matches!(&landed, Ok(landed) if landed.committed) {

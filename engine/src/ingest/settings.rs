@@ -3,9 +3,6 @@
 //! The first load that states a setting stores it in the dataset's spec, so that later files are read in the same way. A
 //! setting that contradicts a stored one is an error.
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
 use datasets::read::{Format, TextEncoding};
 use datasets::{DatasetName, DatasetSpec, Evolution, KeyPolicy, LoadSettings};
 use futures::future::BoxFuture;
@@ -14,7 +11,6 @@ use super::{LoadOptions, NewColumns, OnConflict};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::identity::{Principal, Role};
-use crate::lake::{Author, CommitLabel, Head, Lake, Proposal, Table};
 
 impl From<KeyPolicy> for OnConflict {
     fn from(policy: KeyPolicy) -> Self {
@@ -79,7 +75,8 @@ fn given(options: &LoadOptions, dataset: &str) -> Result<LoadSettings> {
 /// Fails if the caller states an invalid setting, or one that has no effect on this format.
 pub(super) fn require_usable(options: &LoadOptions, format: Format, name: &str) -> Result<()> {
     options.settings.check()?;
-    Ok(options.settings.require_used(format, name)?)
+    options.settings.require_used(format, name)?;
+    Ok(options.read.require_used(format, name)?)
 }
 
 /// The spec of a dataset that a load creates: it includes the settings that the load states.
@@ -115,34 +112,9 @@ pub(super) fn stored_csv(spec: &DatasetSpec) -> datasets::read::CsvOptions {
     spec.load.csv_options(TextEncoding::Utf8)
 }
 
-/// Stores settings in the dataset's spec.
-pub(super) async fn store(
-    lake: &Lake,
-    who: &Principal,
-    table: &Arc<Table>,
-    settings: Option<&LoadSettings>,
-) -> Result<String> {
-    let Some(settings) = settings else { return Ok(String::new()) };
-    let before = table.entry().spec.load.stated();
-    let label = CommitLabel { operation: "settings".to_owned(), ..CommitLabel::default() };
-    lake.commit(table, &who.subject, &label, &mut Store(settings)).await?;
+/// The settings that are stated and were not before, as text.
+pub(super) fn newly_stored(before: &LoadSettings, settings: &LoadSettings) -> String {
+    let before = before.stated();
     let new = settings.stated().into_iter().filter(|stated| !before.contains(stated));
-    Ok(new.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", "))
-}
-
-struct Store<'a>(&'a LoadSettings);
-
-#[async_trait]
-impl Author for Store<'_> {
-    async fn propose(&mut self, _: &Table, head: &mut Head) -> Result<Option<Proposal>> {
-        head.require_writable()?;
-        // Another load may have stored settings in the meantime.
-        let load = head.spec.load.with(self.0, head.spec.name.as_str())?;
-        let load = LoadSettings { on_conflict: head.spec.load.on_conflict, ..load };
-        if load == head.spec.load {
-            return Ok(None);
-        }
-        let spec = DatasetSpec { load, ..head.spec.as_ref().clone() };
-        Ok(Some(Proposal { spec: Some(spec), ..Proposal::without_rows() }))
-    }
+    new.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ")
 }

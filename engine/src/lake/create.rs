@@ -269,14 +269,24 @@ impl Lake {
         table: &Arc<Table>,
         columns: Vec<ColumnSpec>,
     ) -> Result<Vec<String>> {
+        let names = self.require_room_for(who, table, &columns).await?;
+        let label = CommitLabel { operation: "evolve".to_owned(), ..CommitLabel::default() };
+        self.commit(table, &who.subject, &label, &mut Grow { columns }).await?;
+        Ok(names)
+    }
+
+    /// Fails where the catalogue has no room for those of `columns` that `table` lacks; returns their names.
+    pub(crate) async fn require_room_for(
+        &self,
+        who: &Principal,
+        table: &Table,
+        columns: &[ColumnSpec],
+    ) -> Result<Vec<String>> {
         let catalog = self.catalog(&who.tenant).await?;
         let spec = &table.entry().spec;
         let new = || columns.iter().filter(|column| spec.column(&column.name).is_none());
         catalog.require_room(0, new().map(ColumnSpec::width).sum())?;
-        let names = new().map(|column| column.name.clone()).collect();
-        let label = CommitLabel { operation: "evolve".to_owned(), ..CommitLabel::default() };
-        self.commit(table, &who.subject, &label, &mut Grow { columns }).await?;
-        Ok(names)
+        Ok(new().map(|column| column.name.clone()).collect())
     }
 }
 
@@ -331,12 +341,17 @@ struct Grow {
 impl Author for Grow {
     async fn propose(&mut self, _: &Table, head: &mut Head) -> Result<Option<Proposal>> {
         head.require_writable()?;
-        for column in &self.columns {
-            require_new(head, &column.name)?;
-        }
-        let spec = grown(&head.spec, &self.columns)?;
+        let spec = with_columns(head, &self.columns)?;
         Ok(spec.map(|spec| Proposal { spec: Some(spec), ..Proposal::without_rows() }))
     }
+}
+
+/// The spec with those of `columns` that it lacks; `None` if it lacks none.
+pub(crate) fn with_columns(head: &Head, columns: &[ColumnSpec]) -> Result<Option<DatasetSpec>> {
+    for column in columns {
+        require_new(head, &column.name)?;
+    }
+    grown(&head.spec, columns)
 }
 
 /// Fails for a column that was called so, and is called otherwise now or was dropped: whoever sends it does not know.

@@ -56,7 +56,7 @@ pub(crate) use changes::FileChanges;
 pub(crate) use check::is_unreadable;
 pub(crate) use column_ids::{ColumnIds, Renamed};
 pub(crate) use commit::{columns_were_changed, require_same_columns};
-pub(crate) use create::grown;
+pub(crate) use create::{grown, with_columns};
 pub(crate) use data_files::{DataFiles, FileWriter};
 pub use doctor::{Examined, Finding, FindingKind};
 pub(crate) use dropped::was_dropped;

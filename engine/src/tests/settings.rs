@@ -108,7 +108,42 @@ async fn a_row_with_a_skipped_or_repeated_local_time_is_rejected_with_the_reason
 }
 
 #[tokio::test]
-async fn a_failed_load_stores_no_setting() {
+async fn a_stored_zone_holds_for_every_format() {
+    let engine = with(orders()).await;
+    let first = "id,at\n1,2025-07-01 12:00\n";
+    load(&engine, Format::Csv, first, stated(&[("zone", "Europe/Berlin")])).await.unwrap();
+    let at =
+        |text: &str| text.parse::<chrono::NaiveDateTime>().unwrap().and_utc().timestamp_micros();
+    let local = ["2025-07-01T12:00:00", "2025-03-30T02:30:00"].map(at);
+    let batch = RecordBatch::try_from_iter([
+        ("id", Arc::new(Int64Array::from(vec![2, 3])) as ArrayRef),
+        ("at", Arc::new(TimestampMicrosecondArray::from(local.to_vec()))),
+    ])
+    .unwrap();
+    let mut stream = Vec::new();
+    let writer = arrow::ipc::writer::StreamWriter::try_new(&mut stream, &batch.schema());
+    let mut writer = writer.unwrap();
+    writer.write(&batch).unwrap();
+    writer.finish().unwrap();
+    drop(writer);
+    let bytes = Bytes::from(stream);
+    // As a file and as a request that others share a commit with.
+    let source = Source::Body { bytes: bytes.clone(), name: "f".to_owned() };
+    let (who, orders, format) = (who(), name("orders"), Format::ArrowStream);
+    let loaded = engine.load(&who, &orders, source, format, stored()).await.unwrap();
+    assert_eq!((loaded.accepted, loaded.quarantined), (1, 1));
+    let rows = IngestRows::Body { bytes, format: Format::ArrowStream, name: "f".to_owned() };
+    let request = IngestRequest { rows, producer: None };
+    let receipt = engine.ingest(&who, &orders, request).await.unwrap();
+    assert_eq!((receipt.accepted, receipt.quarantined), (1, 1));
+    let same = "SELECT count(*) FROM orders WHERE at = '2025-07-01T10:00:00Z'";
+    assert_eq!(number(&engine, same).await, 3);
+    let reasons = query(&engine, "SELECT reason FROM orders_quarantine").await;
+    assert!(reasons.contains("does not exist in Europe/Berlin"), "{reasons}");
+}
+
+#[tokio::test]
+async fn of_a_load_that_fails_no_setting_is_stored() {
     let engine = with(orders()).await;
     let none = LoadOptions {
         rejects_max: Some(crate::RejectsMax::Rows(0)),
@@ -119,9 +154,9 @@ async fn a_failed_load_stores_no_setting() {
     let all = load(&engine, Format::Csv, "id;price\n1;x\n", stated(&[("decimal_mark", "comma")]));
     assert_eq!(all.await.unwrap().quarantined, 1);
     assert_eq!(stored_settings(&engine).await, "");
-    let unused = load(&engine, Format::Parquet, "", stated(&[("zone", "Asia/Tokyo")]));
+    let unused = load(&engine, Format::Parquet, "", stated(&[("date_order", "dmy")]));
     let error = unused.await.unwrap_err().to_string();
-    assert!(error.contains("the file is parquet; zone is an option of CSV and NDJSON"), "{error}");
+    assert!(error.contains("the file is parquet; date_order is an option of CSV"), "{error}");
 }
 
 #[tokio::test]

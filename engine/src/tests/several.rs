@@ -48,6 +48,40 @@ async fn requests_of_a_producer_may_come_by_any_server() {
 }
 
 #[tokio::test]
+async fn a_file_refused_for_a_key_of_another_server_leaves_no_column_and_no_setting() {
+    for on_conflict in [crate::OnConflict::Again, crate::OnConflict::Error] {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, second) = two(folder.path().to_str().unwrap()).await;
+        let mut settings = datasets::LoadSettings::default();
+        settings.set("zone", "Europe/Berlin").unwrap();
+        let load = async |id: u32| {
+            let text = format!("id,at,colour\n{id},2026-01-01T00:00:00Z,red\n");
+            let source = Source::Body { bytes: Bytes::from(text), name: "body".into() };
+            let settings = settings.clone();
+            let options = LoadOptions { on_conflict, settings, ..LoadOptions::default() };
+            second.load(&who(), &name("calls"), source, Format::Csv, options).await
+        };
+        // The second does not know of it yet.
+        send(&first, 7..8, None).await.unwrap();
+        let refused = load(7).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Conflict, "{refused}");
+        let known = async || second.catalog(&who()).await.unwrap().datasets[&name("calls")].clone();
+        let entry = known().await;
+        assert_eq!((entry.version, entry.spec.load.to_string()), (Version(2), String::new()));
+        assert!(entry.spec.column("colour").is_none());
+        // One that is accepted has all of it in one commit.
+        let loaded = load(8).await.unwrap();
+        assert_eq!((loaded.accepted, loaded.version), (1, Version(3)));
+        assert_eq!(loaded.added_columns, ["colour"]);
+        assert_eq!(loaded.stored_settings, "zone=Europe/Berlin");
+        let entry = known().await;
+        assert_eq!(entry.spec.load.to_string(), "zone=Europe/Berlin");
+        assert_eq!(number(&second, "SELECT count(*) FROM calls WHERE colour = 'red'").await, 1);
+        assert_eq!(number(&second, "SELECT count(*) FROM calls").await, 3);
+    }
+}
+
+#[tokio::test]
 async fn what_somebody_heard_of_is_looked_for_and_announced_once() {
     let folder = tempfile::tempdir().unwrap();
     let (first, second) = two(folder.path().to_str().unwrap()).await;

@@ -3,11 +3,11 @@
 //! The whole body is read before any of it is handed on, so a body that is cut off, too large or badly
 //! packed changes nothing. What the body's rows are is the engine's to say.
 
-use datasets::read::{Format, Source};
+use datasets::read::{Format, ReadOptions, Source};
 use datasets::{DatasetName, LoadSettings, specs};
 use engine::{
     Code, Engine, Error, IngestReceipt, IngestRequest, IngestRows, LoadOptions, NewColumns,
-    Numbering, OnConflict, Principal, ProducerSequence, Result, Role,
+    Numbering, OnConflict, Principal, ProducerSequence, RejectsMax, Result, Role,
 };
 use poem::http::{HeaderMap, StatusCode, header};
 use poem::{Request, Response};
@@ -19,7 +19,9 @@ use crate::error::bad_input;
 
 /// Content types that are taken, for the error.
 const CONTENT_TYPES: &str = "application/x-ndjson, text/csv, application/vnd.apache.arrow.stream, \
-                             application/vnd.apache.arrow.file or application/vnd.apache.parquet";
+                             application/vnd.apache.arrow.file, application/vnd.apache.parquet or \
+                             application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
+
 /// Takes rows.
 pub(super) async fn ingest(
     app: &App,
@@ -99,7 +101,9 @@ async fn take(
                 producer,
                 on_conflict,
                 settings: asked.settings.clone(),
+                read: asked.read.clone(),
                 new_columns: asked.new_columns,
+                rejects_max: asked.rejects_max,
                 ..LoadOptions::default()
             };
             engine.load_in_turn(&who, &dataset, source, format, options).await
@@ -121,13 +125,18 @@ async fn take(
 
 /// The parameter that adds columns which the dataset lacks.
 const ADD_COLUMNS: &str = "add_columns";
+/// The parameter that bounds the rows which may be rejected.
+const MAX_QUARANTINED: &str = "max_quarantined";
 
-/// The URL's parameters: settings by the names of [`LoadSettings`], and `add_columns`.
+/// What the URL's parameters ask for: settings by the names of [`LoadSettings`], options of one file by those of
+/// [`ReadOptions`], `add_columns` and `max_quarantined`.
 #[derive(Default)]
 struct Asked {
     on_conflict: Option<OnConflict>,
     settings: LoadSettings,
+    read: ReadOptions,
     new_columns: NewColumns,
+    rejects_max: Option<RejectsMax>,
 }
 
 impl Asked {
@@ -165,9 +174,19 @@ impl Asked {
                 let doing = |e| Error::from(e).while_doing(format_args!("the URL's parameters"));
                 self.settings.set(name, value).map_err(doing)?;
             }
+            (name, value) if ReadOptions::NAMES.contains(&name) => {
+                let doing = |e| Error::from(e).while_doing(format_args!("the URL's parameters"));
+                self.read.set(name, value).map_err(doing)?;
+            }
+            (MAX_QUARANTINED, value) => {
+                let doing = |e: Error| e.while_doing(format_args!("{MAX_QUARANTINED}"));
+                self.rejects_max = Some(value.parse().map_err(doing)?);
+            }
             _ => {
-                let names = LoadSettings::NAMES.join(", ");
-                return Err(wrong(format!("one of {names}, {ADD_COLUMNS}")));
+                let stored = LoadSettings::NAMES.join(", ");
+                let of_file = ReadOptions::NAMES.join(", ");
+                let others = format!("{ADD_COLUMNS}, {MAX_QUARANTINED}");
+                return Err(wrong(format!("one of {stored}, {of_file}, {others}")));
             }
         }
         Ok(())
@@ -175,7 +194,10 @@ impl Asked {
 
     /// Whether only the dataset's own settings apply.
     fn is_plain(&self) -> bool {
-        self.settings.is_empty() && self.new_columns == NewColumns::BySpec
+        self.settings.is_empty()
+            && self.read.is_plain()
+            && self.new_columns == NewColumns::BySpec
+            && self.rejects_max.is_none()
     }
 
     async fn on_conflict(

@@ -328,6 +328,10 @@ async fn rows_whose_key_is_there_are_treated_as_the_url_says() {
         ("?add_columns=perhaps", "add_columns= true or false"),
         ("?date_order=ymd", "date_order \"ymd\": expected dmy or mdy"),
         ("?decimal_mark=,", "decimal_mark is an option of CSV files"),
+        ("?sheet=a", "sheet is an option of Excel files"),
+        ("?mostly=2", "mostly \"2\": expected a share above 0 up to 1"),
+        ("?rename=model", "rename \"model\": expected COLUMN=NAME"),
+        ("?max_quarantined=many", "expected a number of rows, or a share from 0% to 100%"),
     ] {
         let (status, answer) = send(query, row("n", "x")).await;
         let says = answer["error"]["message"].as_str().unwrap();

@@ -23,6 +23,7 @@ from ._names import (
     Order,
     decoder,
     field_name,
+    filled,
     instant,
     is_plain,
     literal,
@@ -190,6 +191,7 @@ class Client:
         chosen = names("columns", columns) or list(plain)
         whole("since", since)
         whole("rows", rows)
+        filled("where", where, 'a condition such as {"team": {"eq": "billing"}}')
         for column in chosen:
             if column not in plain:
                 raise BadInput(f"columns: {dataset} has no column {column!r} that can be watched; expected some of {', '.join(plain)}")
@@ -286,11 +288,20 @@ class Client:
         date_order: str | None = None,
         zone: str | None = None,
         null: str | Sequence[str] | None = None,
+        rename: Mapping[str, str] | None = None,
+        sheet: str | None = None,
+        mostly: float | str | None = None,
+        max_quarantined: int | str | None = None,
     ) -> Receipt:
         """Sends a file as one request, and returns when its rows are committed.
 
-        ``format`` is csv, ndjson, parquet, arrow or arrow_stream; the default follows from the name of the file. The other options
-        are those of the command line and describe how a CSV file is written. The dataset stores them for later files.
+        ``format`` is csv, ndjson, parquet, arrow, arrow_stream or xlsx; without it the name of the file says it. How a file is
+        written is stated by the same options as on the command line. The dataset stores them, and later files are read by them.
+
+        These options hold for one file. ``rename`` says what columns of the file are called in the dataset:
+        ``{"Order Id": "order_id"}``, or ``{"#3": "order_id"}`` by number. ``sheet`` is the sheet of a workbook, ``mostly`` the share
+        of values that the type of a new column must fit, and ``max_quarantined`` the rows that may be rejected, as a number or as
+        ``"1%"``; with more, nothing is loaded.
         """
         settings = options(
             on_conflict=on_conflict,
@@ -304,6 +315,10 @@ class Client:
             date_order=date_order,
             zone=zone,
             null=null,
+            rename=rename,
+            sheet=sheet,
+            mostly=mostly,
+            max_quarantined=max_quarantined,
         )
         return Writer(self._http, dataset, producer, sequence, settings).write_file(path, format=format)
 
@@ -434,6 +449,7 @@ def _body(
         }
     if as_of is not None and not isinstance(as_of, Mapping):
         raise BadInput(f'as_of: expected versions by dataset, such as {{"model_calls": 5}}, found {as_of!r}')
+    filled("as_of", as_of, 'versions by dataset, such as {"model_calls": 5}')
     if as_of:
         body["asOf"] = {name: _said(at) for name, at in as_of.items()}
     return body

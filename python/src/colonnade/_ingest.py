@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from ._errors import BadInput
 from ._http import Http
-from ._names import whole
+from ._names import filled, whole
 
 #: Rows of one request.
 BATCH_ROWS = 50_000
@@ -26,14 +26,17 @@ _FORMATS = {
     "parquet": ("application/vnd.apache.parquet", {".parquet", ".parq", ".pq"}),
     "arrow": ("application/vnd.apache.arrow.file", {".arrow", ".feather", ".ipc"}),
     "arrow_stream": (_ARROW, {".arrows", ".stream"}),
+    "xlsx": ("application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", {".xlsx", ".xlsm"}),
 }
 
 #: What happens to a row whose key the dataset already has.
 OnConflict = Literal["refuse", "error", "replace", "skip", "add"]
 
 
-def options(**given: str | bool | Sequence[str] | None) -> list[tuple[str, str]]:
-    """Options of a load as URL parameters. The server checks their values."""
+def options(
+    **given: str | bool | float | Sequence[str] | Mapping[str, str] | None,
+) -> list[tuple[str, str]]:
+    """Options of a load as parameters of a URL. The server checks their values."""
     parameters: list[tuple[str, str]] = []
     for name, value in given.items():
         if value is None:
@@ -42,7 +45,15 @@ def options(**given: str | bool | Sequence[str] | None) -> list[tuple[str, str]]
             parameters.append((name, "true" if value else "false"))
         elif isinstance(value, str):
             parameters.append((name, value))
-        elif name == "null":
+        elif name == "rename":
+            filled(name, value, 'names by those in the file, such as {"Order Id": "order_id"}')
+            if not isinstance(value, Mapping):
+                raise BadInput(f'rename: expected names by those in the file, such as {{"Order Id": "order_id"}}, found {value!r}')
+            parameters.extend((name, f"{column}={to}") for column, to in value.items())
+        elif name in ("mostly", "max_quarantined") and isinstance(value, (int, float)):
+            parameters.append((name, repr(value)))
+        elif name == "null" and isinstance(value, Sequence):
+            filled(name, value, 'a text such as "n/a", or several')
             parameters.extend((name, null) for null in value)
         else:
             raise BadInput(f"{name}: expected a text, found {value!r}")

@@ -96,6 +96,12 @@ def text(what: str, given: str | None) -> str | None:
     return given
 
 
+def filled(what: str, given: Any, example: str) -> None:
+    """An empty collection is refused: it would do nothing."""
+    if given is not None and not given:
+        raise BadInput(f"{what}: expected {example}, found {given!r}; leave it out for none")
+
+
 def whole(what: str, given: int | None, least: int = 0) -> int | None:
     """Checks that a number, if given, is whole and at least ``least``."""
     if given is None:
@@ -113,7 +119,10 @@ def ordering(given: str | Sequence[Order] | None) -> str | None:
     pair = tuple(given)
     if isinstance(given, tuple) and len(pair) == 2 and _direction(pair[1]):
         return _ordered(pair)
-    return ", ".join(_ordered(one) for one in given) or None
+    ordered = [_ordered(one) for one in given]
+    if not ordered:
+        raise BadInput("order_by: expected at least one column, found an empty list; leave it out for any order")
+    return ", ".join(ordered)
 
 
 def _direction(given: Any) -> str | None:

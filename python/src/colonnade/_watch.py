@@ -105,10 +105,11 @@ class Watch:
                     socket.send(json.dumps({"type": "connection_init"}))
                     while True:
                         step = self._step(json.loads(socket.recv()))
+                        if step.is_connected:
+                            trying.connected()
                         if step.answer is not None:
                             socket.send(step.answer)
                         if step.change is not None:
-                            trying.worked()
                             yield step.change
                         if step.has_ended:
                             return
@@ -130,10 +131,11 @@ class Watch:
                     await socket.send(json.dumps({"type": "connection_init"}))
                     while not self._is_closed:
                         step = self._step(json.loads(await socket.recv()))
+                        if step.is_connected:
+                            trying.connected()
                         if step.answer is not None:
                             await socket.send(step.answer)
                         if step.change is not None:
-                            trying.worked()
                             yield step.change
                         if step.has_ended:
                             return
@@ -145,7 +147,7 @@ class Watch:
     def _step(self, message: dict[str, Any]) -> _Step:
         kind = message.get("type")
         if kind == "connection_ack":
-            return _Step(answer=self._subscribe())
+            return _Step(answer=self._subscribe(), is_connected=True)
         if kind == "ping":
             return _Step(answer=json.dumps({"type": "pong"}))
         if kind == "complete":
@@ -168,19 +170,20 @@ class Watch:
 class _Step:
     answer: str | None = None
     change: Change | None = None
+    #: Whether the server has accepted the connection.
+    is_connected: bool = False
     has_ended: bool = False
 
 
 class _Trying:
-    """When to connect again, and for how long that is tried."""
+    """When to reconnect, and until when. The patience counts from the moment at which the last connection broke."""
 
     def __init__(self, watch: Watch) -> None:
-        self._watch, self._attempt = watch, 0
-        self._until = time.monotonic() + watch._http.patience
+        self._http, self._attempt, self._is_connected = watch._http, 0, False
+        self._until = time.monotonic() + self._http.patience
 
-    def worked(self) -> None:
-        self._attempt = 0
-        self._until = time.monotonic() + self._watch._http.patience
+    def connected(self) -> None:
+        self._is_connected = True
 
     def wait(self, error: Exception) -> float:
         if isinstance(error, ConnectionClosed) and error.rcvd is not None:
@@ -190,11 +193,11 @@ class _Trying:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if isinstance(error, InvalidHandshake) and status in (401, 403):
             raise Unauthenticated(f"the server refuses the connection: {error}") from error
-        if isinstance(error, ConnectionClosed) and self._attempt == 0:
-            # It was there a moment ago.
-            self._until = time.monotonic() + self._watch._http.patience
+        if self._is_connected:
+            self._is_connected, self._attempt = False, 0
+            self._until = time.monotonic() + self._http.patience
         if time.monotonic() > self._until:
-            raise Unavailable(f"{self._watch._http.url} can not be reached: {error}") from error
+            raise Unavailable(f"{self._http.url} can not be reached: {error}") from error
         wait = wait_before(self._attempt)
         self._attempt += 1
         return wait
