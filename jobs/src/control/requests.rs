@@ -74,4 +74,7 @@ pub trait RequestStore {
     /// Forgets one that is being done since this time, of which nothing was done.
     fn forget_request<'a>(&'a self, of: &'a RequestKey, begun_us: i64)
     -> BoxFuture<'a, Result<()>>;
+
+    /// Whether a tenant has a run, or a run of a pipeline, of this id.
+    fn has_begun<'a>(&'a self, tenant: &'a str, id: &'a str) -> BoxFuture<'a, Result<bool>>;
 }

@@ -8,7 +8,7 @@ use futures::future::join_all;
 use super::{Schedule, ScheduleState, Trigger};
 use crate::control::{Pause, TickOf};
 use crate::run::record::RunState;
-use crate::run::runner::Runner;
+use crate::run::runner::{Runner, requests};
 
 /// Most ticks of one schedule that are searched for open runs: all partitions of a backfill.
 const TICKS_MAX: i64 = 10_000;
@@ -19,6 +19,9 @@ impl Runner {
     /// Queues a run of a schedule now, also while it is paused. Its next time stays as it is.
     pub async fn run_schedule(&self, who: &Principal, name: &str) -> Result<RunId> {
         who.require(Role::Operator)?;
+        if let Some(run) = requests::next_before() {
+            return Ok(run);
+        }
         let schedule = self.schedule(who, name).await?.schedule;
         require_single(&schedule)?;
         let now = self.now();
@@ -32,6 +35,7 @@ impl Runner {
         let mut document = self.prepare(who, schedule.request(schedule.params.clone())).await?;
         self.schedule_as(&mut document, &tick.schedule, &tick.logical)?;
         let run = document.record.id;
+        requests::queues(run);
         match self.fire(who, &tick, document, 0).await? {
             true => Ok(run),
             false => {

@@ -107,4 +107,15 @@ impl RequestStore for SqlStore {
             gone.execute(&self.pool).await.map(drop).map_err(|e| self.failed(e))
         })
     }
+    fn has_begun<'a>(&'a self, tenant: &'a str, id: &'a str) -> BoxFuture<'a, Result<bool>> {
+        self.in_time(async move {
+            let begun = query(
+                "SELECT 1 AS n WHERE EXISTS (SELECT 1 FROM runs WHERE id = $2 AND tenant = $1) \
+                 OR EXISTS (SELECT 1 FROM ticks WHERE tenant = $1 AND run = $2)",
+            );
+            let begun = begun.bind(tenant.to_owned()).bind(id.to_owned());
+            let begun = begun.fetch_optional(&self.pool).await.map_err(|e| self.failed(e))?;
+            Ok(begun.is_some())
+        })
+    }
 }
