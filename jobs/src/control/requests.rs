@@ -64,10 +64,11 @@ pub trait RequestStore {
         answer: &'a str,
     ) -> BoxFuture<'a, Result<bool>>;
 
-    /// Says what came of one that is being done.
+    /// Says what came of one that is being done since this time.
     fn answer_request<'a>(
         &'a self,
         of: &'a RequestKey,
+        begun_us: i64,
         answer: &'a str,
     ) -> BoxFuture<'a, Result<()>>;
 

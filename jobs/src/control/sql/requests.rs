@@ -80,14 +80,16 @@ impl RequestStore for SqlStore {
     fn answer_request<'a>(
         &'a self,
         of: &'a RequestKey,
+        begun_us: i64,
         answer: &'a str,
     ) -> BoxFuture<'a, Result<()>> {
         self.in_time(async move {
             let said = query(
-                "UPDATE requests SET answer = $4 WHERE tenant = $1 AND subject = $2 AND key = $3 AND answer IS NULL",
+                "UPDATE requests SET answer = $4 \
+                 WHERE tenant = $1 AND subject = $2 AND key = $3 AND answer IS NULL AND begun_at = $5",
             );
             let said = said.bind(of.tenant.clone()).bind(of.subject.clone()).bind(of.key.clone());
-            let said = said.bind(answer.to_owned()).execute(&self.pool).await;
+            let said = said.bind(answer.to_owned()).bind(begun_us).execute(&self.pool).await;
             said.map(drop).map_err(|e| self.failed(e))
         })
     }

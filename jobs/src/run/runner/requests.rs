@@ -279,7 +279,7 @@ impl Ended {
     async fn store(&self, shared: &Shared, of: &Begun) -> Result<(), ControlError> {
         let store = shared.records.store();
         let runs = match self {
-            Self::Answer(answer) => return store.answer_request(&of.key, answer).await,
+            Self::Answer(answer) => return store.answer_request(&of.key, of.at_us, answer).await,
             Self::Nothing(runs) => runs,
         };
         let mut queued = OfParts::new();
@@ -291,7 +291,7 @@ impl Ended {
             }
         }
         match (queued.is_empty(), serde_json::to_string(&Queued { queued })) {
-            (false, Ok(queued)) => store.answer_request(&of.key, &queued).await,
+            (false, Ok(queued)) => store.answer_request(&of.key, of.at_us, &queued).await,
             _ => store.forget_request(&of.key, of.at_us).await,
         }
     }
