@@ -21,7 +21,7 @@ use kernels::GpuPolicy;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::control::{Pause, TickOf, TickState};
+use crate::control::{TickOf, TickState};
 use crate::run::record::RunState;
 use crate::run::runner::{RunRequest, Runner, requests};
 use crate::schedules::{Schedule, ScheduleState, policy};
@@ -172,7 +172,7 @@ impl Runner {
         // What came before another trigger is not its own. One that rests has its place given when it goes on.
         if there.trigger != asked.trigger && !entry.is_paused {
             let up_to = self.place_now(who, &asked.trigger).await?;
-            self.store().pause_schedule(who.tenant.as_str(), &name, Pause::End { up_to }).await?;
+            self.store().place_schedule(who.tenant.as_str(), &name, None, up_to).await?;
         }
         Ok(Applied::Changed)
     }
@@ -344,6 +344,7 @@ impl Runner {
             logical: id.to_string(),
             due_us: self.now().timestamp_micros(),
             moves: None,
+            also_paused: true,
         };
         requests::queues(id);
         if !self.store().begin_tick(&tick, &id.to_string()).await? {

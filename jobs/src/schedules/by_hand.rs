@@ -31,6 +31,7 @@ impl Runner {
             logical: format!("by hand at {}", now.to_rfc3339()),
             due_us: now.timestamp_micros(),
             moves: None,
+            also_paused: true,
         };
         let mut document = self.prepare(who, schedule.request(schedule.params.clone())).await?;
         self.schedule_as(&mut document, &tick.schedule, &tick.logical)?;
