@@ -191,7 +191,8 @@ async fn each_field_of_a_mutation_continues_with_the_run_that_it_queued() {
     let KeyedRequest::New(lost) = begun else { panic!("the key is known") };
     // The first field failed, and the database broke off when the second had queued its run.
     let asked = RunRequest { job: "maintain".to_owned(), ..RunRequest::default() };
-    let submit = rig.runner.submit(&who(), asked);
+    let own = who();
+    let submit = rig.runner.submit(&own, asked);
     let queued = lost.doing(part_of_request("b".to_owned(), submit)).await.unwrap();
     lost.undone().await;
     let done = loop {
