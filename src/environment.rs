@@ -14,14 +14,24 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-/// Words in the names of variables that hold secrets.
-const SECRET_WORDS: [&str; 7] =
-    ["KEY", "SECRET", "TOKEN", "PASSWORD", "PASSWD", "CREDENTIAL", "SAS"];
-/// Suffixes of variables that only state where a secret is.
+/// Parts of the names of variables that hold secrets.
+const SECRET_WORDS: [&str; 8] =
+    ["KEY", "SECRET", "TOKEN", "PASSWORD", "PASSWD", "PASSPHRASE", "CREDENTIAL", "SAS"];
+/// The same, of variables that hold secrets whatever the ends of their names are.
+const ALWAYS_SECRET: [&str; 3] = ["WEBHOOK", "CONNECTION_STRING", "OTLP_HEADERS"];
+/// The last part of a name such as `SMTP_PASS`.
+const PASS: &str = "PASS";
+/// Parameters of URLs that hold secrets; `sig` is the signature of a link to Azure.
+const SECRET_PARAMETERS: [&str; 5] = ["password=", "sig=", "token=", "secret=", "key="];
+/// Ends of the names of variables that say where a secret is, and are none.
 const PLACES: [&str; 4] = ["_FILE", "_PATH", "_URI", "_URL"];
 /// Variables that libraries read directly, so they stay in the environment.
 const PROXIES: [&str; 4] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"];
-/// Our own variables that may hold a password.
+/// Variables that say where a key is, or hold the key itself. The library that connects to PostgreSQL reads them.
+const KEY_FILES: [&str; 1] = ["PGSSLKEY"];
+/// How a private key begins, after its kind.
+const PRIVATE_KEY: &str = "PRIVATE KEY-----";
+/// Variables of ours that may hold a password.
 const OWN: [&str; 1] = ["COLONNADE_CONTROL"];
 
 /// The variables of this process, including secrets.
@@ -47,19 +57,28 @@ fn is_secret(name: &str, value: &str) -> bool {
     if PROXIES.contains(&name.as_str()) {
         return false;
     }
-    if OWN.contains(&name.as_str()) || has_password(value) {
+    let has = |words: &[&str]| words.iter().any(|word| name.contains(word));
+    if OWN.contains(&name.as_str()) || has(&ALWAYS_SECRET) || has_password(value) {
         return true;
     }
+    if name.rsplit('_').next() == Some(PASS) || value.contains(PRIVATE_KEY) {
+        return true;
+    }
+    if KEY_FILES.contains(&name.as_str()) {
+        return false;
+    }
     let is_place = PLACES.iter().any(|end| name.ends_with(end));
-    !is_place && SECRET_WORDS.iter().any(|word| name.contains(word))
+    !is_place && has(&SECRET_WORDS)
 }
 
-/// Whether a value is a URL with a password.
+/// Whether a value is a URL with a password, or with another secret among its parameters.
 fn has_password(value: &str) -> bool {
     // A password may contain a slash, although URLs forbid it.
     let rest = value.split_once("://").map(|(_, rest)| rest);
     let user = rest.and_then(|rest| rest.rsplit_once('@')).map(|(user, _)| user);
-    let is_in_query = value.contains("://") && value.to_lowercase().contains("password=");
+    let query = rest.and_then(|rest| rest.split_once('?')).map(|(_, query)| query.to_lowercase());
+    let is_in_query =
+        query.is_some_and(|query| SECRET_PARAMETERS.iter().any(|name| query.contains(name)));
     is_in_query || user.is_some_and(|user| user.contains(':'))
 }
 
@@ -200,6 +219,14 @@ mod tests {
             ("DATABASE_URL", "postgres://user:word@db/x"),
             ("BROKER", "amqp://user:a/b@host"),
             ("OTHER", "postgres://db/x?user=u&password=w"),
+            ("SMTP_PASS", "x"),
+            ("PGSSLKEY", "-----BEGIN RSA PRIVATE KEY-----\nx"),
+            ("SIGNER", "-----BEGIN PRIVATE KEY-----\nx"),
+            ("SSH_KEY_PASSPHRASE", "x"),
+            ("AZURE_STORAGE_CONNECTION_STRING", "AccountName=a;AccountKey=x"),
+            ("SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/T0/B0/x"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer x"),
+            ("BACKUP_URL", "https://account.blob.core.windows.net/c?sv=1&sig=x"),
         ] {
             assert!(is_secret(name, value), "{name}");
         }
@@ -210,6 +237,9 @@ mod tests {
             ("AWS_WEB_IDENTITY_TOKEN_FILE", "/var/run/token"),
             ("https_proxy", "http://user:word@proxy:3128"),
             ("HOME", "/a@b:c"),
+            ("COMPASS", "north"),
+            ("PGSSLKEY", "/etc/colonnade/client.key"),
+            ("DOCS_URL", "https://example.com/a?page=2"),
         ] {
             assert!(!is_secret(name, value), "{name}");
         }

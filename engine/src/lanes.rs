@@ -298,6 +298,9 @@ impl Used {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::cell::RefCell;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     fn tenant(name: &str) -> TenantId {
@@ -335,6 +338,46 @@ mod tests {
         drop(threads);
         let told = told.recv_timeout(Duration::from_secs(20));
         assert_eq!(told, Err(std::sync::mpsc::RecvTimeoutError::Disconnected));
+    }
+
+    #[test]
+    fn threads_have_ended_before_those_that_are_dropped_after_them_end() {
+        /// Dropped with the thread that has it, which takes a while.
+        struct Ending(Arc<AtomicBool>);
+
+        impl Drop for Ending {
+            fn drop(&mut self) {
+                std::thread::sleep(Duration::from_millis(300));
+                self.0.store(true, Ordering::Release);
+            }
+        }
+
+        thread_local! {
+            static ENDING: RefCell<Option<Ending>> = const { RefCell::new(None) };
+        }
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let (begin, begun) = channel();
+        let threads = Threads::new("joined", 1, Urgency::Prompt).unwrap();
+        let ending = Ending(Arc::clone(&has_ended));
+        let work = async move {
+            ENDING.set(Some(ending));
+            begin.send(()).unwrap();
+        };
+        drop(threads.spawn(work).unwrap());
+        begun.recv_timeout(Duration::from_secs(20)).unwrap();
+        // One thread joins those of all runtimes, one runtime after the other.
+        let (tell, told) = channel::<()>();
+        let last = Threads::new("last", 1, Urgency::Prompt).unwrap();
+        let until_dropped = async move {
+            let _tell = tell;
+            std::future::pending::<()>().await;
+        };
+        drop(last.spawn(until_dropped).unwrap());
+        drop(threads);
+        drop(last);
+        let told = told.recv_timeout(Duration::from_secs(20));
+        assert_eq!(told, Err(std::sync::mpsc::RecvTimeoutError::Disconnected));
+        assert!(has_ended.load(Ordering::Acquire), "a thread was detached");
     }
 
     #[test]

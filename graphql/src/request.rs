@@ -8,6 +8,7 @@ use async_graphql::{Context, Name, QueryPathNode, ServerError, Value};
 use datasets::DatasetName;
 use engine::{AsOf, Error, Principal, Result, Role, Session, TenantId, Version};
 use jobs::audit::{NewAct, Outcome};
+use jobs::part_of_request;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OnceCell};
 
@@ -348,7 +349,8 @@ impl RequestState {
         let arguments = context.field().arguments().unwrap_or_default();
         let new = acts.of(field.clone(), arguments);
         let open = self.service.runner.begin_act(&self.who, new).await?;
-        let done = work.await;
+        let key = context.path_node.as_ref().map(QueryPathNode::field_name).unwrap_or_default();
+        let done = part_of_request(key.to_owned(), work).await;
         if done.is_ok() {
             self.has_done.store(true, Ordering::Release);
         }

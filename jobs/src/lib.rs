@@ -87,7 +87,7 @@ pub use run::record::{
 pub use run::records::{ControlState, examine_control, recorded_run, recorded_runs};
 pub use run::runner::{
     KeyedRequest, OpenRequest, Rerun, RerunOutput, RunHandle, RunRequest, Runner, RunnerOptions,
-    Takes, UPDATES_MAX, WorkerState,
+    Takes, UPDATES_MAX, WorkerState, part_of_request,
 };
 pub use run::stage::Stage;
 pub use run::stages::{Prices, RUN_STAGES, Usage, UsageBy, usage};

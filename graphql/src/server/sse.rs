@@ -166,6 +166,30 @@ mod tests {
     #![allow(clippy::expect_used)]
     use super::*;
 
+    fn events(events: Vec<Event>) -> Events {
+        Events {
+            events: Some(stream::iter(events).boxed()),
+            over: Box::pin(std::future::pending()),
+            request_id: String::new(),
+            room: None,
+            answered: None,
+            heartbeat: Duration::from_secs(60),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_interrupted_stream_does_not_end_right_after_its_last_answer() {
+        let error = *refused(&bad_input("why"));
+        let answer = Event::Answer(Answer::unanswered(Stage::Refused, error, "id"));
+        let mut answered = events(vec![answer, Event::Interrupted]);
+        let began = Instant::now();
+        assert!(answered.next().await.is_some());
+        assert_eq!(answered.next().await, None);
+        assert!(began.elapsed() >= Duration::from_millis(100), "{:?}", began.elapsed());
+        // One without an answer has nothing that a client could read with the end.
+        assert_eq!(events(vec![Event::Interrupted]).next().await, None);
+    }
+
     #[test]
     fn an_answer_is_one_line() {
         assert_eq!(in_one_line("{\"a\":\r\n1}"), "{\"a\":  1}");

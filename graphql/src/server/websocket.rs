@@ -69,6 +69,14 @@ impl Close {
         }
         Self(code, reason)
     }
+
+    /// The end of a connection whose client was not let in.
+    fn refused(error: &Error) -> Self {
+        match error.code().is_retryable() {
+            true => Self::new(1013, format!("Try again later: {error}")),
+            false => Self::new(4403, format!("Forbidden: {error}")),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -335,10 +343,7 @@ impl Connection {
             (Some(pass), Some(_)) if !pass.is_of_browser() => pass,
             (_, authorization) => {
                 let entered = self.app.0.door.enter_with(authorization.unwrap_or_default()).await;
-                entered.map_err(|error| match error.code().is_retryable() {
-                    true => Close::new(1013, format!("Try again later: {error}")),
-                    false => Close::new(4403, format!("Forbidden: {error}")),
-                })?
+                entered.map_err(|error| Close::refused(&error))?
             }
         };
         let Some(place) = self.app.0.clients.try_take(&pass.who.tenant) else {
@@ -527,4 +532,20 @@ fn error_message(id: &str, error: &Error, ids: &RequestIds) -> Value {
     let code = code.and_then(|code| code.clone().into_json().ok());
     let extensions = json!({"code": code, "requestId": ids.request});
     json!({"type": "error", "id": id, "payload": [{"message": error.message, "extensions": extensions}]})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_was_not_let_in_learns_by_the_code_whether_a_retry_helps() {
+        let code = |code| Close::refused(&Error::user(code, "why")).0;
+        for passes in [Code::StorageUnavailable, Code::TooMany, Code::Timeout, Code::Internal] {
+            assert_eq!(code(passes), 1013, "{passes:?}");
+        }
+        for stays in [Code::Unauthenticated, Code::Forbidden, Code::BadInput] {
+            assert_eq!(code(stays), 4403, "{stays:?}");
+        }
+    }
 }

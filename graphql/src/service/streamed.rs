@@ -49,14 +49,52 @@ pub(crate) struct Begun<P: InPieces> {
 pub(crate) struct Streamed<P: InPieces> {
     service: Arc<ServiceInner>,
     who: Principal,
-    /// `None` while a piece is encoded, after the last piece, and after the deadline.
-    going: Arc<Mutex<Option<Going<P>>>>,
+    going: Arc<Between<P>>,
     is_over: bool,
     until: Instant,
     _deadline: AbortOnDropHandle<()>,
 }
 
-/// Resources of an answer between two pieces.
+/// Where an answer is between two pieces, and where its deadline finds it.
+struct Between<P: InPieces>(Mutex<AtDeadline<P>>);
+
+struct AtDeadline<P: InPieces> {
+    /// None while a piece is made, after the last, and after the deadline.
+    going: Option<Going<P>>,
+    /// Whether the deadline has passed: nothing is put back then, since nobody would release it.
+    is_over: bool,
+}
+
+impl<P: InPieces> Between<P> {
+    fn new(going: Going<P>) -> Self {
+        Self(Mutex::new(AtDeadline { going: Some(going), is_over: false }))
+    }
+
+    fn take(&self) -> Option<Going<P>> {
+        self.0.lock().going.take()
+    }
+
+    /// Puts back what was taken. False after the deadline, when it is released.
+    fn put_back(&self, going: Going<P>) -> bool {
+        let mut at = self.0.lock();
+        if at.is_over {
+            return false;
+        }
+        at.going = Some(going);
+        true
+    }
+
+    /// Releases what the answer holds, now or when it would be put back.
+    fn end(&self) {
+        let mut at = self.0.lock();
+        at.is_over = true;
+        let going = at.going.take();
+        drop(at);
+        drop(going);
+    }
+}
+
+/// What an answer holds between two pieces.
 struct Going<P: InPieces> {
     /// What is not made yet.
     rows: Option<P>,
@@ -95,12 +133,12 @@ impl Service {
         self.0.meter.stream_bytes.add(bytes_of(&piece) as u64);
         let until = began + self.0.limits.stream_time_max;
         let going = Going { rows: Some(rows), piece, room, held, _place: place };
-        let going = Arc::new(Mutex::new(Some(going)));
+        let going = Arc::new(Between::new(going));
         let ends = Arc::downgrade(&going);
         let deadline = tokio::spawn(async move {
             tokio::time::sleep_until(until.into()).await;
             if let Some(going) = ends.upgrade() {
-                drop(going.lock().take());
+                going.end();
             }
         });
         Streamed {
@@ -132,12 +170,12 @@ impl<P: InPieces> Streamed<P> {
         }
         let service = Arc::clone(&self.service);
         let time_max = service.limits.stream_time_max;
-        let going = self.going.lock().take();
+        let going = self.going.take();
         let Some(mut going) = going.filter(|_| Instant::now() < self.until) else {
             return Err(too_late(time_max));
         };
         if let Some(piece) = going.piece.take() {
-            *self.going.lock() = Some(going);
+            self.put_back(going)?;
             return Ok(Some(piece));
         }
         going.room = None;
@@ -162,11 +200,68 @@ impl<P: InPieces> Streamed<P> {
         let (rows, piece, room) = before(self.until, time_max, work).await?;
         if piece.is_some() {
             (going.rows, going.room) = (Some(rows), room);
-            *self.going.lock() = Some(going);
+            self.put_back(going)?;
         } else {
             self.is_over = true;
         }
         service.meter.stream_bytes.add(bytes_of(&piece) as u64);
         Ok(piece)
+    }
+    fn put_back(&self, going: Going<P>) -> Result<()> {
+        match self.going.put_back(going) {
+            true => Ok(()),
+            false => Err(too_late(self.service.limits.stream_time_max)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use engine::{Places, TenantId};
+
+    use super::*;
+
+    struct Nothing;
+
+    impl InPieces for Nothing {
+        type Piece = Bytes;
+
+        async fn piece(&mut self) -> Result<Option<Bytes>> {
+            Ok(None)
+        }
+    }
+
+    /// Places for one answer, and what an answer has that holds it.
+    fn held() -> (Places, Between<Nothing>) {
+        let places = Places::new(1);
+        let place = places.try_take(&TenantId::default()).unwrap();
+        let piece = Some(Bytes::from_static(b"piece"));
+        let going = Going { rows: Some(Nothing), piece, room: None, held: None, _place: place };
+        (places, Between::new(going))
+    }
+
+    fn is_free(places: &Places) -> bool {
+        places.try_take(&TenantId::default()).is_some()
+    }
+
+    #[test]
+    fn a_piece_that_is_ready_at_the_deadline_is_released() {
+        let (places, between) = held();
+        let going = between.take().unwrap();
+        between.end();
+        assert!(!is_free(&places), "it is being made");
+        assert!(!between.put_back(going));
+        assert!(between.take().is_none() && is_free(&places));
+    }
+
+    #[test]
+    fn what_waits_for_its_client_at_the_deadline_is_released() {
+        let (places, between) = held();
+        let going = between.take().unwrap();
+        assert!(between.put_back(going));
+        assert!(!is_free(&places));
+        between.end();
+        assert!(between.take().is_none() && is_free(&places));
     }
 }

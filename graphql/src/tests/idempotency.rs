@@ -2,7 +2,7 @@
 
 use async_graphql::Request;
 use engine::{Principal, Role, TenantId};
-use jobs::{Runner, RunnerOptions};
+use jobs::{KeyedRequest, RunRequest, Runner, RunnerOptions, part_of_request};
 use serde_json::{Value, json};
 
 use super::http::{JSON, client};
@@ -177,4 +177,32 @@ async fn a_partly_executed_mutation_keeps_its_answer() {
     assert_eq!(rows(&first), "1", "{first}");
     assert_eq!(first["errors"][0]["extensions"]["code"], "FORBIDDEN", "{first}");
     assert_eq!(rig.ask_as(&reader, keyed(both, "part")).await, first);
+}
+
+#[tokio::test]
+async fn each_field_of_a_mutation_continues_with_the_run_that_it_queued() {
+    let rig = Rig::with_calls().await;
+    let both =
+        "mutation { a: runJob(job: \"maintain\") { id } b: runJob(job: \"maintain\") { id } }";
+    let request = keyed(both, "parts");
+    let question = crate::service::question_of(&request, None);
+    let question = format!("{question} {} {:?}", who().sees().digest(), who().roles);
+    let begun = rig.runner.begin_request(&who(), "parts", &question).await.unwrap();
+    let KeyedRequest::New(lost) = begun else { panic!("the key is known") };
+    // The first field failed, and the database broke off when the second had queued its run.
+    let asked = RunRequest { job: "maintain".to_owned(), ..RunRequest::default() };
+    let own = who();
+    let submit = rig.runner.submit(&own, asked);
+    let queued = lost.doing(part_of_request("b".to_owned(), submit)).await.unwrap();
+    lost.undone().await;
+    let done = loop {
+        let answer = rig.ask_as(&who(), keyed(both, "parts")).await;
+        match answer["errors"][0]["extensions"]["code"] == "CONFLICT" {
+            true => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
+            false => break answer,
+        }
+    };
+    let id = |field: &str| done["data"][field]["id"].as_str().map(str::to_owned);
+    assert_eq!(id("b"), Some(queued.id().to_string()), "{done}");
+    assert!(id("a").is_some() && id("a") != id("b"), "{done}");
 }

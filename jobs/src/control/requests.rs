@@ -64,14 +64,18 @@ pub trait RequestStore {
         answer: &'a str,
     ) -> BoxFuture<'a, Result<bool>>;
 
-    /// Says what came of one that is being done.
+    /// Says what came of one that is being done since this time.
     fn answer_request<'a>(
         &'a self,
         of: &'a RequestKey,
+        begun_us: i64,
         answer: &'a str,
     ) -> BoxFuture<'a, Result<()>>;
 
     /// Forgets a request that started at this time and did nothing.
     fn forget_request<'a>(&'a self, of: &'a RequestKey, begun_us: i64)
     -> BoxFuture<'a, Result<()>>;
+
+    /// Whether a tenant has a run, or a run of a pipeline, of this id.
+    fn has_begun<'a>(&'a self, tenant: &'a str, id: &'a str) -> BoxFuture<'a, Result<bool>>;
 }

@@ -49,9 +49,15 @@ const SQLITE_CONNECTIONS_MAX: u32 = 4;
 
 /// Whether another process has locked the file.
 fn is_busy(error: &sqlx::Error) -> bool {
-    /// `SQLITE_BUSY`.
-    const BUSY: &str = "5";
-    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == BUSY)
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| is_busy_code(&code))
+}
+
+/// Whether a code of SQLite is one of `SQLITE_BUSY`: its last byte is that, and what comes before says why, as that another process
+/// recovers the log of one that was killed.
+fn is_busy_code(code: &str) -> bool {
+    const BUSY: u32 = 5;
+    code.parse::<u32>().is_ok_and(|code| code & 0xff == BUSY)
 }
 
 /// A statement that gives whole runs.
@@ -532,5 +538,20 @@ mod given_up {
         assert!((1..160).contains(&ready), "{ready} of 160 calls were not given up");
         assert!(store.last_change().await.unwrap() >= 0);
         store.cancel("acme", "none", 1, "{}").await.unwrap();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_busy_code;
+
+    #[test]
+    fn a_file_is_busy_whatever_another_process_does_with_it() {
+        for code in ["5", "261", "517", "773"] {
+            assert!(is_busy_code(code), "{code}");
+        }
+        for code in ["1", "6", "14", "262", "none"] {
+            assert!(!is_busy_code(code), "{code}");
+        }
     }
 }

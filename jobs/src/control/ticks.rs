@@ -26,6 +26,8 @@ pub struct TickOf {
     pub due_us: i64,
     /// Only where nothing was handled since `.0`; from then on everything is up to `.1`.
     pub moves: Option<(i64, i64)>,
+    /// Whether it has a run while its schedule is paused, too: a person began it, or the run of a pipeline that it is a step of.
+    pub also_paused: bool,
 }
 
 /// The last time of a schedule that has a run.

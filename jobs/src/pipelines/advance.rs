@@ -88,6 +88,7 @@ async fn advance_run(
                 logical: tick.run.clone(),
                 due_us: runner.now().timestamp_micros(),
                 moves: None,
+                also_paused: true,
             };
             match fire_run(runner, who, request, &of, 0).await? {
                 Begun::Queued => begun += 1,

@@ -21,9 +21,9 @@ use kernels::GpuPolicy;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::control::{Pause, TickOf, TickState};
+use crate::control::{TickOf, TickState};
 use crate::run::record::RunState;
-use crate::run::runner::{RunRequest, Runner};
+use crate::run::runner::{RunRequest, Runner, requests};
 use crate::schedules::{Schedule, ScheduleState, policy};
 
 pub(crate) use advance::{advance, begin, is_going_on};
@@ -172,7 +172,7 @@ impl Runner {
         // What came before another trigger is not its own. One that rests has its place given when it goes on.
         if there.trigger != asked.trigger && !entry.is_paused {
             let up_to = self.place_now(who, &asked.trigger).await?;
-            self.store().pause_schedule(who.tenant.as_str(), &name, Pause::End { up_to }).await?;
+            self.store().place_schedule(who.tenant.as_str(), &name, None, up_to).await?;
         }
         Ok(Applied::Changed)
     }
@@ -325,23 +325,34 @@ impl Runner {
     pub async fn run_pipeline(&self, who: &Principal, name: &str) -> Result<PipelineRun> {
         who.require(Role::Operator)?;
         self.pipeline(who, name).await?;
-        let tenant = who.tenant.as_str();
         let entry = self.entry_of(who, name).await?.ok_or_else(|| gone(name))?;
+        let id = match requests::next_before() {
+            Some(begun) => begun,
+            None => self.begin_pipeline(who, name).await?,
+        };
+        advance(self, &entry, &Schedule::of(&entry)?).await?;
+        self.pipeline_run(who, name, Some(&id.to_string())).await
+    }
+
+    /// Begins a run of a pipeline, and none of its steps.
+    async fn begin_pipeline(&self, who: &Principal, name: &str) -> Result<RunId> {
         self.require_none_open(who, name).await?;
-        let id = RunId::new().to_string();
+        let id = RunId::new();
         let tick = TickOf {
-            tenant: tenant.to_owned(),
+            tenant: who.tenant.to_string(),
             schedule: name.to_owned(),
-            logical: id.clone(),
+            logical: id.to_string(),
             due_us: self.now().timestamp_micros(),
             moves: None,
+            also_paused: true,
         };
-        if !self.store().begin_tick(&tick, &id).await? {
+        requests::queues(id);
+        if !self.store().begin_tick(&tick, &id.to_string()).await? {
+            requests::has_not_queued(id);
             self.require_none_open(who, name).await?;
             return Err(gone(name));
         }
-        advance(self, &entry, &Schedule::of(&entry)?).await?;
-        self.pipeline_run(who, name, Some(&id)).await
+        Ok(id)
     }
 
     /// CONFLICT while a run of a pipeline goes on.
@@ -361,8 +372,12 @@ impl Runner {
         id: Option<&str>,
     ) -> Result<PipelineRun> {
         who.require(Role::Operator)?;
+        let before: Vec<RunId> = std::iter::from_fn(requests::next_before).collect();
         let run = self.pipeline_run(who, name, id).await?;
-        if !matches!(run.state, RunState::Failed | RunState::Cancelled) {
+        // A request that is sent again may find that steps have their other runs.
+        let is_begun = run.steps.iter().any(|step| step.run.is_some_and(|id| before.contains(&id)));
+        let is_over = matches!(run.state, RunState::Failed | RunState::Cancelled);
+        if !is_over && !is_begun {
             return Err(Error::user(
                 Code::Conflict,
                 format!(
@@ -371,7 +386,9 @@ impl Runner {
                 ),
             ));
         }
-        self.require_none_open(who, name).await?;
+        if !is_begun {
+            self.require_none_open(who, name).await?;
+        }
         let entry = self.entry_of(who, name).await?.ok_or_else(|| gone(name))?;
         let schedule = Schedule::of(&entry)?;
         let mut refused = None;

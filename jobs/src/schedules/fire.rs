@@ -9,7 +9,7 @@ use engine::{Code, Principal, Result, Role, TenantId};
 use super::backfill::is_over;
 use super::when::{CatchUp, Cron, Due, Tick, due, jitter};
 use super::{Progress, Schedule, Trigger};
-use crate::control::{Pause, ScheduleEntry, TickOf};
+use crate::control::{ScheduleEntry, TickOf};
 use crate::pipelines;
 use crate::run::commits;
 use crate::run::document::Document;
@@ -54,7 +54,12 @@ fn changes_of(entry: &ScheduleEntry) -> Option<(TenantId, DatasetName)> {
     }
 }
 
-async fn fire(runner: &Runner, entry: &ScheduleEntry, now: DateTime<Utc>) -> Result<u64> {
+/// Queues what is due of one schedule. `entry` is as it was read, and may have been changed since.
+pub(super) async fn fire(
+    runner: &Runner,
+    entry: &ScheduleEntry,
+    now: DateTime<Utc>,
+) -> Result<u64> {
     let schedule = Schedule::of(entry)?;
     let is_pipeline = !schedule.steps.is_empty();
     let begun = match is_pipeline {
@@ -199,8 +204,8 @@ async fn fire_change(
     let newer = newest.saturating_sub(entry.up_to);
     if newer < 0 {
         // Another of its name has begun anew.
-        let begins = Pause::End { up_to: -1 };
-        runner.store().pause_schedule(&entry.tenant, &entry.name, begins).await?;
+        let from = Some(entry.up_to);
+        runner.store().place_schedule(&entry.tenant, &entry.name, from, -1).await?;
     }
     let job = runner.jobs().get(&schedule.job).ok();
     let again = match &job {
@@ -330,6 +335,7 @@ async fn fire_tick(
         logical: tick.logical.clone(),
         due_us: tick.due.timestamp_micros(),
         moves,
+        also_paused: false,
     };
     if !schedule.steps.is_empty() {
         return pipelines::begin(runner, entry, schedule, &tick).await;
@@ -408,6 +414,7 @@ async fn fire_partitions(
             logical: named.logical.clone(),
             due_us: now.timestamp_micros(),
             moves: None,
+            also_paused: false,
         };
         match fire_run(runner, &who, request, &tick, 0).await? {
             Begun::Not => break,

@@ -11,6 +11,8 @@ mod by_hand;
 #[cfg(test)]
 mod by_hand_tests;
 mod fire;
+#[cfg(test)]
+mod pauses_tests;
 mod plan;
 mod recorded;
 #[cfg(test)]

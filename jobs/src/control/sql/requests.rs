@@ -80,14 +80,16 @@ impl RequestStore for SqlStore {
     fn answer_request<'a>(
         &'a self,
         of: &'a RequestKey,
+        begun_us: i64,
         answer: &'a str,
     ) -> BoxFuture<'a, Result<()>> {
         self.in_time(async move {
             let said = query(
-                "UPDATE requests SET answer = $4 WHERE tenant = $1 AND subject = $2 AND key = $3 AND answer IS NULL",
+                "UPDATE requests SET answer = $4 \
+                 WHERE tenant = $1 AND subject = $2 AND key = $3 AND answer IS NULL AND begun_at = $5",
             );
             let said = said.bind(of.tenant.clone()).bind(of.subject.clone()).bind(of.key.clone());
-            let said = said.bind(answer.to_owned()).execute(&self.pool).await;
+            let said = said.bind(answer.to_owned()).bind(begun_us).execute(&self.pool).await;
             said.map(drop).map_err(|e| self.failed(e))
         })
     }
@@ -105,6 +107,17 @@ impl RequestStore for SqlStore {
             let gone = gone.bind(of.tenant.clone()).bind(of.subject.clone()).bind(of.key.clone());
             let gone = gone.bind(begun_us);
             gone.execute(&self.pool).await.map(drop).map_err(|e| self.failed(e))
+        })
+    }
+    fn has_begun<'a>(&'a self, tenant: &'a str, id: &'a str) -> BoxFuture<'a, Result<bool>> {
+        self.in_time(async move {
+            let begun = query(
+                "SELECT 1 AS n WHERE EXISTS (SELECT 1 FROM runs WHERE id = $2 AND tenant = $1) \
+                 OR EXISTS (SELECT 1 FROM ticks WHERE tenant = $1 AND run = $2)",
+            );
+            let begun = begun.bind(tenant.to_owned()).bind(id.to_owned());
+            let begun = begun.fetch_optional(&self.pool).await.map_err(|e| self.failed(e))?;
+            Ok(begun.is_some())
         })
     }
 }

@@ -20,7 +20,8 @@ macro_rules! ticks {
 }
 
 impl SqlStore {
-    /// Adds a tick; false where it is there, where there is no such schedule, or where that is elsewhere by now.
+    /// Adds a tick; false where it is there, where there is no such schedule, or where that is paused or elsewhere by now. Whoever adds
+    /// it may have read the schedule before somebody paused it.
     async fn insert_tick(
         &self,
         tick: &TickOf,
@@ -35,6 +36,7 @@ impl SqlStore {
         let ticks = query(
             "INSERT INTO ticks (tenant, schedule, logical, due_at, run) \
              SELECT tenant, $2, $3, $4, $5 FROM schedules WHERE tenant = $1 AND name = $7 AND up_to = COALESCE($6, up_to) \
+             AND (is_paused = 0 OR $9 = 1) \
              AND ($8 = 0 OR EXISTS (SELECT 1 FROM ticks p WHERE p.tenant = $1 AND p.schedule = $7 AND p.run = $3 AND p.ended IS NULL)) \
              ON CONFLICT DO NOTHING",
         );
@@ -46,7 +48,8 @@ impl SqlStore {
             .bind(run.to_owned())
             .bind(tick.moves.map(|(from, _)| from))
             .bind(of.to_owned())
-            .bind(i64::from(is_step));
+            .bind(i64::from(is_step))
+            .bind(i64::from(tick.also_paused));
         if self.run(ticks, tx).await? == 0 {
             return Ok(false);
         }

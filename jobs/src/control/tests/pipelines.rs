@@ -9,6 +9,7 @@ fn step(name: &str, of: &str) -> TickOf {
         logical: of.into(),
         due_us: 1_800_000_000_000_000,
         moves: None,
+        also_paused: true,
     }
 }
 

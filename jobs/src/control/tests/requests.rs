@@ -20,8 +20,8 @@ pub(super) async fn a_request_is_begun_once_and_told_again(store: SqlStore) {
     // Nobody lives who could be doing it.
     assert_eq!(begin(&of, "q", 2).await, RequestState::Lost);
     assert_eq!(begin(&of, "other", 2).await, RequestState::Other);
-    store.answer_request(&of, "done").await.unwrap();
-    store.answer_request(&of, "done otherwise").await.unwrap();
+    store.answer_request(&of, 1, "done").await.unwrap();
+    store.answer_request(&of, 1, "done otherwise").await.unwrap();
     store.forget_request(&of, 1).await.unwrap();
     assert_eq!(begin(&of, "q", 3).await, RequestState::Answered("done".into()));
     assert_eq!(begin(&of, "other", 3).await, RequestState::Other);
@@ -38,11 +38,13 @@ pub(super) async fn a_request_is_begun_once_and_told_again(store: SqlStore) {
     // Only one of several senders restarts a request that queued a run.
     let queued = request("t", "s", "queued");
     assert_eq!(begin(&queued, "q", 5).await, RequestState::Begun);
-    store.answer_request(&queued, "a run").await.unwrap();
+    store.answer_request(&queued, 5, "a run").await.unwrap();
     for is_first in [true, false] {
         let again = store.begin_request_again(&queued, &begins("q", 6), "a run").await.unwrap();
         assert_eq!(again, is_first);
     }
+    // The sender that began it at 5 says nothing for the one that does it now.
+    store.answer_request(&queued, 5, "another run").await.unwrap();
     assert_eq!(begin(&queued, "q", 6).await, RequestState::Lost);
     store.forget_request(&queued, 6).await.unwrap();
     // There are not more than a tenant may have, and those are still known.

@@ -20,6 +20,7 @@ mod execution;
 mod exports;
 #[cfg(test)]
 mod faults;
+mod fire;
 mod handle;
 mod options;
 mod projection;
@@ -30,7 +31,9 @@ mod recovery;
 #[cfg(test)]
 mod repeat_tests;
 mod request;
-mod requests;
+pub(crate) mod requests;
+#[cfg(test)]
+mod requests_tests;
 mod rerun;
 #[cfg(test)]
 mod rerun_tests;
@@ -57,9 +60,7 @@ use tokio::sync::{Notify, OnceCell, broadcast, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::control::{
-    Cancelled, ControlStore, DeviceNeed, DeviceRoom, Enqueued, Fired, Lease, NewRun, TickOf,
-};
+use crate::control::{Cancelled, ControlStore, DeviceNeed, DeviceRoom, Enqueued, Lease, NewRun};
 use crate::kinds::Jobs;
 use crate::online::Online;
 use crate::registry::embedders::Embedders;
@@ -76,7 +77,7 @@ use request::{add_those_there, at_versions, new_record, pins};
 pub use handle::RunHandle;
 pub use options::{RunRequest, RunnerOptions, Takes};
 pub(crate) use request::require_outputs;
-pub use requests::{KeyedRequest, OpenRequest};
+pub use requests::{KeyedRequest, OpenRequest, part_of_request};
 pub use rerun::{Rerun, RerunOutput};
 use shared::Told;
 pub(crate) use tries::can_pass;
@@ -336,31 +337,6 @@ impl Runner {
         record.finished_at = Some(record.requested_at);
         record.error = Some(RunError::from(error));
         Document { record, gpu, grants: who.grants.clone() }
-    }
-
-    /// Queues the run of a time of a schedule, unless it had one.
-    pub(crate) async fn fire(
-        &self,
-        who: &Principal,
-        tick: &TickOf,
-        document: Document,
-        due_us: i64,
-    ) -> Result<bool> {
-        let run = NewRun { due_us, kept_for: None, ..self.new_run(who, &document)? };
-        let state = document.record.state;
-        let ended = state.is_final().then_some(state.as_str());
-        match self.store().fire(tick, &run, ended, self.shared.room()).await? {
-            Fired::Now => {}
-            Fired::Before | Fired::Waits => return Ok(false),
-            Fired::Full => {
-                let says = format!("schedule {}: too many runs are queued", tick.schedule);
-                return Err(Error::user(Code::LimitExceeded, says));
-            }
-        }
-        self.shared.tell(document.record);
-        self.shared.wake.notify_one();
-        self.shared.ended.notify_one();
-        Ok(true)
     }
 
     /// The job kinds that there are.

@@ -3,9 +3,9 @@
 //! What a key was used for is in control state before anything is done, and what came of it before it is answered; both for a day. A
 //! request whose process ended in between is not done again: it may have been done, and the client is told so.
 //!
-//! A request that did nothing is forgotten, so that the client can send it again. The connection to the control database may
-//! break after it committed a run but before it says so. The request then stores the run's id, and a retry continues with that
-//! run instead of queueing another.
+//! A request of which nothing was done is forgotten, so that the client can send it again. The control database may commit a run and
+//! break off before it says so. Then the request keeps the run's id: sent again, it continues with that run and queues no other. A
+//! request has parts, such as the fields of a mutation, and each of them continues with its own runs only.
 //!
 //! ```text
 //!             begin                    end
@@ -16,7 +16,7 @@
 //!                       └───▶ has queued runs
 //! ```
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,10 +37,10 @@ const REQUEST_KEY_BYTES_MAX: usize = 255;
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// Keys of a tenant that are known at a time.
 const KEYS_MAX: i64 = 10_000;
-/// Pause before the end of a request is stored again, and before a run that may be queued is looked up.
-const AGAIN: Duration = Duration::from_secs(2);
-/// The error for a request that is still in progress.
-const UNDER_WAY: &str = "belongs to a request in progress; try again later";
+/// Wait before the end of a request is stored again, and before a run is searched that may be queued.
+pub(super) const AGAIN: Duration = Duration::from_secs(2);
+/// The answer to a client whose request is being done.
+const UNDER_WAY: &str = "is that of a request which is being done; ask again";
 /// What is told of a request in which something stopped.
 const STOPPED: &str = r#"{"data":null,"errors":[{"message":"the request stopped in the middle; the dataset audit says what was begun","extensions":{"code":"CONFLICT"}}]}"#;
 
@@ -73,44 +73,67 @@ struct Runs(Arc<Mutex<RunsInner>>);
 
 #[derive(Default)]
 struct RunsInner {
-    /// Runs that an earlier attempt queued and this attempt has not reached yet.
-    before: VecDeque<RunId>,
-    /// Runs that this attempt queued, or may have queued.
-    queued: Vec<RunId>,
+    /// Runs that an earlier try queued, and that this try has not reached.
+    before: OfParts,
+    /// Runs that it queued, or may have queued.
+    queued: OfParts,
 }
 
-/// The stored answer of a request that queued runs but has no final answer.
+/// Runs of the parts of a request, by the names of those. Runs of pipelines are among them.
+type OfParts = BTreeMap<String, VecDeque<RunId>>;
+
+/// The stored answer of a request that queued runs and has no other answer.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Queued {
-    queued: Vec<RunId>,
+    queued: OfParts,
 }
 
 tokio::task_local! {
     /// The runs of the request that this task executes.
     static RUNS: Runs;
+    /// The part of it that the task does.
+    static PART: String;
 }
 
-/// Records that the current request, if any, queues this run.
-pub(super) fn queues(run: RunId) {
-    let _ = RUNS.try_with(|runs| runs.0.lock().queued.push(run));
+/// Does `work`, which is the part `name` of a request: sent again, it continues with the runs of this part and of no other.
+pub fn part_of_request<T>(name: String, work: impl Future<Output = T>) -> impl Future<Output = T> {
+    PART.scope(name, work)
 }
 
-/// Records that the run was not queued, because the queue was full.
-pub(super) fn has_not_queued(run: RunId) {
-    let _ = RUNS.try_with(|runs| runs.0.lock().queued.retain(|queued| *queued != run));
+fn part() -> String {
+    PART.try_with(Clone::clone).unwrap_or_default()
+}
+
+/// Notes that the request which is being done, if one is, queues this run.
+pub(crate) fn queues(run: RunId) {
+    let _ = RUNS.try_with(|runs| runs.0.lock().queued.entry(part()).or_default().push_back(run));
+}
+
+/// Notes that there is no such run, as where the queue was full.
+pub(crate) fn has_not_queued(run: RunId) {
+    let _ = RUNS.try_with(|runs| {
+        for of_part in runs.0.lock().queued.values_mut() {
+            of_part.retain(|queued| *queued != run);
+        }
+    });
+}
+
+/// The next run that this part of the request which is being done queued when it was sent before.
+pub(crate) fn next_before() -> Option<RunId> {
+    let next = RUNS.try_with(|runs| {
+        let (mut runs, part) = (runs.0.lock(), part());
+        let next = runs.before.get_mut(&part)?.pop_front()?;
+        runs.queued.entry(part).or_default().push_back(next);
+        Some(next)
+    });
+    next.ok().flatten()
 }
 
 impl Runner {
     /// The next run that an earlier attempt of the current request queued.
     pub(super) async fn queued_before(&self, who: &Principal) -> Result<Option<RunHandle>> {
-        let next = RUNS.try_with(|runs| {
-            let mut runs = runs.0.lock();
-            let next = runs.before.pop_front();
-            runs.queued.extend(next);
-            next
-        });
-        let Ok(Some(id)) = next else { return Ok(None) };
+        let Some(id) = next_before() else { return Ok(None) };
         let record = self.shared.records.get(&self.shared.engine, who, id).await?;
         Ok(Some(RunHandle { id, record: self.shared.watch(&who.tenant, &record) }))
     }
@@ -148,24 +171,24 @@ impl Runner {
         let open = |runs| OpenRequest {
             shared: Arc::clone(&shared),
             of: Some(begun.clone()),
-            runs: Runs(Arc::new(Mutex::new(RunsInner { before: runs, queued: Vec::new() }))),
+            runs: Runs(Arc::new(Mutex::new(RunsInner { before: runs, queued: OfParts::new() }))),
         };
         let store = shared.records.store();
         let state = match store.begin_request(&of, &begin).await {
             Ok(state) => state,
             Err(error) => {
-                // The request may have started nevertheless, and nothing else would end it.
-                finish(Arc::clone(&shared), begun, Ended::Nothing(Vec::new()));
+                // It may have begun all the same, and nobody would end it.
+                finish(Arc::clone(&shared), begun, Ended::Nothing(OfParts::new()));
                 return Err(error.into());
             }
         };
         let says = match state {
-            RequestState::Begun => return Ok(KeyedRequest::New(open(VecDeque::new()))),
+            RequestState::Begun => return Ok(KeyedRequest::New(open(OfParts::new()))),
             RequestState::Answered(answer) => match serde_json::from_str::<Queued>(&answer) {
                 Ok(Queued { queued }) => {
                     match store.begin_request_again(&of, &begin, &answer).await {
-                        Ok(true) => return Ok(KeyedRequest::New(open(queued.into()))),
-                        // Another sender was faster.
+                        Ok(true) => return Ok(KeyedRequest::New(open(queued))),
+                        // Another sender was first.
                         Ok(false) => UNDER_WAY.to_owned(),
                         Err(error) => {
                             finish(Arc::clone(&shared), begun, Ended::Nothing(queued));
@@ -211,15 +234,21 @@ impl OpenRequest {
 
     /// Forgets the request if it did nothing, so that it can be sent again. If it queued runs that exist, it stores their ids.
     pub async fn undone(self) {
-        let runs = std::mem::take(&mut *self.runs.0.lock());
-        let runs = runs.queued.into_iter().chain(runs.before).collect();
+        let RunsInner { before, queued: mut runs } = std::mem::take(&mut *self.runs.0.lock());
+        for (part, before) in before {
+            runs.entry(part).or_default().extend(before);
+        }
+        runs.retain(|_, of_part| !of_part.is_empty());
         self.ended(Ended::Nothing(runs)).await;
     }
 
     async fn ended(mut self, ended: Ended) {
         let Some(of) = self.of.take() else { return };
-        // A database whose connection broke may still commit a run, so runs are looked up later.
-        let is_sure = matches!(&ended, Ended::Answer(_)) || ended.runs().is_empty();
+        // A database whose connection broke may still commit a run, so it is searched later.
+        let is_sure = match &ended {
+            Ended::Answer(_) => true,
+            Ended::Nothing(runs) => runs.is_empty(),
+        };
         if is_sure {
             match ended.store(&self.shared, &of).await {
                 Ok(()) => return,
@@ -242,32 +271,27 @@ impl Drop for OpenRequest {
 enum Ended {
     /// With this answer.
     Answer(String),
-    /// Without an effect, unless one of these runs exists.
-    Nothing(Vec<RunId>),
+    /// Nothing, unless one of these runs exists.
+    Nothing(OfParts),
 }
 
 impl Ended {
-    fn runs(&self) -> &[RunId] {
-        match self {
-            Self::Answer(_) => &[],
-            Self::Nothing(runs) => runs,
-        }
-    }
-
     async fn store(&self, shared: &Shared, of: &Begun) -> Result<(), ControlError> {
         let store = shared.records.store();
         let runs = match self {
-            Self::Answer(answer) => return store.answer_request(&of.key, answer).await,
+            Self::Answer(answer) => return store.answer_request(&of.key, of.at_us, answer).await,
             Self::Nothing(runs) => runs,
         };
-        let mut queued = Vec::new();
-        for run in runs {
-            if store.get(&of.key.tenant, &run.to_string()).await?.is_some() {
-                queued.push(*run);
+        let mut queued = OfParts::new();
+        for (part, runs) in runs {
+            for run in runs {
+                if store.has_begun(&of.key.tenant, &run.to_string()).await? {
+                    queued.entry(part.clone()).or_default().push_back(*run);
+                }
             }
         }
         match (queued.is_empty(), serde_json::to_string(&Queued { queued })) {
-            (false, Ok(queued)) => store.answer_request(&of.key, &queued).await,
+            (false, Ok(queued)) => store.answer_request(&of.key, of.at_us, &queued).await,
             _ => store.forget_request(&of.key, of.at_us).await,
         }
     }
@@ -289,69 +313,5 @@ fn finish(shared: Arc<Shared>, of: Begun, ended: Ended) {
     };
     if let Err(error) = threads.threads.spawn(threads.tasks.track_future(finishing)).map(drop) {
         tracing::warn!(%error, "the end of a request could not be stored");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic)]
-    use serde_json::json;
-
-    use super::*;
-    use crate::RunFilter;
-    use crate::run::runner::tests::{metrics, request, runner};
-    use crate::testing::{append, engine};
-
-    async fn open(runner: &Runner, who: &Principal) -> OpenRequest {
-        for _ in 0..100 {
-            match runner.begin_request(who, "key", "question").await {
-                Ok(KeyedRequest::New(open)) => return open,
-                Ok(KeyedRequest::Answered(answer)) => panic!("the request has an answer: {answer}"),
-                // The end of the earlier attempt is not stored yet.
-                Err(error) => assert_eq!(error.code(), Code::Conflict, "{error}"),
-            }
-            tokio::time::sleep(AGAIN / 10).await;
-        }
-        panic!("the request stays in progress");
-    }
-
-    #[tokio::test]
-    async fn a_retry_does_not_queue_a_run_again() {
-        let engine = engine().await;
-        append(&engine, "metrics", &metrics()).await;
-        let (runner, who) = (runner(&engine).await, Principal::local());
-        let submit = async |asked: OpenRequest| {
-            let run = runner.submit(&who, request("anomalies", json!({})));
-            (asked.doing(run).await.unwrap().id(), asked)
-        };
-        let (first, lost) = submit(open(&runner, &who).await).await;
-        // The connection to the database broke, and the client got a temporary error.
-        lost.undone().await;
-        let (second, lost) = submit(open(&runner, &who).await).await;
-        lost.undone().await;
-        let (third, answered) = submit(open(&runner, &who).await).await;
-        answered.end("the answer").await;
-        assert_eq!((second, third), (first, first));
-        let runs = runner.list(&who, RunFilter::default()).await.unwrap();
-        assert_eq!(runs.len(), 1, "{runs:?}");
-        let again = runner.begin_request(&who, "key", "question").await.unwrap();
-        assert!(matches!(again, KeyedRequest::Answered(answer) if answer == "the answer"));
-    }
-
-    #[tokio::test]
-    async fn a_request_that_queued_nothing_is_forgotten() {
-        let engine = engine().await;
-        let (runner, who) = (runner(&engine).await, Principal::local());
-        for _ in 0..3 {
-            let asked = open(&runner, &who).await;
-            let run = runner.submit(&who, request("anomalies", json!({})));
-            assert_eq!(asked.doing(run).await.unwrap_err().code(), Code::NotFound);
-            asked.undone().await;
-        }
-        // The run of a broken insert exists in no table.
-        let asked = open(&runner, &who).await;
-        asked.doing(async { queues(RunId::new()) }).await;
-        asked.undone().await;
-        open(&runner, &who).await.end("done").await;
     }
 }

@@ -71,7 +71,13 @@ impl Runner {
         }
         let run = NewRun { kept_for: None, ..self.new_run(who, &document)? };
         let (tenant, failed) = (who.tenant.as_str(), id.to_string());
-        match self.store().fire_again(tenant, &failed, &run, self.shared.room()).await? {
+        let again = document.record.id;
+        requests::queues(again);
+        let fired = self.store().fire_again(tenant, &failed, &run, self.shared.room()).await?;
+        if fired != Fired::Now {
+            requests::has_not_queued(again);
+        }
+        match fired {
             Fired::Before => return Ok(()),
             Fired::Full => return Err(too_many(id)),
             Fired::Waits => return Err(waits(id)),
