@@ -95,6 +95,8 @@ pub(super) fn call_bounded(
     arguments: ScalarFunctionArgs,
     call: impl Fn(ScalarFunctionArgs) -> Result<ColumnarValue>,
 ) -> Result<ColumnarValue> {
+    #[cfg(test)]
+    let call = |arguments| tests::within_bound(name, bound, call(arguments));
     let (rows, bounds) = (arguments.number_rows, &bound.bytes);
     if is_constant(&arguments) {
         let most = bounds.first().copied().unwrap_or(0);
@@ -151,4 +153,27 @@ pub(super) fn spread(
     require_bounded(name, bytes)?;
     let array = || value.to_array(rows).map(ColumnarValue::Array).map_err(DataFusionError::from);
     memory.holds(bytes, array)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fails if a function made more than its bound says, wherever a test calls it.
+    pub(super) fn within_bound(
+        name: &str,
+        bound: &Bound,
+        made: Result<ColumnarValue>,
+    ) -> Result<ColumnarValue> {
+        let made = made?;
+        let bytes = match &made {
+            ColumnarValue::Array(array) => total_bytes(array.as_ref()),
+            ColumnarValue::Scalar(value) => total_bytes(value.to_array()?.as_ref()),
+        };
+        let most = bound.bytes.iter().copied().fold(0, u64::saturating_add);
+        // A number may be of a longer type than the argument is.
+        let rows = bound.bytes.len() as u64;
+        assert!(bytes <= most + 16 * rows, "{name}: made {bytes} bytes, its bound is {most}");
+        Ok(made)
+    }
 }

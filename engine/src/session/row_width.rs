@@ -31,7 +31,7 @@ use datafusion::prelude::SessionConfig;
 use futures::{Stream, ready};
 
 use crate::error::{Code, Error};
-use crate::functions::{claim, rows_bytes};
+use crate::functions::{claim, row_bytes, row_leaves, rows_bytes, total_bytes};
 
 /// Most bytes that an operator may produce by repeating the rows of one batch.
 const REPEATED_BYTES_MAX: usize = 128 << 20;
@@ -336,7 +336,13 @@ impl Rows {
                     return Err(too_wide("a join", row, REPEATED_BYTES_MAX / JOINED_ROWS));
                 }
             }
-            Bound::Unnested(lists) => require_unnested(&batch, lists)?,
+            Bound::Unnested(lists) => {
+                let few = unnested_rows(&batch, lists)?;
+                if batch.num_rows() > few {
+                    self.left = Some(batch.slice(few, batch.num_rows() - few));
+                    return Ok(batch.slice(0, few));
+                }
+            }
             Bound::Gathered => {
                 let reservation = MemoryConsumer::new("window functions").register(&self.memory);
                 reservation.try_grow(rows_bytes(&batch))?;
@@ -378,16 +384,32 @@ fn too_wide(operator: &str, row: usize, most: usize) -> DataFusionError {
     DataFusionError::External(Box::new(Error::user(Code::LimitExceeded, says)))
 }
 
-/// Fails if a row, repeated for each item of its longest list, exceeds the limit.
-fn require_unnested(batch: &RecordBatch, lists: &[usize]) -> Result<()> {
-    let longest = lists.iter().filter_map(|list| batch.columns().get(*list)).map(longest_list);
-    let longest = longest.max().unwrap_or(0);
-    let others = batch.columns().iter().enumerate().filter(|(place, _)| !lists.contains(place));
-    let width: usize = others.map(|(_, column)| widest_value(column)).sum();
-    match width.saturating_mul(longest) > REPEATED_BYTES_MAX {
-        true => Err(too_wide("unnest", width, REPEATED_BYTES_MAX / longest.max(1))),
-        false => Ok(()),
+/// The first rows of a batch that may be unnested together: an operator repeats each for every item of its lists, all at once.
+/// Fails where one row alone takes more than the bound.
+fn unnested_rows(batch: &RecordBatch, lists: &[usize]) -> Result<usize> {
+    let lists: Vec<&ArrayRef> = lists.iter().filter_map(|at| batch.columns().get(*at)).collect();
+    let items: Vec<Vec<u64>> = lists.iter().map(|list| row_leaves(list.as_ref())).collect();
+    let bytes: Vec<Vec<u64>> =
+        batch.columns().iter().map(|column| row_bytes(column.as_ref())).collect();
+    let at = |of: &Vec<u64>, row: usize| of.get(row).copied().unwrap_or(0);
+    let mut sum = 0_u64;
+    for row in 0..batch.num_rows() {
+        let width = bytes.iter().map(|column| at(column, row)).fold(0, u64::saturating_add);
+        let own = lists.iter().map(|list| total_bytes(list.slice(row, 1).as_ref()));
+        let own = own.fold(0, u64::saturating_add).min(width);
+        let times = items.iter().map(|items| at(items, row)).max().unwrap_or(0);
+        let repeated = (width - own).saturating_mul(times);
+        if repeated > REPEATED_BYTES_MAX as u64 {
+            let width = usize::try_from(width - own).unwrap_or(usize::MAX);
+            let times = usize::try_from(times).unwrap_or(usize::MAX).max(1);
+            return Err(too_wide("unnest", width, REPEATED_BYTES_MAX / times));
+        }
+        sum = sum.saturating_add(repeated).saturating_add(own);
+        if sum > CROSSED_BYTES_MAX as u64 && row > 0 {
+            return Ok(row);
+        }
     }
+    Ok(batch.num_rows())
 }
 
 /// Upper bound for the bytes of the widest row.
@@ -432,22 +454,5 @@ fn widest_value(column: &ArrayRef) -> usize {
         DataType::FixedSizeBinary(width) => usize::try_from(*width).unwrap_or(0),
         // All other types are numbers, or keys of shared values.
         other => other.primitive_width().unwrap_or(size_of::<u64>()),
-    }
-}
-
-/// Number of items in the longest list of a column.
-fn longest_list(column: &ArrayRef) -> usize {
-    let lengths = |offsets: &mut dyn Iterator<Item = usize>| offsets.max().unwrap_or(0);
-    match column.data_type() {
-        DataType::List(_) => {
-            let lists = column.as_list::<i32>();
-            lengths(&mut (0..lists.len()).map(|row| lists.value_length(row).as_usize()))
-        }
-        DataType::LargeList(_) => {
-            let lists = column.as_list::<i64>();
-            lengths(&mut (0..lists.len()).map(|row| lists.value_length(row).as_usize()))
-        }
-        DataType::FixedSizeList(_, length) => usize::try_from(*length).unwrap_or(0),
-        _ => 1,
     }
 }

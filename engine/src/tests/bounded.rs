@@ -193,3 +193,11 @@ async fn a_high_bound_refuses_no_short_result() {
         assert_eq!(number(&engine, &sql).await, expected, "{sql}");
     }
 }
+
+/// All rows of a batch are unnested at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_with_lists_are_unnested_a_few_at_a_time() {
+    let engine = engine().await;
+    let sql = "SELECT CAST(sum(length(t)) AS bigint) FROM (SELECT repeat('x', 2000 + value % 2) AS t, unnest(range(0, 500)) FROM generate_series(1, 4000))";
+    assert_eq!(number(&engine, sql).await, 500 * (2_000 * 4_000 + 2_000));
+}
