@@ -309,7 +309,7 @@ fn viewed(field: &Arc<Field>) -> Arc<Field> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use arrow::array::AsArray;
     use arrow::datatypes::TimestampMicrosecondType;
     use parquet::data_type::{Int96, Int96Type};
@@ -325,8 +325,11 @@ mod tests {
         value
     }
 
-    /// A file of `message`, whose columns have these values, each with its levels.
-    fn written(message: &str, columns: &[(&[Int96], Option<&[i16]>, Option<&[i16]>)]) -> Source {
+    /// The values of a column, with its levels of definition and repetition.
+    type Column<'a> = (&'a [Int96], Option<&'a [i16]>, Option<&'a [i16]>);
+
+    /// A file of `message` with these columns.
+    fn written(message: &str, columns: &[Column<'_>]) -> Source {
         let schema = Arc::new(parse_message_type(message).unwrap());
         let mut bytes = Vec::new();
         let mut writer = SerializedFileWriter::new(&mut bytes, schema, Arc::default()).unwrap();

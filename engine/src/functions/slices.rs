@@ -8,7 +8,6 @@ use std::cell::Cell;
 use arrow::array::Array;
 use arrow::compute::concat;
 use datafusion::common::Result;
-use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
 
 use super::arguments::beyond;
@@ -151,7 +150,7 @@ pub(super) fn spread(
         return Ok(value);
     }
     require_bounded(name, bytes)?;
-    let array = || value.to_array(rows).map(ColumnarValue::Array).map_err(DataFusionError::from);
+    let array = || value.to_array(rows).map(ColumnarValue::Array);
     memory.holds(bytes, array)
 }
 
