@@ -290,6 +290,10 @@ fn arrow_problem(error: &ArrowError) -> Option<String> {
         | ArrowError::InvalidArgumentError(text)
         | ArrowError::SchemaError(text)
         | ArrowError::NotYetImplemented(text) => Some(scrub(&plain(text))),
+        ArrowError::OffsetOverflowError(_) => Some(
+            "the values of one column take more than 2 GiB in one batch; expected shorter values"
+                .to_owned(),
+        ),
         ArrowError::DivideByZero | ArrowError::ArithmeticOverflow(_) => {
             Some(scrub(&plain(&error.to_string())))
         }

@@ -18,6 +18,7 @@ use super::bounds::{Length, SCALAR};
 use super::memory::Memory;
 use super::sizes::{Counts, Sizes, Texts};
 use super::slices::{Bound, call_bounded, is_constant};
+use super::widths::null_bytes;
 
 /// Bytes of a character, at most.
 const CHARACTER_BYTES: u64 = 4;
@@ -91,7 +92,7 @@ impl Bounded {
         let size = |at: usize, row: usize| sizes.get(at).map_or(0, |sizes| sizes.at(row));
         let all =
             |row: usize| sizes.iter().map(|sizes| sizes.at(row)).fold(0_u64, u64::saturating_add);
-        let leaves = || arguments.iter().map(Sizes::leaves).collect::<Result<Vec<_>>>();
+        let values = || arguments.iter().map(Sizes::values).collect::<Result<Vec<_>>>();
         let each = |bound: &dyn Fn(usize) -> u64| Ok((0..rows).map(bound).collect());
         match self.length {
             Length::Fixed | Length::Part => each(&all),
@@ -101,9 +102,9 @@ impl Bounded {
                 each(&|row| times.at(row).saturating_mul(size(0, row)))
             }
             Length::Copies => {
-                let (times, leaves) = (Counts::of(arguments.get(1))?, leaves()?);
+                let (times, values) = (Counts::of(arguments.get(1))?, values()?);
                 each(&|row| {
-                    let places = leaves.first().map_or(0, |leaves| leaves.at(row) + 1);
+                    let places = values.first().map_or(0, |values| values.at(row) + 1);
                     let copy = size(0, row).saturating_add(places.saturating_mul(INDEX_BYTES));
                     times.at(row).saturating_mul(copy)
                 })
@@ -114,8 +115,9 @@ impl Bounded {
             }
             Length::Items => {
                 let items = Counts::of(arguments.get(1))?;
+                let null = arguments.first().map_or(0, |of| item_bytes(&of.data_type()));
                 each(&|row| {
-                    let item = size(2, row).saturating_add(INDEX_BYTES);
+                    let item = size(2, row).max(null).saturating_add(INDEX_BYTES);
                     items.at(row).saturating_mul(item).saturating_add(size(0, row))
                 })
             }
@@ -143,34 +145,55 @@ impl Bounded {
                 })
             }
             Length::Joined => {
-                let leaves = leaves()?;
+                let values = values()?;
                 each(&|row| {
-                    let texts = leaves.iter().skip(1).map(|leaves| leaves.at(row));
+                    let texts = values.iter().skip(1).map(|values| values.at(row));
                     let between = size(0, row).saturating_add(NUMBER_BYTES);
                     let texts = texts.fold(0, u64::saturating_add);
                     all(row).saturating_add(texts.saturating_mul(between))
                 })
             }
             Length::Separated => {
-                let leaves = leaves()?;
+                let values = values()?;
                 each(&|row| {
-                    let items = leaves.first().map_or(0, |leaves| leaves.at(row));
+                    let items = values.first().map_or(0, |values| values.at(row));
                     let others = size(1, row).saturating_add(size(2, row));
                     let item = others.saturating_add(NUMBER_BYTES);
                     size(0, row).saturating_add(items.saturating_mul(item))
                 })
             }
             Length::ItemsReplaced => {
-                let leaves = leaves()?;
+                let values = values()?;
                 each(&|row| {
-                    let items = leaves.first().map_or(0, |leaves| leaves.at(row));
-                    let places = leaves.get(2).map_or(0, |leaves| leaves.at(row) + 1);
+                    let items = values.first().map_or(0, |values| values.at(row));
+                    let places = values.get(2).map_or(0, |values| values.at(row) + 1);
                     let item = size(2, row).saturating_add(places.saturating_mul(INDEX_BYTES));
                     size(0, row).saturating_add(items.saturating_mul(item))
                 })
             }
+            Length::Zipped => {
+                let values = values()?;
+                let nulls = arguments.iter().map(|of| item_bytes(&of.data_type()) + INDEX_BYTES);
+                let nulls = nulls.fold(0, u64::saturating_add);
+                each(&|row| {
+                    let longest = values.iter().map(|values| values.at(row)).max().unwrap_or(0);
+                    all(row).saturating_add(longest.saturating_mul(nulls))
+                })
+            }
             Length::Steps => steps(arguments, rows),
         }
+    }
+}
+
+/// Bytes of a null in a list of this type.
+fn item_bytes(list: &DataType) -> u64 {
+    match list {
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item) => null_bytes(item.data_type()),
+        other => null_bytes(other),
     }
 }
 

@@ -33,6 +33,8 @@ pub(super) enum Length {
     Joined,
     /// The first argument, with each item replaced by the third.
     ItemsReplaced,
+    /// The items of all arguments side by side, with nulls after the end of the shorter ones.
+    Zipped,
     /// The numbers or instants from the first argument to the second, in steps of the third.
     Steps,
 }
@@ -205,7 +207,7 @@ pub(super) const SCALAR: &[(&str, Length)] = &[
     ("array_scale", Length::Arguments(8)),
     ("array_subtract", Length::Arguments(8)),
     ("array_union", Length::Arguments(1)),
-    ("arrays_zip", Length::Arguments(2)),
+    ("arrays_zip", Length::Zipped),
     ("concat", Length::Arguments(1)),
     ("make_array", Length::Arguments(1)),
     ("map", Length::Arguments(1)),

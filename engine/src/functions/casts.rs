@@ -196,12 +196,12 @@ impl ScalarUDFImpl for Copies {
             }
             Copy::Cast { to, or_null } => (to.data_type(), *or_null),
         };
-        let (bytes, leaves) = (Sizes::bytes(value)?, Sizes::leaves(value)?);
+        let (bytes, values) = (Sizes::bytes(value)?, Sizes::values(value)?);
         let names = if value.data_type().is_nested() { names_bytes(&value.data_type()) } else { 0 };
         let bound = |row: usize| {
-            let each = leaves.at(row).saturating_add(1).saturating_mul(NUMBER_BYTES);
+            let each = values.at(row).saturating_add(1).saturating_mul(NUMBER_BYTES);
             // The names of a structure in a list are repeated for each item.
-            let names = names.saturating_mul(leaves.at(row).max(1));
+            let names = names.saturating_mul(values.at(row).max(1));
             bytes.at(row).saturating_add(each).saturating_add(names)
         };
         let rows = if is_constant(&arguments) { 1 } else { arguments.number_rows };

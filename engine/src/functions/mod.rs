@@ -112,7 +112,7 @@ use isolation::IsolationScore;
 use memory::Memory;
 pub(crate) use memory::claim;
 use nearest::Nearest;
-pub(crate) use nested::StructLiterals;
+pub(crate) use nested::NestedLiterals;
 use paced::Paced;
 pub use parts::{JsonAs, json_at, json_has, list_part};
 use profile::Profile;
@@ -121,7 +121,7 @@ pub(crate) use slices::{RESULT_BYTES_MAX, with_bounded_constants};
 pub(crate) use sliding::Sliding;
 pub(crate) use values::bounded_values;
 pub use widths::rows_bytes;
-pub(crate) use widths::{row_bytes, row_leaves, total_bytes};
+pub(crate) use widths::{row_bytes, row_values, total_bytes};
 
 /// Makes the functions known to a session; the kernels run as `execution` says.
 pub(crate) fn register(state: &mut SessionState, execution: Execution) -> Result<()> {

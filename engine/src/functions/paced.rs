@@ -70,6 +70,9 @@ impl ScalarUDFImpl for Paced {
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         self.check(&arguments)?;
+        if self.execution.control.is_cancelled() {
+            return Err(stopped(self.name()));
+        }
         let rows = arguments.number_rows;
         if is_constant(&arguments) || rows <= 1 {
             return self.function.invoke_with_args(arguments);

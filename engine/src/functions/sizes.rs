@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::ColumnarValue;
 
-use super::widths::{row_bytes, row_leaves};
+use super::widths::{row_bytes, row_values};
 
 /// A number for each row.
 pub(super) enum Sizes {
@@ -27,12 +27,12 @@ impl Sizes {
         }
     }
 
-    /// Values in each list that are no lists.
-    pub(super) fn leaves(of: &ColumnarValue) -> Result<Self> {
+    /// The number of values in each row, at all depths.
+    pub(super) fn values(of: &ColumnarValue) -> Result<Self> {
         match of {
             ColumnarValue::Scalar(value) if bytes_of(value).is_some() => Ok(Self::Same(1)),
-            ColumnarValue::Scalar(_) => Self::first(of, row_leaves),
-            ColumnarValue::Array(array) => Ok(Self::Each(row_leaves(array.as_ref()))),
+            ColumnarValue::Scalar(_) => Self::first(of, row_values),
+            ColumnarValue::Array(array) => Ok(Self::Each(row_values(array.as_ref()))),
         }
     }
 

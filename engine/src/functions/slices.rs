@@ -10,9 +10,10 @@ use arrow::compute::concat;
 use datafusion::common::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
 
-use super::arguments::beyond;
+use super::arguments::{beyond, stopped};
 use super::memory::{Memory, RESERVED_BYTES_MIN};
 use super::widths::total_bytes;
+use crate::stop::current;
 
 /// Most bytes of the result of one call, for the rows of one batch.
 pub(crate) const RESULT_BYTES_MAX: u64 = 256 << 20;
@@ -100,6 +101,10 @@ pub(super) fn call_bounded(
     if is_constant(&arguments) {
         let most = bounds.first().copied().unwrap_or(0);
         require_bounded(name, most)?;
+        // The planner computes constants one after the other.
+        if current().is_some_and(|task| task.is_cancelled()) {
+            return Err(stopped(name));
+        }
         return spread(name, memory, memory.holds(most, || call(arguments))?, rows);
     }
     let most = bounds.iter().copied().fold(0, u64::saturating_add);

@@ -60,12 +60,27 @@ fn total_between<O: OffsetSizeTrait>(offsets: &[O], values: &dyn Array) -> u64 {
 
 /// Bytes of each row's value.
 pub(crate) fn row_bytes(array: &dyn Array) -> Vec<u64> {
-    measured(array, &|leaf| leaf_bytes(leaf))
+    measured(array, 0, &|leaf| leaf_bytes(leaf))
 }
 
-/// The number of values in each row that are not lists or structures: 1 for a number, and the length of a flat list.
-pub(crate) fn row_leaves(array: &dyn Array) -> Vec<u64> {
-    measured(array, &|leaf| vec![1; leaf.len()])
+/// The number of values in each row, at all depths: 1 for a number, and one more than its length for a flat list.
+pub(crate) fn row_values(array: &dyn Array) -> Vec<u64> {
+    measured(array, 1, &|leaf| vec![1; leaf.len()])
+}
+
+/// Bytes of a null. A type of a fixed length takes it for each null, too.
+pub(crate) fn null_bytes(of: &DataType) -> u64 {
+    match of {
+        DataType::FixedSizeList(item, length) => {
+            u64::try_from(*length).unwrap_or(0).saturating_mul(null_bytes(item.data_type()))
+        }
+        DataType::FixedSizeBinary(length) => u64::try_from(*length).unwrap_or(0),
+        DataType::Struct(fields) => {
+            let fields = fields.iter().map(|field| null_bytes(field.data_type()));
+            fields.fold(0, u64::saturating_add)
+        }
+        other => other.primitive_width().unwrap_or(size_of::<u64>()) as u64,
+    }
 }
 
 /// Bytes of each value of an array whose type has no others inside.
@@ -108,44 +123,45 @@ fn spans<O: OffsetSizeTrait>(offsets: &[O]) -> Vec<u64> {
     offsets.windows(2).map(length).collect()
 }
 
-/// The sum of `measure` over all values in each row.
-fn measured(array: &dyn Array, measure: &dyn Fn(&dyn Array) -> Vec<u64>) -> Vec<u64> {
+/// The sum of `measure` over all values in each row that have no others inside, and `own` for each list.
+fn measured(array: &dyn Array, own: u64, measure: &dyn Fn(&dyn Array) -> Vec<u64>) -> Vec<u64> {
     match array.data_type() {
         DataType::List(_) => {
             let lists = array.as_list::<i32>();
-            summed(lists.value_offsets(), lists.values(), measure)
+            summed(lists.value_offsets(), lists.values(), own, measure)
         }
         DataType::LargeList(_) => {
             let lists = array.as_list::<i64>();
-            summed(lists.value_offsets(), lists.values(), measure)
+            summed(lists.value_offsets(), lists.values(), own, measure)
         }
         DataType::Map(..) => {
             let maps = array.as_map();
             let entries: ArrayRef = std::sync::Arc::new(maps.entries().clone());
-            summed(maps.value_offsets(), &entries, measure)
+            summed(maps.value_offsets(), &entries, own, measure)
         }
         DataType::ListView(_) => {
             let lists = array.as_list_view::<i32>();
-            viewed_lists(lists.value_offsets(), lists.value_sizes(), lists.values(), measure)
+            viewed_lists(lists.value_offsets(), lists.value_sizes(), lists.values(), own, measure)
         }
         DataType::LargeListView(_) => {
             let lists = array.as_list_view::<i64>();
-            viewed_lists(lists.value_offsets(), lists.value_sizes(), lists.values(), measure)
+            viewed_lists(lists.value_offsets(), lists.value_sizes(), lists.values(), own, measure)
         }
         DataType::FixedSizeList(_, length) => {
-            let items = measured(array.as_fixed_size_list().values().as_ref(), measure);
+            let items = measured(array.as_fixed_size_list().values().as_ref(), own, measure);
             let length = usize::try_from(*length).unwrap_or(0);
-            (0..array.len()).map(|row| total(&items, row * length, (row + 1) * length)).collect()
+            let list = |row: usize| own + total(&items, row * length, (row + 1) * length);
+            (0..array.len()).map(list).collect()
         }
         DataType::Struct(_) => {
             let columns = array.as_struct().columns().iter();
-            let columns: Vec<_> = columns.map(|of| measured(of.as_ref(), measure)).collect();
+            let columns: Vec<_> = columns.map(|of| measured(of.as_ref(), own, measure)).collect();
             let sum = |row: usize| columns.iter().filter_map(|of| of.get(row)).sum();
             (0..array.len()).map(sum).collect()
         }
         DataType::Dictionary(..) => {
             let dictionary = array.as_any_dictionary();
-            let values = measured(dictionary.values().as_ref(), measure);
+            let values = measured(dictionary.values().as_ref(), own, measure);
             if values.is_empty() {
                 return vec![0; array.len()];
             }
@@ -154,7 +170,8 @@ fn measured(array: &dyn Array, measure: &dyn Fn(&dyn Array) -> Vec<u64>) -> Vec<
         }
         DataType::Union(fields, _) => {
             let union = array.as_union();
-            let children = fields.iter().map(|(id, _)| measured(union.child(id).as_ref(), measure));
+            let children =
+                fields.iter().map(|(id, _)| measured(union.child(id).as_ref(), own, measure));
             let longest = children.flatten().max().unwrap_or(0);
             vec![longest; array.len()]
         }
@@ -171,6 +188,7 @@ fn total(items: &[u64], begin: usize, end: usize) -> u64 {
 fn summed<O: OffsetSizeTrait>(
     offsets: &[O],
     values: &ArrayRef,
+    own: u64,
     measure: &dyn Fn(&dyn Array) -> Vec<u64>,
 ) -> Vec<u64> {
     let (Some(first), Some(last)) = (offsets.first(), offsets.last()) else { return Vec::new() };
@@ -178,11 +196,11 @@ fn summed<O: OffsetSizeTrait>(
     if values.data_type().primitive_width().is_some() && first < last {
         // All numbers are equally long.
         let each = measure(values.slice(first, 1).as_ref()).first().copied().unwrap_or(0);
-        return spans(offsets).into_iter().map(|items| items.saturating_mul(each)).collect();
+        return spans(offsets).into_iter().map(|items| own + items.saturating_mul(each)).collect();
     }
-    let items = measured(values.slice(first, last - first).as_ref(), measure);
+    let items = measured(values.slice(first, last - first).as_ref(), own, measure);
     let list = |pair: &[O]| match pair {
-        [begin, end] => total(&items, begin.as_usize() - first, end.as_usize() - first),
+        [begin, end] => own + total(&items, begin.as_usize() - first, end.as_usize() - first),
         _ => 0,
     };
     offsets.windows(2).map(list).collect()
@@ -192,12 +210,15 @@ fn viewed_lists<O: OffsetSizeTrait>(
     offsets: &[O],
     sizes: &[O],
     values: &ArrayRef,
+    own: u64,
     measure: &dyn Fn(&dyn Array) -> Vec<u64>,
 ) -> Vec<u64> {
-    let items = measured(values.as_ref(), measure);
+    let items = measured(values.as_ref(), own, measure);
     let lists = offsets.iter().zip(sizes);
     lists
-        .map(|(begin, size)| total(&items, begin.as_usize(), begin.as_usize() + size.as_usize()))
+        .map(|(begin, size)| {
+            own + total(&items, begin.as_usize(), begin.as_usize() + size.as_usize())
+        })
         .collect()
 }
 
@@ -239,7 +260,7 @@ mod tests {
             Some(vec![Some(3); 10]),
         ]));
         assert_eq!(row_bytes(&lists), [16, 0, 80]);
-        assert_eq!(row_leaves(&lists), [2, 0, 10]);
+        assert_eq!(row_values(&lists), [3, 1, 11]);
         assert_eq!(row_bytes(&lists.slice(2, 1)), [80]);
         assert_eq!((total_bytes(&lists), total_bytes(&lists.slice(2, 1))), (96, 80));
         let nested = StructArray::from(vec![
@@ -247,7 +268,7 @@ mod tests {
             (Arc::new(Field::new("t", DataType::Utf8, true)), long(&[1, 2, 3])),
         ]);
         assert_eq!(row_bytes(&nested), [17, 2, 83]);
-        assert_eq!(row_leaves(&nested), [3, 1, 11]);
+        assert_eq!(row_values(&nested), [4, 2, 12]);
         let fixed = DataType::new_fixed_size_list(DataType::Int8, 3, true);
         let items = Field::new_list_field(DataType::Int8, true);
         let fixed_lists = arrow::array::FixedSizeListArray::new(

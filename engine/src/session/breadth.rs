@@ -6,7 +6,8 @@ use std::collections::HashMap;
 
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Cte, Expr, GroupByExpr, Query, Select, SetExpr, TableFactor,
+    Cte, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Query, Select,
+    SetExpr, TableFactor,
 };
 
 use super::walk::{Read, read};
@@ -26,6 +27,17 @@ const GROUPED_MAX: usize = 2_000;
 
 /// Grouping sets of all GROUP BY of a query, times each other: each is a plan, and groups of its own.
 const GROUPING_SETS_MAX: u64 = 1_024;
+
+/// Most rows of one VALUES.
+const VALUES_MAX: usize = 50_000;
+
+/// Most arguments of one call.
+const ARGUMENTS_MAX: usize = 2_000;
+
+/// Most types within each other that a text names.
+const TYPES_MAX: usize = 32;
+/// Functions with a type as a text.
+const CASTS: [&str; 2] = ["arrow_cast", "arrow_try_cast"];
 
 /// Fails where there are too many.
 pub(super) fn require_narrow(statement: &Statement) -> Result<()> {
@@ -78,15 +90,59 @@ impl Read for Selects {
             match body {
                 SetExpr::Select(select) => self.select(select),
                 SetExpr::SetOperation { left, right, .. } => bodies.extend([&**left, &**right]),
+                SetExpr::Values(values) => {
+                    self.require(VALUES_MAX, values.rows.len(), "rows of one VALUES");
+                }
                 // The walk visits a parenthesized query separately.
                 _ => {}
             }
         }
         Ok(())
     }
+
+    fn expr(&mut self, expr: &Expr) -> Result<(), String> {
+        let Expr::Function(call) = expr else { return Ok(()) };
+        let FunctionArguments::List(list) = &call.args else { return Ok(()) };
+        self.require(ARGUMENTS_MAX, list.args.len(), "arguments of one call");
+        let name = call.name.0.last().map(ToString::to_string).unwrap_or_default();
+        if CASTS.contains(&name.trim_matches('"').to_lowercase().as_str()) {
+            for argument in &list.args {
+                self.require(TYPES_MAX, levels(argument), "types within each other");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Levels of brackets in an argument that is a constant text.
+fn levels(argument: &FunctionArg) -> usize {
+    let (FunctionArg::Unnamed(argument)
+    | FunctionArg::Named { arg: argument, .. }
+    | FunctionArg::ExprNamed { arg: argument, .. }) = argument;
+    let FunctionArgExpr::Expr(mut argument) = argument.clone() else { return 0 };
+    while let Expr::Nested(inner) = argument {
+        argument = *inner;
+    }
+    let Expr::Value(value) = argument else { return 0 };
+    let (mut open, mut most) = (0_usize, 0);
+    for letter in value.to_string().chars() {
+        match letter {
+            '(' | '<' => open += 1,
+            ')' | '>' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        most = most.max(open);
+    }
+    most
 }
 
 impl Selects {
+    fn require(&mut self, most: usize, found: usize, what: &'static str) {
+        if found > most {
+            self.0.get_or_insert((most, found, what));
+        }
+    }
+
     fn select(&mut self, select: &Select) {
         let joined: usize = select.from.iter().map(|table| 1 + table.joins.len()).sum();
         let grouped = match &select.group_by {
@@ -98,9 +154,7 @@ impl Selects {
             (JOINED_MAX, joined, "tables in one FROM"),
             (GROUPED_MAX, grouped, "columns of one GROUP BY, counted for each grouping set"),
         ] {
-            if found > most {
-                self.0.get_or_insert((most, found, what));
-            }
+            self.require(most, found, what);
         }
     }
 }
@@ -261,6 +315,19 @@ mod tests {
                 "columns of one GROUP BY",
             ),
             (format!("SELECT 1 GROUP BY {}", columns(2_001)), "columns of one GROUP BY"),
+            (format!("SELECT concat({})", columns(2_001)), "at most 2000 arguments of one call"),
+            (
+                format!("SELECT * FROM (VALUES (1){}) v", ", (1)".repeat(50_000)),
+                "at most 50000 rows of one VALUES, found 50001",
+            ),
+            (
+                format!(
+                    "SELECT ARROW_CAST(NULL, ('{}Int64{}'))",
+                    "List(".repeat(40_000),
+                    ")".repeat(40_000)
+                ),
+                "at most 32 types within each other, found 40000",
+            ),
         ] {
             let error = checked(&text).unwrap_err();
             assert_eq!(error.code(), Code::LimitExceeded);

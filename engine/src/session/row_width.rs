@@ -31,10 +31,12 @@ use datafusion::prelude::SessionConfig;
 use futures::{Stream, ready};
 
 use crate::error::{Code, Error};
-use crate::functions::{claim, row_bytes, row_leaves, rows_bytes, total_bytes};
+use crate::functions::{claim, row_bytes, row_values, rows_bytes, total_bytes};
 
 /// Most bytes that an operator may produce by repeating the rows of one batch.
 const REPEATED_BYTES_MAX: usize = 128 << 20;
+/// Most bytes of the values that the rows of one batch share, as if each were written out.
+const SHARED_BYTES_MAX: usize = 32 << 20;
 /// Rows that a join of texts hands on at a time.
 const JOINED_ROWS: usize = 1 << 10;
 /// The same for a cross join, which gets smaller batches instead of an error.
@@ -60,6 +62,8 @@ enum Bound {
     Unnested(Vec<usize>),
     /// Counts the rows against the query's memory.
     Gathered,
+    /// Batches whose values fit when they are written out. Rows of the input share values.
+    Shared,
 }
 
 /// The operator, with limits on its inputs if it needs them. `between` wraps each limited input, because it may split batches.
@@ -88,14 +92,39 @@ pub(super) fn with_bounded_rows(
     {
         bounds = vec![Bound::Matched(pattern); plan.children().len()];
     }
-    if bounds.is_empty() {
+    let inputs = plan.children();
+    let shares = |input: &&Arc<dyn ExecutionPlan>| {
+        input.schema().fields().iter().any(|field| is_shared(field.data_type()))
+    };
+    if bounds.is_empty() && !inputs.iter().any(|input| shares(&input)) {
         return Ok(plan);
     }
-    let inputs = plan.children().into_iter().zip(bounds);
-    let inputs = inputs
-        .map(|(input, bound)| between(Arc::new(Bounded { input: Arc::clone(input), bound })))
-        .collect();
+    let mut bounds = bounds.into_iter();
+    let inputs = inputs.into_iter().map(|input| {
+        let shared = shares(&input).then_some(Bound::Shared);
+        let own = shared.into_iter().chain(bounds.next());
+        own.fold(Arc::clone(input), |input, bound| between(Arc::new(Bounded { input, bound })))
+    });
+    let inputs = inputs.collect();
     plan.replace_children(inputs, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep))
+}
+
+/// Whether rows of a type may share the bytes of one value.
+fn is_shared(of: &DataType) -> bool {
+    match of {
+        DataType::Utf8View
+        | DataType::BinaryView
+        | DataType::Dictionary(..)
+        | DataType::RunEndEncoded(..)
+        | DataType::ListView(_)
+        | DataType::LargeListView(_) => true,
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::Map(item, _) => is_shared(item.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| is_shared(field.data_type())),
+        _ => false,
+    }
 }
 
 /// Joins that hand on some rows at a time, and repeat a row for each match.
@@ -336,6 +365,13 @@ impl Rows {
                     return Err(too_wide("a join", row, REPEATED_BYTES_MAX / JOINED_ROWS));
                 }
             }
+            Bound::Shared => {
+                let few = rows_within(&batch, SHARED_BYTES_MAX);
+                if batch.num_rows() > few {
+                    self.left = Some(batch.slice(few, batch.num_rows() - few));
+                    return Ok(batch.slice(0, few));
+                }
+            }
             Bound::Unnested(lists) => {
                 let few = unnested_rows(&batch, lists)?;
                 if batch.num_rows() > few {
@@ -384,11 +420,27 @@ fn too_wide(operator: &str, row: usize, most: usize) -> DataFusionError {
     DataFusionError::External(Box::new(Error::user(Code::LimitExceeded, says)))
 }
 
+/// The first rows of a batch whose values take at most `most` bytes together, and at least one.
+fn rows_within(batch: &RecordBatch, most: usize) -> usize {
+    if rows_bytes(batch) <= most {
+        return batch.num_rows();
+    }
+    let bytes: Vec<Vec<u64>> =
+        batch.columns().iter().map(|column| row_bytes(column.as_ref())).collect();
+    let mut sum = 0_u64;
+    let fits = |row: &usize| {
+        let width = bytes.iter().filter_map(|column| column.get(*row));
+        sum = width.fold(sum, |sum, bytes| sum.saturating_add(*bytes));
+        sum <= most as u64
+    };
+    (0..batch.num_rows()).take_while(fits).count().max(1)
+}
+
 /// The first rows of a batch that may be unnested together: an operator repeats each for every item of its lists, all at once.
 /// Fails where one row alone takes more than the bound.
 fn unnested_rows(batch: &RecordBatch, lists: &[usize]) -> Result<usize> {
     let lists: Vec<&ArrayRef> = lists.iter().filter_map(|at| batch.columns().get(*at)).collect();
-    let items: Vec<Vec<u64>> = lists.iter().map(|list| row_leaves(list.as_ref())).collect();
+    let items: Vec<Vec<u64>> = lists.iter().map(|list| row_values(list.as_ref())).collect();
     let bytes: Vec<Vec<u64>> =
         batch.columns().iter().map(|column| row_bytes(column.as_ref())).collect();
     let at = |of: &Vec<u64>, row: usize| of.get(row).copied().unwrap_or(0);

@@ -27,7 +27,7 @@ use super::sliding::WindowsMoveWithoutCancellation;
 use super::whole::WholeNumbersFit;
 use super::{CATALOG, SCHEMA};
 use crate::error::{Code, Error, Result};
-use crate::functions::{self, StructLiterals};
+use crate::functions::{self, NestedLiterals};
 use crate::options::EngineOptions;
 use crate::storage::Root;
 
@@ -67,7 +67,7 @@ fn first_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
 /// DataFusion's own planners of expressions, and those that replace a part of them.
 fn expression_planners() -> Vec<Arc<dyn ExprPlanner>> {
     let mut planners = SessionStateDefaults::default_expr_planners();
-    planners.insert(0, Arc::new(StructLiterals::default()));
+    planners.insert(0, Arc::new(NestedLiterals::default()));
     planners.push(Arc::new(DecimalDigits));
     planners
 }

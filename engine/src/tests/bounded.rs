@@ -147,6 +147,14 @@ async fn shared_values_count_as_often_as_they_are_copied() {
         doubled_from("value", "{'a': a, 'b': a}", "count(a)"),
         doubled_from("[value]", "arrays_zip(a, a)", "count(a)"),
         doubled_from("value", "MAP([a], [a])", "count(a)"),
+        // Lists of empty lists, and nulls of a fixed length.
+        "SELECT cardinality(array_replace_all(array_repeat(e, 2000 + value - value), e, range(1, 1000000 + value - value))) FROM (SELECT value, arrow_cast(make_array(), 'List(Int64)') AS e FROM generate_series(1, 2))".to_owned(),
+        "SELECT cardinality(arrays_zip(range(1, 1000000 + value), arrow_cast([[1]], 'List(FixedSizeList(1, Int64))'), array_repeat(arrow_cast(NULL, 'FixedSizeBinary(4000)'), 1))) FROM generate_series(1, 3)".to_owned(),
+        "SELECT cardinality(array_resize(array_repeat(arrow_cast(NULL, 'FixedSizeBinary(4000)'), 1), 1000000))".to_owned(),
+        // Types within types.
+        format!("SELECT arrow_cast(NULL, '{}Int64{}')", "List(".repeat(40_000), ")".repeat(40_000)),
+        doubled_from("value", "[[[a]]]", "count(a)"),
+        doubled_from("value", "{'a': {'a': {'a': a}}}", "count(a)"),
         // Windows that keep their rows, or their results.
         format!(
             "SELECT {} FROM generate_series(1, 60000) t(i)",
@@ -200,4 +208,23 @@ async fn rows_with_lists_are_unnested_a_few_at_a_time() {
     let engine = engine().await;
     let sql = "SELECT CAST(sum(length(t)) AS bigint) FROM (SELECT repeat('x', 2000 + value % 2) AS t, unnest(range(0, 500)) FROM generate_series(1, 4000))";
     assert_eq!(number(&engine, sql).await, 500 * (2_000 * 4_000 + 2_000));
+}
+
+/// Operators copy the values that rows share, and count them afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operators_get_few_rows_that_share_long_values() {
+    let engine = engine().await;
+    for of in ["Utf8View", "Dictionary(Int32, Utf8)"] {
+        let rows = format!(
+            "(SELECT arrow_cast(t, '{of}') AS v FROM (SELECT repeat('x', 1000000 + n % 2) AS t FROM (SELECT count(*) AS n FROM generate_series(1, 3)))) a, generate_series(1, 100000) b(i)"
+        );
+        for sql in [
+            format!("SELECT i, count(*) FROM {rows} GROUP BY i, v"),
+            format!("SELECT i, min(v) FROM {rows} GROUP BY i"),
+            format!("SELECT sum(length(v)) FROM (SELECT * FROM {rows} ORDER BY v, i LIMIT 100000)"),
+            format!("SELECT length(string_agg(v, ',')) FROM {rows}"),
+        ] {
+            refused(&engine, &sql).await;
+        }
+    }
 }

@@ -131,6 +131,14 @@ fn long_queries() -> Vec<(&'static str, String)> {
                 .to_owned(),
         ),
         (
+            "a function of a value that rows share",
+            "SELECT max(md5(v)) FROM (SELECT arrow_cast(repeat('x', 20000000 + n % 2), 'Utf8View') AS v FROM (SELECT count(*) AS n FROM generate_series(1, 3))), generate_series(1, 1000000)".to_owned(),
+        ),
+        (
+            "constants that take long",
+            format!("SELECT {}", (0..500).map(|i| format!("levenshtein(repeat('a', {}), repeat('b', 30000))", 30_000 + i)).collect::<Vec<_>>().join(", ")),
+        ),
+        (
             "a pattern in the filter of an aggregate",
             format!("SELECT count(*) FILTER (WHERE t ~ {PATTERN}) FROM {TEXTS}"),
         ),
