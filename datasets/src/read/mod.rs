@@ -60,6 +60,7 @@ pub(crate) use renames::distinct as distinct_names;
 pub use renames::{Renames, RepeatedNames};
 pub(crate) use rows::Place;
 pub use written::{CsvOptions, DateOrder, TextEncoding};
+pub use xlsx::WORKBOOK_ZONE;
 pub(crate) use xlsx::look as xlsx_looks;
 
 /// Some rows of a source.

@@ -29,6 +29,8 @@ use crate::infer::{Finding, Tally, to_identifier};
 use crate::parse::{self, Slot};
 use crate::spec::{COLUMNS_MAX, ColumnSpec, DatasetSpec, Evolution};
 
+/// The property of a workbook that states its zone. An exported workbook has its instants in UTC.
+pub const WORKBOOK_ZONE: &str = "colonnade.zone";
 /// Blocks of rows that may wait.
 const BLOCKS_WAITING: usize = 4;
 
@@ -51,7 +53,7 @@ struct Sheet {
 impl Sheet {
     fn open(source: &Source, options: &ReadOptions) -> Result<Self> {
         let name = source.name().to_owned();
-        check_parts(&name, input_of(source)?, options)?;
+        let states_utc = check_parts(&name, input_of(source)?, options)?;
         let mut workbook =
             contain(|| Xlsx::new(input_of(source)?).map_err(|e| unreadable(&name, e)))
                 .unwrap_or_else(|problem| Err(unreadable(&name, problem)))?;
@@ -79,7 +81,7 @@ impl Sheet {
             first_column: 0,
             others,
             row: 0,
-            zone: options.csv.zone.unwrap_or(Tz::UTC),
+            zone: options.csv.zone.filter(|_| !states_utc).unwrap_or(Tz::UTC),
         };
         sheet.read_header(options)?;
         Ok(sheet)

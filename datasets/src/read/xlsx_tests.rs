@@ -3,7 +3,7 @@
 
 use arrow::util::display::array_value_to_string;
 use bytes::Bytes;
-use rust_xlsxwriter::{ExcelDateTime, Format as CellFormat, Formula, Workbook};
+use rust_xlsxwriter::{DocProperties, ExcelDateTime, Format as CellFormat, Formula, Workbook};
 
 use super::*;
 use crate::conform::Conformer;
@@ -188,6 +188,11 @@ fn times_of_a_sheet_are_local_times_of_the_zone() {
     assert!(reasons[0].starts_with("f.xlsx:3 (row 2): \"at\": the local time"), "{reasons:?}");
     assert!(reasons[0].contains("does not exist in Europe/Berlin"), "{reasons:?}");
     assert!(reasons[1].contains("exists twice in Europe/Berlin"), "{reasons:?}");
+    // An exported workbook states that its instants are in UTC.
+    let properties = DocProperties::new().set_custom_property(WORKBOOK_ZONE, "UTC");
+    workbook.set_properties(&properties);
+    let (_, rows, _) = made(workbook.save_to_buffer().unwrap(), &options).unwrap();
+    assert_eq!(rows, ["2025-07-01T12:00:00Z", "2025-03-30T02:30:00Z", "2025-10-26T02:30:00Z"]);
 }
 
 #[test]

@@ -17,7 +17,8 @@ use arrow::datatypes::{
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datasets::encode::as_text;
-use rust_xlsxwriter::{Format, Workbook, Worksheet, XlsxError};
+use datasets::read::WORKBOOK_ZONE;
+use rust_xlsxwriter::{DocProperties, Format, Workbook, Worksheet, XlsxError};
 
 use super::Encode;
 use super::packing::Packed;
@@ -59,6 +60,7 @@ impl Sheet {
             return Err(Error::user(Code::BadInput, says));
         }
         let mut book = Workbook::new();
+        book.set_properties(&DocProperties::new().set_custom_property(WORKBOOK_ZONE, "UTC"));
         let sheet = book.add_worksheet_with_constant_memory().map_err(failed)?;
         let bold = Format::new().set_bold();
         let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use zip::ZipArchive;
 
-use super::{Input, unreadable};
+use super::{Input, WORKBOOK_ZONE, unreadable};
 use crate::error::{Error, Result};
 use crate::read::ReadOptions;
 
@@ -12,12 +12,18 @@ use crate::read::ReadOptions;
 const PARTS_MAX: usize = 10_000;
 /// Bytes that are unpacked at a time for a look at a part.
 const BUFFER_BYTES: usize = 64 * 1024;
+/// The part with properties that programs state.
+const PROPERTIES: &str = "docProps/custom.xml";
 /// Longest name of an element that is compared.
 const NAME_BYTES: usize = 32;
 
-/// Fails for a workbook whose parts unpack to more than may be held: the crate holds shared texts and styles
+/// Whether the workbook states that its instants are in UTC. Fails for a workbook whose parts unpack to more than may be held: the crate holds shared texts and styles
 /// whole, and of a sheet one cell at a time.
-pub(super) fn check_parts(name: &str, input: Box<dyn Input>, options: &ReadOptions) -> Result<()> {
+pub(super) fn check_parts(
+    name: &str,
+    input: Box<dyn Input>,
+    options: &ReadOptions,
+) -> Result<bool> {
     let failed = |error: &dyn std::fmt::Display| unreadable(name, error);
     let mut archive = ZipArchive::new(input).map_err(|e| failed(&e))?;
     if archive.len() > PARTS_MAX {
@@ -25,6 +31,7 @@ pub(super) fn check_parts(name: &str, input: Box<dyn Input>, options: &ReadOptio
     }
     let mut held = options.decoded_budget_bytes;
     let mut buffer = vec![0; BUFFER_BYTES];
+    let mut states_utc = false;
     for index in 0..archive.len() {
         let mut part = archive.by_index(index).map_err(|e| failed(&e))?;
         let path = part.name().map_err(|e| failed(&e))?.into_owned();
@@ -32,11 +39,16 @@ pub(super) fn check_parts(name: &str, input: Box<dyn Input>, options: &ReadOptio
         if !(is_sheet || path.ends_with(".xml") || path.ends_with(".rels")) {
             continue;
         }
+        let has_properties = path == PROPERTIES;
+        let mut properties = Vec::new();
         let mut run = Run { is_sheet, ..Run::default() };
         loop {
             let count = part.read(&mut buffer).map_err(|e| failed(&e))?;
             if count == 0 {
                 break;
+            }
+            if has_properties && properties.len() < BUFFER_BYTES {
+                properties.extend_from_slice(&buffer[..count]);
             }
             let over = |what: String, limit: usize| Error::Limit {
                 source_name: name.to_owned(),
@@ -55,8 +67,9 @@ pub(super) fn check_parts(name: &str, input: Box<dyn Input>, options: &ReadOptio
                 })?;
             }
         }
+        states_utc |= String::from_utf8_lossy(&properties).contains(WORKBOOK_ZONE);
     }
-    Ok(())
+    Ok(states_utc)
 }
 
 /// The bytes that the parser may hold as one text: those between two tags, and in a sheet those of a whole
@@ -122,6 +135,8 @@ mod tests {
     use super::*;
 
     fn longest(text: &str, is_sheet: bool, cut: usize) -> usize {
+        let has_properties = path == PROPERTIES;
+        let mut properties = Vec::new();
         let mut run = Run { is_sheet, ..Run::default() };
         let mut longest = 0;
         for buffer in text.as_bytes().chunks(cut) {
