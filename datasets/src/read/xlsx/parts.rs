@@ -135,8 +135,6 @@ mod tests {
     use super::*;
 
     fn longest(text: &str, is_sheet: bool, cut: usize) -> usize {
-        let has_properties = path == PROPERTIES;
-        let mut properties = Vec::new();
         let mut run = Run { is_sheet, ..Run::default() };
         let mut longest = 0;
         for buffer in text.as_bytes().chunks(cut) {
