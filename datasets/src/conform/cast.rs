@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, make_comparator, new_null_array};
 use arrow::compute::{CastOptions, SortOptions, cast_with_options, concat};
-use arrow::datatypes::{DataType, Field, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Field};
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
 use super::local_times::{Instants, has_instants, instants_in};
@@ -128,7 +127,6 @@ impl Cast {
             },
         };
         self.check_vectors(&carried, column, failures);
-        self.check_dates(&carried, column, failures);
         Ok(carried)
     }
 
@@ -332,24 +330,6 @@ impl Cast {
     fn encode(&self, array: &ArrayRef, column: &str) -> Result<ArrayRef, Unfit> {
         json_texts(array.as_ref())
             .map_err(|e| Unfit(format!("{column:?} ({}) as JSON: {e}", array.data_type())))
-    }
-
-    /// Instants have a date: some that a file holds are in years that none has.
-    fn check_dates(&self, array: &ArrayRef, column: &str, failures: &mut Failures) {
-        let instants = array.as_primitive_opt::<TimestampMicrosecondType>();
-        let Some(instants) = instants.filter(|_| self.target == ColumnType::Timestamp) else {
-            return;
-        };
-        let first = DateTime::<Utc>::MIN_UTC.timestamp_micros();
-        let last = DateTime::<Utc>::MAX_UTC.timestamp_micros();
-        if instants.values().iter().all(|at| (first..=last).contains(at)) {
-            return;
-        }
-        for row in (0..instants.len()).filter(|row| instants.is_valid(*row)) {
-            if !(first..=last).contains(&instants.value(row)) {
-                failures.note(row, column, || self.unfit(array, row, column));
-            }
-        }
     }
 
     /// Vectors are of one length and hold no nulls.

@@ -37,6 +37,8 @@ use crate::functions::{claim, row_bytes, row_values, rows_bytes, total_bytes};
 const REPEATED_BYTES_MAX: usize = 128 << 20;
 /// Most bytes of the values that the rows of one batch share, as if each were written out.
 const SHARED_BYTES_MAX: usize = 32 << 20;
+/// Rows of one batch where rows may share values.
+const SHARED_ROWS: usize = 512;
 /// Rows that a join of texts hands on at a time.
 const JOINED_ROWS: usize = 1 << 10;
 /// The same for a cross join, which gets smaller batches instead of an error.
@@ -139,19 +141,32 @@ const JOINS: [&str; 5] = [
 /// The rows that the operators below a join hand on at a time.
 struct UsualRows(usize);
 
-/// The context of an operator. A join of texts copies each row that it hands on, so it hands on fewer at a time.
+/// The context of an operator. A join of texts copies each row that it hands on, so it hands on fewer at a time, and so does an
+/// operator on rows that share values.
 pub(super) fn context_of(
     plan: &Arc<dyn ExecutionPlan>,
     context: Arc<TaskContext>,
 ) -> Arc<TaskContext> {
     let is_long = |of: &DataType| of.primitive_width().is_none() && *of != DataType::Boolean;
-    let has_long = || plan.schema().fields().iter().any(|field| is_long(field.data_type()));
+    let has = |is: &dyn Fn(&DataType) -> bool| {
+        plan.schema().fields().iter().any(|field| is(field.data_type()))
+    };
     let usual = context.session_config().batch_size();
-    if usual <= JOINED_ROWS || !JOINS.contains(&plan.name()) || !has_long() {
+    // An operator may gather that many rows before it hands them on, and copies what they share.
+    let rows = if has(&is_shared) {
+        SHARED_ROWS
+    } else if JOINS.contains(&plan.name()) && has(&is_long) {
+        JOINED_ROWS
+    } else {
+        usual
+    };
+    if rows >= usual {
         return context;
     }
-    let mut config = context.session_config().clone().with_batch_size(JOINED_ROWS);
-    config.set_extension(Arc::new(UsualRows(usual)));
+    let mut config = context.session_config().clone().with_batch_size(rows);
+    if config.get_extension::<UsualRows>().is_none() {
+        config.set_extension(Arc::new(UsualRows(usual)));
+    }
     with_config(&context, config)
 }
 
