@@ -57,8 +57,9 @@ fn bytes_of(value: &ScalarValue) -> Option<u64> {
     match value {
         ScalarValue::Binary(bytes)
         | ScalarValue::LargeBinary(bytes)
-        | ScalarValue::BinaryView(bytes)
-        | ScalarValue::FixedSizeBinary(_, bytes) => Some(bytes.as_ref().map_or(0, Vec::len) as u64),
+        | ScalarValue::BinaryView(bytes) => Some(bytes.as_ref().map_or(0, Vec::len) as u64),
+        // A null is as long as any other value.
+        ScalarValue::FixedSizeBinary(length, _) => Some(u64::try_from(*length).unwrap_or(0)),
         other => other.data_type().primitive_width().map(|width| width as u64),
     }
 }
