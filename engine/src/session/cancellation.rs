@@ -66,22 +66,18 @@ pub(super) fn cancellable(
     plan: Arc<dyn ExecutionPlan>,
     control: &Control,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let children = plan.children();
-    let plan = match children.is_empty() || plan.name() == WHOLE {
-        true => plan,
-        false => {
-            let children: Result<Vec<_>> =
-                children.into_iter().map(|child| cancellable(Arc::clone(child), control)).collect();
-            // A wrapped child has the same properties as the child itself.
-            plan.replace_children(
-                children?,
-                ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep),
-            )?
-        }
-    };
     let between = |input| -> Arc<dyn ExecutionPlan> {
         Arc::new(Cancellable { input, control: control.clone() })
     };
+    let children = plan.children();
+    if children.is_empty() || plan.name() == WHOLE {
+        return Ok(if HANDS_ON.contains(&plan.name()) { plan } else { between(plan) });
+    }
+    let children: Result<Vec<_>> =
+        children.into_iter().map(|child| cancellable(Arc::clone(child), control)).collect();
+    // A wrapped child has the same properties as the child itself.
+    let plan = plan
+        .replace_children(children?, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep))?;
     let plan = with_bounded_rows(with_checked_condition(plan, control)?, between)?;
     Ok(match HANDS_ON.contains(&plan.name()) {
         true => plan,
