@@ -74,12 +74,15 @@ impl Output {
             detail.lines().next().unwrap_or_default()
         ));
         if self.json && !self.has_document.load(Ordering::Relaxed) {
-            let document = serde_json::json!({
-                "error": { "code": error.code().as_str(), "message": error.to_string() }
-            });
+            let document = serde_json::json!({"error": described(error)});
             let _ = writeln!(io::stdout().lock(), "{document}");
         }
     }
+}
+
+/// An error as a part of a JSON document.
+pub fn described(error: &engine::Error) -> serde_json::Value {
+    serde_json::json!({"code": error.code().as_str(), "message": error.to_string()})
 }
 
 /// Writes rows of text as columns, numbers to the right.

@@ -388,7 +388,7 @@ def test_a_watch_counts_its_patience_from_the_last_connection() -> None:
     server.shutdown()
     server, watch = closing(8, 0.2)
     assert asyncio.run(first(watch)) == 2
-    # A server that is gone is given up.
+    # The client gives up on a stopped server.
     server.shutdown()
     begun = time.monotonic()
     watch.since = 1

@@ -15,7 +15,7 @@ use super::guess::{self, Trial, read_options};
 use super::{close, open_to_read, open_to_write};
 use crate::cli::{Conflict, Ingest};
 use crate::config::Settings;
-use crate::output::{Output, columns, count};
+use crate::output::{Output, columns, count, described};
 
 /// Loads the files in order and says what became of each.
 pub async fn ingest(arguments: Ingest, settings: &Settings, output: &Output) -> Result<()> {
@@ -311,8 +311,7 @@ fn report(
             "version": receipts.last().map(|(_, r)| r.version.0),
         });
         if let Some(failure) = failure {
-            document["error"] =
-                json!({"code": failure.code().as_str(), "message": failure.to_string()});
+            document["error"] = described(failure);
         }
         return output.document(&document);
     }

@@ -16,14 +16,12 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, Sca
 
 use super::bounds::{Length, SCALAR};
 use super::memory::Memory;
-use super::sizes::{Counts, Sizes, Texts};
+use super::sizes::{Counts, NUMBER_BYTES, Sizes, Texts};
 use super::slices::{Bound, call_bounded, is_constant};
 use super::widths::null_bytes;
 
 /// Bytes of a character, at most.
 const CHARACTER_BYTES: u64 = 4;
-/// Most bytes of a number or an instant as text, including the overhead of a list item.
-const NUMBER_BYTES: u64 = 40;
 /// Bytes of the place of an item that a function copies.
 const INDEX_BYTES: u64 = 8;
 
@@ -88,7 +86,7 @@ impl Bounded {
 
     /// The most bytes of the result in each row.
     fn bounds(&self, arguments: &[ColumnarValue], rows: usize) -> Result<Vec<u64>> {
-        let sizes = arguments.iter().map(Sizes::bytes).collect::<Result<Vec<_>>>()?;
+        let sizes: Vec<Sizes> = arguments.iter().map(Sizes::bytes).collect();
         let size = |at: usize, row: usize| sizes.get(at).map_or(0, |sizes| sizes.at(row));
         let all =
             |row: usize| sizes.iter().map(|sizes| sizes.at(row)).fold(0_u64, u64::saturating_add);

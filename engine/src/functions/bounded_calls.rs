@@ -22,7 +22,7 @@ use datafusion::optimizer::AnalyzerRule;
 
 use super::bounded::{Bounded, is_bounded};
 use super::bounds::SCALAR;
-use super::casts::{Copies, bounded_cast, bounded_constant, without_bound};
+use super::casts::{Copies, bounded_cast, bounded_constant, copies, is_long, without_bound};
 use super::joined::{Joined, joined, kind_of_joined};
 use super::memory::Memory;
 use super::paced::Paced;
@@ -72,13 +72,11 @@ impl Bounds {
                         }
                     }
                 }
-                Expr::Cast(Cast { expr, field }) => {
-                    let cast = |expr, field| Expr::Cast(Cast { expr, field });
-                    self.cast(expr, field, cast, false, schema)
+                Expr::Cast(Cast { ref expr, ref field }) => {
+                    bounded_or(self.cast(&part, expr, field, false, schema), part)
                 }
-                Expr::TryCast(TryCast { expr, field }) => {
-                    let cast = |expr, field| Expr::TryCast(TryCast { expr, field });
-                    self.cast(expr, field, cast, true, schema)
+                Expr::TryCast(TryCast { ref expr, ref field }) => {
+                    bounded_or(self.cast(&part, expr, field, true, schema), part)
                 }
                 Expr::ScalarSubquery(subquery) => self.constant(subquery),
                 Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(op) => {
@@ -91,22 +89,22 @@ impl Bounds {
         })
     }
 
+    /// The bounded form of a cast of `value`; none where the cast copies no more than it reads.
     fn cast(
         &self,
-        value: Box<Expr>,
-        to: FieldRef,
-        cast: impl FnOnce(Box<Expr>, FieldRef) -> Expr,
+        cast: &Expr,
+        value: &Expr,
+        to: &FieldRef,
         or_null: bool,
         schema: &DFSchema,
-    ) -> Transformed<Expr> {
-        let from = value.get_type(schema);
-        let (inner, field) = (value.clone(), Arc::clone(&to));
-        let cast = cast(value, to);
-        let shown = cast.schema_name().to_string();
-        let bounded = from
-            .ok()
-            .and_then(|from| bounded_cast(&inner, &from, &field, or_null, shown, &self.memory));
-        bounded.map_or_else(|| Transformed::no(cast), Transformed::yes)
+    ) -> Option<Expr> {
+        // The type of a value is computed from all of its parts, so most casts do without it.
+        let is_bounded =
+            is_long(to.data_type()) && copies(&value.get_type(schema).ok()?, to.data_type());
+        is_bounded.then(|| {
+            let shown = cast.schema_name().to_string();
+            bounded_cast(value.clone(), Arc::clone(to), or_null, shown, &self.memory)
+        })
     }
 
     /// The one value of a subquery. A subquery that reads columns of its query becomes a join.
@@ -117,7 +115,7 @@ impl Bounds {
         };
         let subquery = Expr::ScalarSubquery(subquery);
         let bounded = of.and_then(|of| bounded_constant(&subquery, &of, &self.memory));
-        bounded.map_or_else(|| Transformed::no(subquery), Transformed::yes)
+        bounded_or(bounded, subquery)
     }
 
     /// The cast that a function with the name of a type in its second argument makes.
@@ -129,11 +127,14 @@ impl Bounds {
         };
         let value = call.args.first()?;
         let whole = Expr::ScalarFunction(call.clone());
-        let shown = whole.schema_name().to_string();
         let (_, to) = whole.to_field(schema).ok()?;
-        let from = value.get_type(schema).ok()?;
-        bounded_cast(value, &from, &to, or_null, shown, &self.memory)
+        self.cast(&whole, value, &to, or_null, schema)
     }
+}
+
+/// `bounded`, or the expression as it is.
+fn bounded_or(bounded: Option<Expr>, expression: Expr) -> Transformed<Expr> {
+    bounded.map_or_else(|| Transformed::no(expression), Transformed::yes)
 }
 
 /// The rule by which the results of a query's functions count against the memory of that query.

@@ -16,8 +16,7 @@ use datafusion::logical_expr::function::{
 };
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, ReversedUDAF, SetMonotonicity,
-    Signature,
+    Accumulator, AggregateUDF, AggregateUDFImpl, ReversedUDAF, SetMonotonicity,
 };
 use kernels::Control;
 
@@ -95,13 +94,7 @@ impl Cancellable {
 }
 
 impl AggregateUDFImpl for Cancellable {
-    fn name(&self) -> &str {
-        self.function.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.function.aliases()
-    }
+    named_as_function!();
 
     fn schema_name(&self, parameters: &AggregateFunctionParams) -> Result<String> {
         self.function.schema_name(parameters)
@@ -121,10 +114,6 @@ impl AggregateUDFImpl for Cancellable {
 
     fn window_function_display_name(&self, parameters: &WindowFunctionParams) -> Result<String> {
         self.function.window_function_display_name(parameters)
-    }
-
-    fn signature(&self) -> &Signature {
-        self.function.signature()
     }
 
     fn return_type(&self, given: &[DataType]) -> Result<DataType> {
@@ -207,10 +196,6 @@ impl AggregateUDFImpl for Cancellable {
 
     fn supports_within_group_clause(&self) -> bool {
         self.function.supports_within_group_clause()
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        self.function.documentation()
     }
 
     fn set_monotonicity(&self, of: &DataType) -> SetMonotonicity {

@@ -15,11 +15,9 @@ use datafusion::logical_expr::{
 };
 
 use super::memory::Memory;
-use super::sizes::Sizes;
-use super::slices::{Bound, call_bounded, is_constant, spread};
-
-/// Most bytes of a number or an instant as text.
-const NUMBER_BYTES: u64 = 40;
+use super::sizes::{NUMBER_BYTES, Sizes};
+use super::slices::{Bound, call_bounded, spread};
+use super::widths::is_shared;
 
 /// What is done with the value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -39,19 +37,20 @@ pub(super) struct Copies {
     memory: Memory,
 }
 
-/// The cast of `value`, which is of type `from`, as a call with a bound. None where the cast makes no more than a few bytes for each
-/// row, or copies no more than it reads.
+/// Whether a cast copies more than it reads: values that rows share, or nested ones as text.
+pub(super) fn copies(from: &DataType, to: &DataType) -> bool {
+    from != to && is_long(to) && (is_shared(from) || from.is_nested())
+}
+
+/// The cast of `value` as a call with a bound. A query shows it as `shown`.
 pub(super) fn bounded_cast(
-    value: &Expr,
-    from: &DataType,
-    to: &FieldRef,
+    value: Expr,
+    to: FieldRef,
     or_null: bool,
     shown: String,
     memory: &Memory,
-) -> Option<Expr> {
-    let copies = is_long(to.data_type()) && (is_shared(from) || from.is_nested());
-    let copy = Copy::Cast { to: Arc::clone(to), or_null };
-    (copies && from != to.data_type()).then(|| call(copy, value.clone(), shown, memory))
+) -> Expr {
+    call(Copy::Cast { to, or_null }, value, shown, memory)
 }
 
 /// The result of a subquery of type `of` as a call with a bound. None where it is short.
@@ -84,24 +83,13 @@ fn call(copy: Copy, value: Expr, shown: String, memory: &Memory) -> Expr {
 }
 
 /// Whether values of a type have no length in common.
-fn is_long(of: &DataType) -> bool {
+pub(super) fn is_long(of: &DataType) -> bool {
     of.is_nested()
         || is_shared(of)
         || matches!(
             of,
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Binary | DataType::LargeBinary
         )
-}
-
-/// Whether rows of a type may share the bytes of one value.
-fn is_shared(of: &DataType) -> bool {
-    matches!(
-        of,
-        DataType::Utf8View
-            | DataType::BinaryView
-            | DataType::Dictionary(..)
-            | DataType::RunEndEncoded(..)
-    )
 }
 
 /// Bytes of the names of fields that the text of one value has.
@@ -196,16 +184,14 @@ impl ScalarUDFImpl for Copies {
             }
             Copy::Cast { to, or_null } => (to.data_type(), *or_null),
         };
-        let (bytes, values) = (Sizes::bytes(value)?, Sizes::values(value)?);
-        let names = if value.data_type().is_nested() { names_bytes(&value.data_type()) } else { 0 };
-        let bound = |row: usize| {
+        let (bytes, values) = (Sizes::bytes(value), Sizes::values(value)?);
+        let names = names_bytes(&value.data_type());
+        let bound = Bound::of(&arguments, false, |row| {
             let each = values.at(row).saturating_add(1).saturating_mul(NUMBER_BYTES);
             // The names of a structure in a list are repeated for each item.
             let names = names.saturating_mul(values.at(row).max(1));
             bytes.at(row).saturating_add(each).saturating_add(names)
-        };
-        let rows = if is_constant(&arguments) { 1 } else { arguments.number_rows };
-        let bound = Bound { bytes: (0..rows).map(bound).collect(), is_exact: false };
+        });
         let mut options = DEFAULT_CAST_OPTIONS;
         options.safe = or_null;
         call_bounded(self.name(), &self.memory, &bound, arguments, |arguments| {

@@ -79,10 +79,10 @@ impl ScalarUDFImpl for Joined {
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let is_one = is_constant(&arguments);
-        let rows = if is_one { 1 } else { arguments.number_rows };
-        let sizes = arguments.args.iter().map(Sizes::bytes).collect::<Result<Vec<_>>>()?;
-        let bound = |row| sizes.iter().map(|sizes| sizes.at(row)).fold(0_u64, u64::saturating_add);
-        let bound = Bound { bytes: (0..rows).map(bound).collect(), is_exact: true };
+        let sizes: Vec<Sizes> = arguments.args.iter().map(Sizes::bytes).collect();
+        let bound = Bound::of(&arguments, true, |row| {
+            sizes.iter().map(|sizes| sizes.at(row)).fold(0, u64::saturating_add)
+        });
         call_bounded(self.name(), &self.memory, &bound, arguments, |arguments| {
             let rows = if is_one { 1 } else { arguments.number_rows };
             let mut texts = arguments.args.into_iter();

@@ -7,8 +7,8 @@
 //!
 //! `docs/sql.md` describes each with an example; a test runs the examples.
 
-/// What a `ScalarUDFImpl` says of itself that is as its field `function`, but for what is computed.
-macro_rules! of_function {
+/// The parts of a function of any kind that are those of its field `function`, by which a query finds it and a reader learns of it.
+macro_rules! named_as_function {
     () => {
         fn name(&self) -> &str {
             self.function.name()
@@ -21,6 +21,17 @@ macro_rules! of_function {
         fn signature(&self) -> &datafusion::logical_expr::Signature {
             self.function.signature()
         }
+
+        fn documentation(&self) -> Option<&datafusion::logical_expr::Documentation> {
+            self.function.documentation()
+        }
+    };
+}
+
+/// What a `ScalarUDFImpl` says of itself that is as its field `function`, but for what is computed.
+macro_rules! of_function {
+    () => {
+        named_as_function!();
 
         fn return_type(
             &self,
@@ -43,10 +54,6 @@ macro_rules! of_function {
             of: &[arrow::datatypes::DataType],
         ) -> datafusion::common::Result<Vec<arrow::datatypes::DataType>> {
             self.function.coerce_types(of)
-        }
-
-        fn documentation(&self) -> Option<&datafusion::logical_expr::Documentation> {
-            self.function.documentation()
         }
     };
 }
@@ -97,7 +104,7 @@ use arguments::Shared;
 pub(crate) use bounded_calls::{Bounds, OwnMemory};
 #[cfg(test)]
 pub(crate) use bounds::has_bound;
-pub(crate) use calls::check;
+pub(crate) use calls::{CASTS, check};
 pub(crate) use cancellable::cancellable_window;
 use changepoints::Changepoints;
 use corr_matrix::CorrMatrix;
@@ -117,11 +124,11 @@ use paced::Paced;
 pub use parts::{JsonAs, json_at, json_has, list_part};
 use profile::Profile;
 use seasons::Seasons;
-pub(crate) use slices::{RESULT_BYTES_MAX, with_bounded_constants};
+pub(crate) use slices::{RESULT_BYTES_MAX, runs, with_bounded_constants};
 pub(crate) use sliding::Sliding;
 pub(crate) use values::bounded_values;
 pub use widths::rows_bytes;
-pub(crate) use widths::{row_bytes, row_values, total_bytes};
+pub(crate) use widths::{constant_bytes, is_shared, row_bytes, row_values};
 
 /// Makes the functions known to a session; the kernels run as `execution` says.
 pub(crate) fn register(state: &mut SessionState, execution: Execution) -> Result<()> {

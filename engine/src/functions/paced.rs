@@ -4,8 +4,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::Array;
-use arrow::compute::concat;
 use datafusion::common::Result;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl};
@@ -14,8 +12,7 @@ use super::arguments::{Shared, beyond, stopped};
 use super::bounded::{Bounded, is_bounded};
 use super::memory::Memory;
 use super::sizes::Sizes;
-use super::slices::{is_constant, require_bounded, slice};
-use super::widths::total_bytes;
+use super::slices::{Slices, is_constant, slice};
 
 /// Those functions.
 const PACED: [&str; 12] = [
@@ -77,7 +74,7 @@ impl ScalarUDFImpl for Paced {
         if is_constant(&arguments) || rows <= 1 {
             return self.function.invoke_with_args(arguments);
         }
-        let (mut made, mut bytes) = (Vec::new(), 0);
+        let mut slices = Slices::default();
         let (mut first, mut length) = (0, ROWS);
         while first < rows {
             if self.execution.control.is_cancelled() {
@@ -86,18 +83,13 @@ impl ScalarUDFImpl for Paced {
             let count = length.min(rows - first);
             let began = Instant::now();
             let part = self.function.invoke_with_args(slice(&arguments, first, count))?;
-            let part = part.into_array(count)?;
-            bytes += total_bytes(part.as_ref());
-            require_bounded(self.name(), bytes)?;
-            made.push(part);
+            slices.push(self.name(), part, count)?;
             first += count;
             length = if began.elapsed() < PACE { 2 * length } else { (length / 2).max(1) };
         }
-        let made: Vec<&dyn Array> = made.iter().map(AsRef::as_ref).collect();
-        let together = || Ok(ColumnarValue::Array(concat(&made)?));
         match self.function.inner().downcast_ref::<Bounded>() {
-            Some(bounded) => bounded.memory().holds(bytes, together),
-            None => together(),
+            Some(bounded) => slices.together(bounded.memory()),
+            None => slices.together(&Memory::default()),
         }
     }
 }
@@ -127,7 +119,7 @@ impl Paced {
         let (LEVENSHTEIN, [one, other, ..]) = (self.name(), &arguments.args[..]) else {
             return Ok(());
         };
-        let (one, other) = (Sizes::bytes(one)?, Sizes::bytes(other)?);
+        let (one, other) = (Sizes::bytes(one), Sizes::bytes(other));
         for row in 0..arguments.number_rows {
             let (one, other) = (one.at(row), other.at(row));
             if one.saturating_mul(other) > STEPS_MAX {

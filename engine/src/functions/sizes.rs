@@ -3,10 +3,13 @@
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::Result;
 use datafusion::logical_expr::ColumnarValue;
 
-use super::widths::{row_bytes, row_values};
+use super::widths::{constant_bytes, row_bytes, row_values};
+
+/// Most bytes of a number or an instant as text, including the overhead of a list item.
+pub(super) const NUMBER_BYTES: u64 = 40;
 
 /// A number for each row.
 pub(super) enum Sizes {
@@ -17,28 +20,22 @@ pub(super) enum Sizes {
 
 impl Sizes {
     /// Bytes of each value.
-    pub(super) fn bytes(of: &ColumnarValue) -> Result<Self> {
+    pub(super) fn bytes(of: &ColumnarValue) -> Self {
         match of {
-            ColumnarValue::Scalar(value) => match bytes_of(value) {
-                Some(bytes) => Ok(Self::Same(bytes)),
-                None => Self::first(of, row_bytes),
-            },
-            ColumnarValue::Array(array) => Ok(Self::Each(row_bytes(array.as_ref()))),
+            ColumnarValue::Scalar(value) => Self::Same(constant_bytes(value)),
+            ColumnarValue::Array(array) => Self::Each(row_bytes(array.as_ref())),
         }
     }
 
     /// The number of values in each row, at all depths.
     pub(super) fn values(of: &ColumnarValue) -> Result<Self> {
-        match of {
-            ColumnarValue::Scalar(value) if bytes_of(value).is_some() => Ok(Self::Same(1)),
-            ColumnarValue::Scalar(_) => Self::first(of, row_values),
-            ColumnarValue::Array(array) => Ok(Self::Each(row_values(array.as_ref()))),
-        }
-    }
-
-    fn first(of: &ColumnarValue, measure: fn(&dyn Array) -> Vec<u64>) -> Result<Self> {
-        let one = measure(of.to_array(1)?.as_ref());
-        Ok(Self::Same(one.first().copied().unwrap_or(0)))
+        Ok(match of {
+            ColumnarValue::Scalar(value) if !value.data_type().is_nested() => Self::Same(1),
+            ColumnarValue::Scalar(value) => {
+                Self::Same(row_values(value.to_array()?.as_ref()).first().copied().unwrap_or(0))
+            }
+            ColumnarValue::Array(array) => Self::Each(row_values(array.as_ref())),
+        })
     }
 
     pub(super) fn at(&self, row: usize) -> u64 {
@@ -46,21 +43,6 @@ impl Sizes {
             Self::Same(size) => *size,
             Self::Each(sizes) => sizes.get(row).copied().unwrap_or(0),
         }
-    }
-}
-
-/// Bytes of a constant that is no list or structure.
-fn bytes_of(value: &ScalarValue) -> Option<u64> {
-    if let Some(text) = value.try_as_str() {
-        return Some(text.map_or(0, str::len) as u64);
-    }
-    match value {
-        ScalarValue::Binary(bytes)
-        | ScalarValue::LargeBinary(bytes)
-        | ScalarValue::BinaryView(bytes) => Some(bytes.as_ref().map_or(0, Vec::len) as u64),
-        // A null is as long as any other value.
-        ScalarValue::FixedSizeBinary(length, _) => Some(u64::try_from(*length).unwrap_or(0)),
-        other => other.data_type().primitive_width().map(|width| width as u64),
     }
 }
 

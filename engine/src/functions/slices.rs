@@ -1,11 +1,12 @@
 //! Calls of functions on a few rows at a time, so that a result is measured before more of it is allocated.
 //!
-//! A bound on a result is often far above it: a text of which each letter is replaced is rare. So a call whose bound is high is
-//! made in slices. Each slice reserves its bound, and keeps only what it really takes.
+//! A bound on a result is often far above it: few texts have each of their letters replaced. So a call with a high bound is made in
+//! slices. Each slice reserves its bound, and keeps only what it really takes.
 
 use std::cell::Cell;
+use std::ops::Range;
 
-use arrow::array::Array;
+use arrow::array::{Array, ArrayRef};
 use arrow::compute::concat;
 use datafusion::common::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
@@ -87,6 +88,60 @@ pub(super) struct Bound {
     pub(super) is_exact: bool,
 }
 
+impl Bound {
+    /// `bytes` says the bound of each row of a call.
+    pub(super) fn of(
+        arguments: &ScalarFunctionArgs,
+        is_exact: bool,
+        bytes: impl Fn(usize) -> u64,
+    ) -> Self {
+        let rows = if is_constant(arguments) { 1 } else { arguments.number_rows };
+        Self { bytes: (0..rows).map(bytes).collect(), is_exact }
+    }
+}
+
+/// Consecutive rows that take at most `most` bytes together, and are at most `rows`. A row that takes more is alone.
+pub(crate) fn runs(bytes: &[u64], most: u64, rows: usize) -> Vec<Range<usize>> {
+    let (mut runs, mut first, mut sum) = (Vec::new(), 0, 0_u64);
+    for (row, bytes) in bytes.iter().enumerate() {
+        let more = sum.saturating_add(*bytes);
+        let is_full = row > first && (more > most || row - first >= rows);
+        if is_full {
+            runs.push(first..row);
+            first = row;
+        }
+        sum = if is_full { *bytes } else { more };
+    }
+    if first < bytes.len() {
+        runs.push(first..bytes.len());
+    }
+    runs
+}
+
+/// Results of a call for some rows after the other.
+#[derive(Default)]
+pub(super) struct Slices {
+    made: Vec<ArrayRef>,
+    bytes: u64,
+}
+
+impl Slices {
+    /// Adds the result for the next `rows`. Fails if all of them take more than the bound.
+    pub(super) fn push(&mut self, name: &str, made: ColumnarValue, rows: usize) -> Result<()> {
+        let made = made.into_array(rows)?;
+        self.bytes = self.bytes.saturating_add(total_bytes(made.as_ref()));
+        require_bounded(name, self.bytes)?;
+        self.made.push(made);
+        Ok(())
+    }
+
+    /// The result for all rows.
+    pub(super) fn together(self, memory: &Memory) -> Result<ColumnarValue> {
+        let made: Vec<&dyn Array> = self.made.iter().map(AsRef::as_ref).collect();
+        memory.holds(self.bytes, || Ok(ColumnarValue::Array(concat(&made)?)))
+    }
+}
+
 /// Calls a function with a bound on its result.
 pub(super) fn call_bounded(
     name: &str,
@@ -97,7 +152,7 @@ pub(super) fn call_bounded(
 ) -> Result<ColumnarValue> {
     #[cfg(test)]
     let call = |arguments| tests::within_bound(name, bound, call(arguments));
-    let (rows, bounds) = (arguments.number_rows, &bound.bytes);
+    let (rows, bounds) = (arguments.number_rows, bound.bytes.as_slice());
     if is_constant(&arguments) {
         let most = bounds.first().copied().unwrap_or(0);
         require_bounded(name, most)?;
@@ -114,27 +169,14 @@ pub(super) fn call_bounded(
     if bound.is_exact {
         require_bounded(name, most)?;
     }
-    let (mut made, mut bytes, mut first) = (Vec::new(), 0, 0);
-    while first < rows {
-        let (mut count, mut most) = (0, 0_u64);
-        for bound in bounds.iter().skip(first) {
-            let more = most.saturating_add(*bound);
-            if count > 0 && more > SLICE_BYTES_MAX {
-                break;
-            }
-            (count, most) = (count + 1, more);
-        }
-        let count = count.clamp(1, rows - first);
+    let mut slices = Slices::default();
+    for run in runs(bounds, SLICE_BYTES_MAX, usize::MAX) {
+        let most = bounds[run.clone()].iter().copied().fold(0, u64::saturating_add);
         require_bounded(name, most)?;
-        let part = memory.holds(most, || call(slice(&arguments, first, count)))?;
-        let part = part.into_array(count)?;
-        bytes += total_bytes(part.as_ref());
-        require_bounded(name, bytes)?;
-        made.push(part);
-        first += count;
+        let made = memory.holds(most, || call(slice(&arguments, run.start, run.len())))?;
+        slices.push(name, made, run.len())?;
     }
-    let made: Vec<&dyn Array> = made.iter().map(AsRef::as_ref).collect();
-    memory.holds(bytes, || Ok(ColumnarValue::Array(concat(&made)?)))
+    slices.together(memory)
 }
 
 /// A constant for `rows` rows. A long one becomes an array that counts against the memory of its query: operators and functions
@@ -162,6 +204,14 @@ pub(super) fn spread(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_ends_before_it_takes_too_much() {
+        assert!(runs(&[], 10, 3).is_empty());
+        assert_eq!(runs(&[4, 6, 1, 30, 0, 10], 10, 9), [0..2, 2..3, 3..4, 4..6]);
+        assert_eq!(runs(&[u64::MAX, u64::MAX], 10, 9), [0..1, 1..2]);
+        assert_eq!(runs(&[1; 5], 10, 2), [0..2, 2..4, 4..5]);
+    }
 
     /// Fails if a function made more than its bound says, wherever a test calls it.
     pub(super) fn within_bound(

@@ -17,8 +17,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, ReversedUDAF, SetMonotonicity,
-    Signature,
+    Accumulator, AggregateUDF, AggregateUDFImpl, ReversedUDAF, SetMonotonicity,
 };
 
 use super::cancellable::Cancellable;
@@ -133,17 +132,7 @@ impl Sliding {
 }
 
 impl AggregateUDFImpl for Sliding {
-    fn name(&self) -> &str {
-        self.function.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.function.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.function.signature()
-    }
+    named_as_function!();
 
     fn coerce_types(&self, of: &[DataType]) -> Result<Vec<DataType>> {
         self.function.coerce_types(of)
@@ -190,10 +179,6 @@ impl AggregateUDFImpl for Sliding {
 
     fn set_monotonicity(&self, of: &DataType) -> SetMonotonicity {
         self.function.inner().set_monotonicity(of)
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        self.function.documentation()
     }
 }
 

@@ -14,8 +14,7 @@ use datafusion::logical_expr::function::{
 };
 use datafusion::logical_expr::window_state::WindowAggState;
 use datafusion::logical_expr::{
-    Documentation, LimitEffect, PartitionEvaluator, ReversedUDWF, Signature, WindowUDF,
-    WindowUDFImpl,
+    LimitEffect, PartitionEvaluator, ReversedUDWF, WindowUDF, WindowUDFImpl,
 };
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Literal;
@@ -46,17 +45,7 @@ struct Values {
 }
 
 impl WindowUDFImpl for Values {
-    fn name(&self) -> &str {
-        self.function.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.function.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.function.signature()
-    }
+    named_as_function!();
 
     fn expressions(&self, of: ExpressionArgs<'_>) -> Vec<Arc<dyn PhysicalExpr>> {
         self.function.inner().expressions(of)
@@ -105,10 +94,6 @@ impl WindowUDFImpl for Values {
             }
             other => other,
         }
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        self.function.documentation()
     }
 
     fn limit_effect(&self, arguments: &[Arc<dyn PhysicalExpr>]) -> LimitEffect {

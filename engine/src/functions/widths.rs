@@ -5,6 +5,48 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, OffsetSizeTrait, RecordBatch};
 use arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
+
+/// Whether rows of a type may share the bytes of one value.
+pub(crate) fn is_shared(of: &DataType) -> bool {
+    match of {
+        DataType::Utf8View
+        | DataType::BinaryView
+        | DataType::Dictionary(..)
+        | DataType::RunEndEncoded(..)
+        | DataType::ListView(_)
+        | DataType::LargeListView(_) => true,
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::Map(item, _) => is_shared(item.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| is_shared(field.data_type())),
+        _ => false,
+    }
+}
+
+/// Bytes of a constant.
+pub(crate) fn constant_bytes(value: &ScalarValue) -> u64 {
+    if let Some(text) = value.try_as_str() {
+        return text.map_or(0, str::len) as u64;
+    }
+    match value {
+        ScalarValue::Binary(bytes)
+        | ScalarValue::LargeBinary(bytes)
+        | ScalarValue::BinaryView(bytes) => bytes.as_ref().map_or(0, Vec::len) as u64,
+        // A null is as long as any other value.
+        ScalarValue::FixedSizeBinary(length, _) => u64::try_from(*length).unwrap_or(0),
+        ScalarValue::List(one) => total_bytes(one.as_ref()),
+        ScalarValue::LargeList(one) => total_bytes(one.as_ref()),
+        ScalarValue::FixedSizeList(one) => total_bytes(one.as_ref()),
+        ScalarValue::Struct(one) => total_bytes(one.as_ref()),
+        ScalarValue::Map(one) => total_bytes(one.as_ref()),
+        other => match other.data_type().primitive_width() {
+            Some(width) => width as u64,
+            None => other.size() as u64,
+        },
+    }
+}
 
 /// Bytes of the values of a batch.
 pub fn rows_bytes(batch: &RecordBatch) -> usize {

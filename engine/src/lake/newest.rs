@@ -132,16 +132,16 @@ impl Marking {
 }
 
 impl Table {
-    /// Marks the version of `head`, which this process committed, in the background. The task runs on `beside`, which outlives
-    /// the committing task.
-    pub(super) fn mark_newest(self: &Arc<Self>, head: &Head, beside: &Handle) {
+    /// Marks the version of `head`, which this process committed, in the background. The task runs on `background`, which
+    /// outlives the committing task.
+    pub(super) fn mark_newest(self: &Arc<Self>, head: &Head, background: &Handle) {
         self.marking.want(head.mark());
         if self.marking.is_running.swap(true, Ordering::AcqRel) {
             return;
         }
         // A weak reference, so that the task does not delay an engine that shuts down.
         let table = Arc::downgrade(self);
-        beside.spawn(async move {
+        background.spawn(async move {
             while let Some(table) = table.upgrade() {
                 let is_due = table.marking.is_due();
                 let is_marked = is_due && table.try_mark().await;

@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::walk::{Read, read};
 use crate::error::{Code, Error, Result};
+use crate::functions::CASTS;
 
 /// Relations of one query, where some are not written out.
 const RELATIONS_MAX: u64 = 500;
@@ -36,8 +37,6 @@ const ARGUMENTS_MAX: usize = 2_000;
 
 /// Most types within each other that a text names.
 const TYPES_MAX: usize = 32;
-/// Functions with a type as a text.
-const CASTS: [&str; 2] = ["arrow_cast", "arrow_try_cast"];
 
 /// Fails where there are too many.
 pub(super) fn require_narrow(statement: &Statement) -> Result<()> {
@@ -119,9 +118,10 @@ fn levels(argument: &FunctionArg) -> usize {
     let (FunctionArg::Unnamed(argument)
     | FunctionArg::Named { arg: argument, .. }
     | FunctionArg::ExprNamed { arg: argument, .. }) = argument;
-    let FunctionArgExpr::Expr(mut argument) = argument.clone() else { return 0 };
+    let FunctionArgExpr::Expr(argument) = argument else { return 0 };
+    let mut argument = argument;
     while let Expr::Nested(inner) = argument {
-        argument = *inner;
+        argument = inner;
     }
     let Expr::Value(value) = argument else { return 0 };
     let (mut open, mut most) = (0_usize, 0);

@@ -16,26 +16,23 @@ use std::time::{Duration, Instant};
 use arrow::array::{Array, RecordBatch};
 use arrow::compute::concat;
 use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{JoinType, ScalarValue, Statistics};
+use datafusion::common::{JoinType, ScalarValue};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Literal;
 use datafusion::physical_plan::execution_plan::{
-    ChildrenPropertiesMode, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
+    ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions,
 };
 use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::joins::{
     HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder,
 };
-use datafusion::physical_plan::metrics::MetricsSet;
-use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType};
 use futures::Stream;
 use kernels::Control;
 
+use super::over_input::{OverInput, Pass};
 use super::row_width::{Pattern, context_of, pattern_of, with_bounded_rows};
 use crate::error::{Code, Error};
 
@@ -66,9 +63,7 @@ pub(super) fn cancellable(
     plan: Arc<dyn ExecutionPlan>,
     control: &Control,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let between = |input| -> Arc<dyn ExecutionPlan> {
-        Arc::new(Cancellable { input, control: control.clone() })
-    };
+    let between = |input| OverInput::plan(input, Cancellable(control.clone()));
     let children = plan.children();
     if children.is_empty() || plan.name() == WHOLE {
         return Ok(if HANDS_ON.contains(&plan.name()) { plan } else { between(plan) });
@@ -208,15 +203,11 @@ impl PhysicalExpr for Checked {
     }
 
     fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
-        let rows = batch.num_rows();
-        let few = self.pattern.map_or(rows, |pattern| pattern.rows(batch)).max(1);
-        if rows <= few {
-            return self.checked(batch);
-        }
-        let slices = (0..rows).step_by(few).map(|first| {
-            let count = few.min(rows - first);
-            self.checked(&batch.slice(first, count))?.into_array(count)
-        });
+        let Some(pattern) = self.pattern else { return self.checked(batch) };
+        let slices = pattern
+            .runs(batch)
+            .into_iter()
+            .map(|run| self.checked(&batch.slice(run.start, run.len()))?.into_array(run.len()));
         let slices = slices.collect::<Result<Vec<_>>>()?;
         let slices: Vec<&dyn Array> = slices.iter().map(AsRef::as_ref).collect();
         Ok(ColumnarValue::Array(concat(&slices)?))
@@ -241,84 +232,22 @@ impl PhysicalExpr for Checked {
     }
 }
 
-/// An operator that stops when its query is cancelled, and yields to other tasks.
-#[derive(Debug)]
-struct Cancellable {
-    input: Arc<dyn ExecutionPlan>,
-    control: Control,
-}
+/// Hands rows on until the query is cancelled, and yields.
+#[derive(Clone, Debug)]
+struct Cancellable(Control);
 
-impl DisplayAs for Cancellable {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Cancellable")
-    }
-}
+impl Pass for Cancellable {
+    const NAME: &'static str = "Cancellable";
+    const HAS_METRICS: bool = true;
 
-impl ExecutionPlan for Cancellable {
-    fn name(&self) -> &str {
-        "Cancellable"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
+    fn rows(
         &self,
-        _see: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
-        _options: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        match children.into_iter().next() {
-            Some(input) => Ok(Arc::new(Self { input, control: self.control.clone() })),
-            None => Ok(self),
-        }
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
-        self.replace_children(children, options)
-    }
-
-    fn execute(
-        &self,
+        input: &Arc<dyn ExecutionPlan>,
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let rows = self.input.execute(partition, context_of(&self.input, context))?;
-        Ok(Box::pin(Rows { rows, control: self.control.clone(), began: Instant::now() }))
-    }
-
-    fn metrics(&self) -> Option<MetricsSet> {
-        self.input.metrics()
-    }
-
-    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
-        vec![ChildStats::At(partition)]
-    }
-
-    fn statistics_from_inputs(
-        &self,
-        of_input: &[Arc<Statistics>],
-        _arguments: &StatisticsArgs,
-    ) -> Result<Arc<Statistics>> {
-        match of_input.first() {
-            Some(statistics) => Ok(Arc::clone(statistics)),
-            None => Ok(Arc::new(Statistics::new_unknown(&self.schema()))),
-        }
+        let rows = input.execute(partition, context_of(input, context))?;
+        Ok(Box::pin(Rows { rows, control: self.0.clone(), began: Instant::now() }))
     }
 }
 

@@ -1,8 +1,7 @@
 //! Long constants: what is computed of one for each row of a batch is as long each time, and no memory of the pool that queries share.
 
-use arrow::array::Array;
+use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Result, ScalarValue};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 use datafusion::optimizer::optimizer::ApplyOrder;
@@ -10,7 +9,7 @@ use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 use datafusion::prelude::DataFrame;
 
 use crate::error::{Code, Error};
-use crate::functions::total_bytes;
+use crate::functions::constant_bytes;
 
 /// Bytes that the constants of one step may take for all rows of a batch.
 const SPREAD_BYTES_MAX: usize = 256 << 20;
@@ -88,8 +87,8 @@ fn long_bytes(expression: &Expr) -> Result<usize> {
     expression.apply(|part| {
         match part {
             Expr::Literal(value, _) => {
-                bytes = bytes
-                    .saturating_add(Some(length(value)).filter(|n| *n > SHORT_BYTES).unwrap_or(0));
+                let length = usize::try_from(constant_bytes(value)).unwrap_or(usize::MAX);
+                bytes = bytes.saturating_add(if length > SHORT_BYTES { length } else { 0 });
             }
             Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(*op) => {
                 for side in [left, right] {
@@ -113,26 +112,4 @@ fn long_bytes(expression: &Expr) -> Result<usize> {
 pub(crate) fn compares(operator: Operator) -> bool {
     use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
     matches!(operator, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
-}
-
-fn length(value: &ScalarValue) -> usize {
-    match value {
-        ScalarValue::Utf8(Some(text))
-        | ScalarValue::LargeUtf8(Some(text))
-        | ScalarValue::Utf8View(Some(text)) => text.len(),
-        ScalarValue::Binary(Some(bytes))
-        | ScalarValue::LargeBinary(Some(bytes))
-        | ScalarValue::BinaryView(Some(bytes)) => bytes.len(),
-        // Of what is nested all that is in it.
-        ScalarValue::List(of) => nested(of.as_ref()),
-        ScalarValue::LargeList(of) => nested(of.as_ref()),
-        ScalarValue::FixedSizeList(of) => nested(of.as_ref()),
-        ScalarValue::Struct(of) => nested(of.as_ref()),
-        ScalarValue::Map(of) => nested(of.as_ref()),
-        other => other.size(),
-    }
-}
-
-fn nested(value: &dyn Array) -> usize {
-    usize::try_from(total_bytes(value)).unwrap_or(usize::MAX)
 }

@@ -251,7 +251,7 @@ impl TableProvider for Guard {
         });
         let columns = columns.collect::<std::result::Result<Vec<_>, DataFusionError>>()?;
         let plan = ProjectionExec::try_new(columns, plan)?;
-        Ok(Arc::new(Wall::opaque(Arc::new(plan))))
+        Ok(Wall::opaque(Arc::new(plan)))
     }
 
     fn supports_filters_pushdown(

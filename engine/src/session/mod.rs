@@ -23,6 +23,7 @@ mod nan;
 mod not_in;
 mod opaque;
 mod or_null;
+mod over_input;
 mod parts;
 mod prepared;
 mod provider;
@@ -466,7 +467,7 @@ impl Session {
             let reading = Reading::of(frame.logical_plan(), &self.schema)?;
             let (frame, context, stop) = stoppable(frame)?;
             let begun = async {
-                let plan = stop.ends(stop.while_planned(frame.create_physical_plan()).await?)?;
+                let plan = stop.plan(frame).await?;
                 Ok(execute_stream(plan, context)?)
             };
             match begun.await {
@@ -485,7 +486,7 @@ impl Session {
             let reading = Reading::of(frame.logical_plan(), &self.schema)?;
             let (frame, context, stop) = stoppable(frame)?;
             let begun = async {
-                let plan = stop.ends(stop.while_planned(frame.create_physical_plan()).await?)?;
+                let plan = stop.plan(frame).await?;
                 Ok((execute_stream(Arc::clone(&plan), context)?, RowsRead::of(plan)))
             };
             match begun.await {
@@ -501,7 +502,7 @@ impl Session {
             let reading = Reading::of(frame.logical_plan(), &self.schema)?;
             let (frame, context, stop) = stoppable(frame)?;
             let collected = async {
-                let plan = stop.ends(stop.while_planned(frame.create_physical_plan()).await?)?;
+                let plan = stop.plan(frame).await?;
                 Ok(collect(plan, context).await?)
             };
             collected.await.map_err(|error| stop.why(reading.failed(error)))

@@ -4,7 +4,8 @@
 //! allocated at once. So the input of such an operator is measured. A cross join gets smaller batches, and other operators
 //! refuse rows that could exceed a limit. Window functions collect their input, so it counts against the query's memory.
 
-use std::fmt;
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +13,6 @@ use std::task::{Context, Poll};
 
 use arrow::array::{Array, ArrayRef, AsArray, OffsetSizeTrait, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
-use datafusion::common::Statistics;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool};
@@ -21,17 +21,16 @@ use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::{BinaryExpr, Literal};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_plan::execution_plan::{
-    ChildrenPropertiesMode, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
+    ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions,
 };
 use datafusion::physical_plan::joins::CrossJoinExec;
-use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
 use datafusion::physical_plan::unnest::UnnestExec;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType};
 use datafusion::prelude::SessionConfig;
 use futures::{Stream, ready};
 
+use super::over_input::{OverInput, Pass};
 use crate::error::{Code, Error};
-use crate::functions::{claim, row_bytes, row_values, rows_bytes, total_bytes};
+use crate::functions::{claim, is_shared, row_bytes, row_values, rows_bytes, runs};
 
 /// Most bytes that an operator may produce by repeating the rows of one batch.
 const REPEATED_BYTES_MAX: usize = 128 << 20;
@@ -98,35 +97,17 @@ pub(super) fn with_bounded_rows(
     let shares = |input: &&Arc<dyn ExecutionPlan>| {
         input.schema().fields().iter().any(|field| is_shared(field.data_type()))
     };
-    if bounds.is_empty() && !inputs.iter().any(|input| shares(&input)) {
+    if bounds.is_empty() && !inputs.iter().any(&shares) {
         return Ok(plan);
     }
     let mut bounds = bounds.into_iter();
     let inputs = inputs.into_iter().map(|input| {
         let shared = shares(&input).then_some(Bound::Shared);
         let own = shared.into_iter().chain(bounds.next());
-        own.fold(Arc::clone(input), |input, bound| between(Arc::new(Bounded { input, bound })))
+        own.fold(Arc::clone(input), |input, bound| between(OverInput::plan(input, bound)))
     });
     let inputs = inputs.collect();
     plan.replace_children(inputs, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep))
-}
-
-/// Whether rows of a type may share the bytes of one value.
-fn is_shared(of: &DataType) -> bool {
-    match of {
-        DataType::Utf8View
-        | DataType::BinaryView
-        | DataType::Dictionary(..)
-        | DataType::RunEndEncoded(..)
-        | DataType::ListView(_)
-        | DataType::LargeListView(_) => true,
-        DataType::List(item)
-        | DataType::LargeList(item)
-        | DataType::FixedSizeList(item, _)
-        | DataType::Map(item, _) => is_shared(item.data_type()),
-        DataType::Struct(fields) => fields.iter().any(|field| is_shared(field.data_type())),
-        _ => false,
-    }
 }
 
 /// Joins that hand on some rows at a time, and repeat a row for each match.
@@ -205,14 +186,13 @@ pub(super) enum Pattern {
 }
 
 impl Pattern {
-    /// Rows of `batch` that are matched in a short time.
-    pub(super) fn rows(self, batch: &RecordBatch) -> usize {
-        let row = (rows_bytes(batch) / batch.num_rows().max(1)).max(1);
-        let rows = (MATCHED_BYTES / row).max(1);
-        match self {
-            Self::Constant => rows,
-            Self::Computed => rows.min(COMPILED_ROWS),
-        }
+    /// The runs of a batch that are matched in a short time.
+    pub(super) fn runs(self, batch: &RecordBatch) -> Vec<Range<usize>> {
+        let rows = match self {
+            Self::Constant => usize::MAX,
+            Self::Computed => COMPILED_ROWS,
+        };
+        batch_runs(batch, MATCHED_BYTES, rows)
     }
 
     /// The one that takes longer.
@@ -261,86 +241,22 @@ pub(crate) fn is_pattern(operator: &Operator) -> bool {
     matches!(operator, O::RegexMatch | O::RegexIMatch | O::RegexNotMatch | O::RegexNotIMatch)
 }
 
-/// An input with limited rows.
-#[derive(Debug)]
-struct Bounded {
-    input: Arc<dyn ExecutionPlan>,
-    bound: Bound,
-}
+impl Pass for Bound {
+    const NAME: &'static str = "BoundedRows";
 
-impl DisplayAs for Bounded {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("BoundedRows")
-    }
-}
-
-impl ExecutionPlan for Bounded {
-    fn name(&self) -> &str {
-        "BoundedRows"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
+    fn rows(
         &self,
-        _see: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
-        _options: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        match children.into_iter().next() {
-            Some(input) => Ok(Arc::new(Self { input, bound: self.bound.clone() })),
-            None => Ok(self),
-        }
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
-        self.replace_children(children, options)
-    }
-
-    fn execute(
-        &self,
+        input: &Arc<dyn ExecutionPlan>,
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let context = match self.bound {
-            Bound::Joined => usual(context),
+        let context = match self {
+            Self::Joined => usual(context),
             _ => context,
         };
         let memory = Arc::clone(context.memory_pool());
-        let rows = self.input.execute(partition, context)?;
-        let bound = self.bound.clone();
-        Ok(Box::pin(Rows { rows, bound, memory, left: None }))
-    }
-
-    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
-        vec![ChildStats::At(partition)]
-    }
-
-    fn statistics_from_inputs(
-        &self,
-        of_input: &[Arc<Statistics>],
-        _arguments: &StatisticsArgs,
-    ) -> Result<Arc<Statistics>> {
-        match of_input.first() {
-            Some(statistics) => Ok(Arc::clone(statistics)),
-            None => Ok(Arc::new(Statistics::new_unknown(&self.schema()))),
-        }
+        let rows = input.execute(partition, context)?;
+        Ok(Box::pin(Rows { rows, bound: self.clone(), memory, left: VecDeque::new() }))
     }
 }
 
@@ -348,60 +264,43 @@ struct Rows {
     rows: SendableRecordBatchStream,
     bound: Bound,
     memory: Arc<dyn MemoryPool>,
-    /// Rows that are still to be emitted.
-    left: Option<RecordBatch>,
+    /// Slices of a batch that are still to be emitted.
+    left: VecDeque<RecordBatch>,
 }
 
 impl Rows {
     /// The part of `batch` to emit now.
     fn bounded(&mut self, batch: RecordBatch) -> Result<RecordBatch> {
-        match &self.bound {
+        let runs = match &self.bound {
             Bound::Widest(widest) => {
                 widest.fetch_max(widest_row(&batch), Ordering::Relaxed);
-            }
-            Bound::Fewer(widest) => {
-                let other = widest.load(Ordering::Relaxed).max(1);
-                let fit = (CROSSED_BYTES_MAX / other).max(1);
-                if batch.num_rows() > fit {
-                    self.left = Some(batch.slice(fit, batch.num_rows() - fit));
-                    return Ok(batch.slice(0, fit));
-                }
-            }
-            Bound::Matched(pattern) => {
-                let few = pattern.rows(&batch);
-                if batch.num_rows() > few {
-                    self.left = Some(batch.slice(few, batch.num_rows() - few));
-                    return Ok(batch.slice(0, few));
-                }
+                return Ok(batch);
             }
             Bound::Joined => {
                 let row = widest_row(&batch);
-                if row.saturating_mul(JOINED_ROWS) > REPEATED_BYTES_MAX {
-                    return Err(too_wide("a join", row, REPEATED_BYTES_MAX / JOINED_ROWS));
-                }
-            }
-            Bound::Shared => {
-                let few = rows_within(&batch, SHARED_BYTES_MAX);
-                if batch.num_rows() > few {
-                    self.left = Some(batch.slice(few, batch.num_rows() - few));
-                    return Ok(batch.slice(0, few));
-                }
-            }
-            Bound::Unnested(lists) => {
-                let few = unnested_rows(&batch, lists)?;
-                if batch.num_rows() > few {
-                    self.left = Some(batch.slice(few, batch.num_rows() - few));
-                    return Ok(batch.slice(0, few));
-                }
+                return match row.saturating_mul(JOINED_ROWS) > REPEATED_BYTES_MAX {
+                    true => Err(too_wide("a join", row, REPEATED_BYTES_MAX / JOINED_ROWS)),
+                    false => Ok(batch),
+                };
             }
             Bound::Gathered => {
                 let reservation = MemoryConsumer::new("window functions").register(&self.memory);
                 reservation.try_grow(rows_bytes(&batch))?;
                 drop(reservation);
                 claim(&batch, &self.memory);
+                return Ok(batch);
             }
-        }
-        Ok(batch)
+            Bound::Fewer(widest) => {
+                let other = widest.load(Ordering::Relaxed).max(1);
+                runs(&vec![other as u64; batch.num_rows()], CROSSED_BYTES_MAX as u64, usize::MAX)
+            }
+            Bound::Matched(pattern) => pattern.runs(&batch),
+            Bound::Shared => batch_runs(&batch, SHARED_BYTES_MAX, usize::MAX),
+            Bound::Unnested(lists) => unnested_runs(&batch, lists)?,
+        };
+        let slices = runs.into_iter().map(|run| batch.slice(run.start, run.len()));
+        self.left.extend(slices);
+        Ok(self.left.pop_front().unwrap_or(batch))
     }
 }
 
@@ -409,11 +308,10 @@ impl Stream for Rows {
     type Item = Result<RecordBatch>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let next = match self.left.take() {
-            Some(batch) => Some(Ok(batch)),
-            None => ready!(self.rows.as_mut().poll_next(cx)),
-        };
-        Poll::Ready(match next {
+        if let Some(batch) = self.left.pop_front() {
+            return Poll::Ready(Some(Ok(batch)));
+        }
+        Poll::Ready(match ready!(self.rows.as_mut().poll_next(cx)) {
             Some(Ok(batch)) => Some(self.bounded(batch)),
             other => other,
         })
@@ -435,48 +333,44 @@ fn too_wide(operator: &str, row: usize, most: usize) -> DataFusionError {
     DataFusionError::External(Box::new(Error::user(Code::LimitExceeded, says)))
 }
 
-/// The first rows of a batch whose values take at most `most` bytes together, and at least one.
-fn rows_within(batch: &RecordBatch, most: usize) -> usize {
-    if rows_bytes(batch) <= most {
-        return batch.num_rows();
+/// The runs of a batch whose values take at most `most` bytes together, of at most `rows` rows each.
+fn batch_runs(batch: &RecordBatch, most: usize, rows: usize) -> Vec<Range<usize>> {
+    if rows_bytes(batch) <= most && batch.num_rows() <= rows {
+        return std::iter::once(0..batch.num_rows()).collect();
     }
-    let bytes: Vec<Vec<u64>> =
-        batch.columns().iter().map(|column| row_bytes(column.as_ref())).collect();
-    let mut sum = 0_u64;
-    let fits = |row: &usize| {
-        let width = bytes.iter().filter_map(|column| column.get(*row));
-        sum = width.fold(sum, |sum, bytes| sum.saturating_add(*bytes));
-        sum <= most as u64
-    };
-    (0..batch.num_rows()).take_while(fits).count().max(1)
+    let columns = batch.columns().iter().map(|column| row_bytes(column.as_ref()));
+    let mut bytes = vec![0_u64; batch.num_rows()];
+    for column in columns {
+        bytes.iter_mut().zip(column).for_each(|(sum, value)| *sum = sum.saturating_add(value));
+    }
+    runs(&bytes, most as u64, rows)
 }
 
-/// The first rows of a batch that may be unnested together: an operator repeats each for every item of its lists, all at once.
-/// Fails where one row alone takes more than the bound.
-fn unnested_rows(batch: &RecordBatch, lists: &[usize]) -> Result<usize> {
-    let lists: Vec<&ArrayRef> = lists.iter().filter_map(|at| batch.columns().get(*at)).collect();
-    let items: Vec<Vec<u64>> = lists.iter().map(|list| row_values(list.as_ref())).collect();
-    let bytes: Vec<Vec<u64>> =
+/// The runs of a batch that may be unnested together: an operator repeats each row for every item of its lists, all at once. Fails
+/// where one row alone takes more than the bound.
+fn unnested_runs(batch: &RecordBatch, lists: &[usize]) -> Result<Vec<Range<usize>>> {
+    let columns: Vec<Vec<u64>> =
         batch.columns().iter().map(|column| row_bytes(column.as_ref())).collect();
+    let lists: Vec<_> = lists
+        .iter()
+        .filter_map(|place| columns.get(*place).zip(batch.columns().get(*place)))
+        .map(|(bytes, list)| (bytes, row_values(list.as_ref())))
+        .collect();
     let at = |of: &Vec<u64>, row: usize| of.get(row).copied().unwrap_or(0);
-    let mut sum = 0_u64;
-    for row in 0..batch.num_rows() {
-        let width = bytes.iter().map(|column| at(column, row)).fold(0, u64::saturating_add);
-        let own = lists.iter().map(|list| total_bytes(list.slice(row, 1).as_ref()));
-        let own = own.fold(0, u64::saturating_add).min(width);
-        let times = items.iter().map(|items| at(items, row)).max().unwrap_or(0);
-        let repeated = (width - own).saturating_mul(times);
+    let bytes = (0..batch.num_rows()).map(|row| {
+        let all = columns.iter().map(|bytes| at(bytes, row)).fold(0, u64::saturating_add);
+        let own = lists.iter().map(|(bytes, _)| at(bytes, row)).fold(0, u64::saturating_add);
+        let times = lists.iter().map(|(_, values)| at(values, row)).max().unwrap_or(0);
+        let width = all.saturating_sub(own);
+        let repeated = width.saturating_mul(times);
         if repeated > REPEATED_BYTES_MAX as u64 {
-            let width = usize::try_from(width - own).unwrap_or(usize::MAX);
+            let width = usize::try_from(width).unwrap_or(usize::MAX);
             let times = usize::try_from(times).unwrap_or(usize::MAX).max(1);
             return Err(too_wide("unnest", width, REPEATED_BYTES_MAX / times));
         }
-        sum = sum.saturating_add(repeated).saturating_add(own);
-        if sum > CROSSED_BYTES_MAX as u64 && row > 0 {
-            return Ok(row);
-        }
-    }
-    Ok(batch.num_rows())
+        Ok(repeated.saturating_add(own))
+    });
+    Ok(runs(&bytes.collect::<Result<Vec<_>>>()?, CROSSED_BYTES_MAX as u64, usize::MAX))
 }
 
 /// Upper bound for the bytes of the widest row.

@@ -48,7 +48,7 @@ impl TableProvider for Sparing {
         let filters = filters.collect::<Result<Vec<_>, _>>()?;
         let scan = self.0.scan(state, projection, &filters, limit).await?;
         Ok(match projection.is_some_and(Vec::is_empty) || loses_limits(&scan) {
-            true => Arc::new(Wall::clear(scan)),
+            true => Wall::clear(scan),
             false => scan,
         })
     }

@@ -54,13 +54,10 @@ impl Stop {
         current().iter().for_each(|task| self.control.follow(task));
     }
 
-    /// Plans the query. Planning stops when the query is cancelled, and its constants have one bound.
-    pub(super) async fn while_planned<T>(&self, planning: impl Future<Output = T>) -> T {
-        stopped_by(self.control.clone(), with_bounded_constants(planning)).await
-    }
-
-    /// The plan of the query, wrapped so that it can be cancelled.
-    pub(super) fn ends(&self, plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    /// Plans `frame`. Planning stops when the query is cancelled, its constants have one bound, and the plan can be cancelled.
+    pub(super) async fn plan(&self, frame: DataFrame) -> Result<Arc<dyn ExecutionPlan>> {
+        let planning = with_bounded_constants(frame.create_physical_plan());
+        let plan = stopped_by(self.control.clone(), planning).await?;
         Ok(cancellable(plan, &self.control)?)
     }
 }

@@ -128,12 +128,12 @@ async fn shared_values_count_as_often_as_they_are_copied() {
             (0..40).map(|i| format!("(SELECT max(repeat('x', 250000 + value % 2)) FROM generate_series(1, 2)) AS c{i}")).collect::<Vec<_>>().join(", ")
         ),
         "SELECT sum(length(left((SELECT max(repeat('x', 250000 + value % 2)) FROM generate_series(1, 2)), value))) FROM generate_series(1, 8192)".to_owned(),
-        // Lists of lists, of which one is long.
+        // Lists of lists with one long list.
         "SELECT count(array_repeat(range(1, CASE WHEN value = 1 THEN 1000000 ELSE 1 END), CASE WHEN value = 1 THEN 2000 ELSE 0 END)) FROM generate_series(1, 8192)".to_owned(),
         "SELECT cardinality(array_repeat(arrow_cast(1, 'Int8'), 250000000))".to_owned(),
         "SELECT length(array_to_string([range(1, 200000)], repeat(',', 10000)))".to_owned(),
         "SELECT cardinality(flatten(array_replace_all(array_repeat([1], 200), [1], range(1, 1000000))))".to_owned(),
-        // Replacements, each of which is short.
+        // Many short replacements.
         "SELECT length(regexp_replace(repeat('x', 30000000), 'x', repeat('y', 64), 'g'))".to_owned(),
         format!("SELECT length(regexp_replace(repeat('x', 30000000), '(.*)', '{}'))", "\\1".repeat(32)),
         // Constants that are each below the bound.

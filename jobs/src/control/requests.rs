@@ -64,7 +64,7 @@ pub trait RequestStore {
         answer: &'a str,
     ) -> BoxFuture<'a, Result<bool>>;
 
-    /// Says what came of one that is being done since this time.
+    /// Stores the result of the attempt that began at this time.
     fn answer_request<'a>(
         &'a self,
         of: &'a RequestKey,

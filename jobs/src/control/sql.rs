@@ -53,8 +53,8 @@ fn is_busy(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| is_busy_code(&code))
 }
 
-/// Whether a code of SQLite is one of `SQLITE_BUSY`: its last byte is that, and what comes before says why, as that another process
-/// recovers the log of one that was killed.
+/// Whether a code of SQLite is one of `SQLITE_BUSY`. Its last byte is that code, and the bytes before it state the reason, for
+/// example that another process recovers the log of a killed one.
 fn is_busy_code(code: &str) -> bool {
     const BUSY: u32 = 5;
     code.parse::<u32>().is_ok_and(|code| code & 0xff == BUSY)

@@ -78,7 +78,7 @@ pub(super) fn check_parts(
 struct Run {
     is_sheet: bool,
     bytes: usize,
-    /// The name of the tag that is read, with its slash, and whether it goes on.
+    /// The name of the current tag, with its slash, and whether it continues.
     name: Vec<u8>,
     is_in_name: bool,
     is_in_cell: bool,

@@ -127,7 +127,7 @@ pub(super) fn send_rows(
         rows.row.get_or_insert_with(|| SheetRow::new(0)).problem.get_or_insert(problem);
     }
     rows.end_row();
-    // A receiver that is gone reads no more.
+    // The receiver was dropped.
     let _ = sender.send(Ok(rows.block));
     Ok(())
 }
@@ -189,7 +189,7 @@ struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    /// The row `line`; `None` if the receiver is gone.
+    /// The row `line`; `None` if the receiver was dropped.
     fn at(&mut self, line: u32) -> Option<&mut SheetRow> {
         if self.row.as_ref().is_some_and(|row| row.line != u64::from(line) + 1) {
             self.end_row();

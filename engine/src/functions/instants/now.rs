@@ -7,8 +7,7 @@ use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature,
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
 };
 
 const KIND: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
@@ -27,17 +26,7 @@ impl Now {
 }
 
 impl ScalarUDFImpl for Now {
-    fn name(&self) -> &str {
-        self.function.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.function.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.function.signature()
-    }
+    named_as_function!();
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
         Ok(KIND)
@@ -57,9 +46,5 @@ impl ScalarUDFImpl for Now {
         };
         let now = ScalarValue::TimestampMicrosecond(Some(now.timestamp_micros()), None);
         Ok(ExprSimplifyResult::Simplified(Expr::Literal(now, None)))
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        self.function.documentation()
     }
 }

@@ -23,8 +23,7 @@ use datafusion::datasource::TableType;
 use datafusion::error::Result;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature,
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
 };
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::memory::{LazyBatchGenerator, LazyMemoryExec};
@@ -141,17 +140,7 @@ impl InstantSeries {
 }
 
 impl ScalarUDFImpl for InstantSeries {
-    fn name(&self) -> &str {
-        self.function.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.function.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.function.signature()
-    }
+    named_as_function!();
 
     fn return_type(&self, of: &[DataType]) -> Result<DataType> {
         match of.first() {
@@ -195,10 +184,6 @@ impl ScalarUDFImpl for InstantSeries {
             true => ColumnarValue::Scalar(ScalarValue::try_from_array(lists.as_ref(), 0)?),
             false => ColumnarValue::Array(lists),
         })
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        self.function.documentation()
     }
 }
 

@@ -20,8 +20,8 @@ macro_rules! ticks {
 }
 
 impl SqlStore {
-    /// Adds a tick; false where it is there, where there is no such schedule, or where that is paused or elsewhere by now. Whoever adds
-    /// it may have read the schedule before somebody paused it.
+    /// Adds a tick. False if the tick exists, or if the schedule does not exist, is paused, or has moved: the caller may have read the
+    /// schedule before that.
     async fn insert_tick(
         &self,
         tick: &TickOf,

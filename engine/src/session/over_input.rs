@@ -1,0 +1,123 @@
+//! Operators that change how the rows of one input are handed on, and nothing else about it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::common::Statistics;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::Result;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::execution_plan::{
+    ChildrenPropertiesMode, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
+};
+use datafusion::physical_plan::metrics::MetricsSet;
+use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType};
+
+/// What such an operator does.
+pub(super) trait Pass: fmt::Debug + Clone + Send + Sync + 'static {
+    const NAME: &'static str;
+    /// Whether the operator reports the metrics of its input as its own.
+    const HAS_METRICS: bool = false;
+
+    /// Rows of a partition of `input`.
+    fn rows(
+        &self,
+        input: &Arc<dyn ExecutionPlan>,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream>;
+
+    /// Whether the statistics of the input are those of the rows that are handed on.
+    fn has_statistics(&self) -> bool {
+        true
+    }
+}
+
+/// An input, and what is done with its rows.
+#[derive(Debug)]
+pub(super) struct OverInput<P> {
+    input: Arc<dyn ExecutionPlan>,
+    pass: P,
+}
+
+impl<P: Pass> OverInput<P> {
+    /// `pass` over `input`, as a plan.
+    pub(super) fn plan(input: Arc<dyn ExecutionPlan>, pass: P) -> Arc<dyn ExecutionPlan> {
+        Arc::new(Self { input, pass })
+    }
+}
+
+impl<P: Pass> DisplayAs for OverInput<P> {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(P::NAME)
+    }
+}
+
+impl<P: Pass> ExecutionPlan for OverInput<P> {
+    fn name(&self) -> &str {
+        P::NAME
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.input.properties()
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn apply_expressions(
+        &self,
+        _see: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+        _options: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        match children.into_iter().next() {
+            Some(input) => Ok(Self::plan(input, self.pass.clone())),
+            None => Ok(self),
+        }
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+        self.replace_children(children, options)
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        self.pass.rows(&self.input, partition, context)
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        if P::HAS_METRICS { self.input.metrics() } else { None }
+    }
+
+    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
+        vec![ChildStats::At(partition)]
+    }
+
+    fn statistics_from_inputs(
+        &self,
+        of_input: &[Arc<Statistics>],
+        _arguments: &StatisticsArgs,
+    ) -> Result<Arc<Statistics>> {
+        match of_input.first().filter(|_| self.pass.has_statistics()) {
+            Some(statistics) => Ok(Arc::clone(statistics)),
+            None => Ok(Arc::new(Statistics::new_unknown(&self.schema()))),
+        }
+    }
+}
