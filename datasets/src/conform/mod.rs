@@ -335,7 +335,21 @@ fn unknown_columns(spec: &DatasetSpec, schema: &Schema, unknown: &[usize]) -> St
         several => format!("columns {} are not columns", few(several)),
     };
     let there = listed(spec.columns.iter().map(|c| c.name.as_str()));
+    let advice = other_delimiter(spec, schema).unwrap_or(advice);
     format!("{what} of {name}, {rule} ({there}){advice}")
+}
+
+/// Advice for a file that seems to be read with a delimiter that is not its own: its only column is named like several.
+fn other_delimiter(spec: &DatasetSpec, schema: &Schema) -> Option<String> {
+    let stored = spec.load.delimiter?;
+    let [only] = schema.fields().as_ref() else { return None };
+    let found = [',', ';', '\t', '|'].into_iter().find(|mark| only.name().contains(*mark))?;
+    let (dataset, value) =
+        (&spec.name, if found == '\t' { "tab".into() } else { found.to_string() });
+    Some(format!(
+        "; the fields of the file seem to be separated by {found:?}, and the dataset stores delimiter {stored:?}: \
+         write the file with {stored:?}, or change what is stored with `colonnade alter {dataset} --set 'delimiter={value}'`"
+    ))
 }
 
 fn missing(spec: &DatasetSpec, column: &ColumnSpec, schema: &Schema, source_name: &str) -> Error {

@@ -223,6 +223,18 @@ fn a_cell_that_cannot_be_read_sets_its_row_aside() {
 
 /// The workbook, whose cells of the text `error` say that they hold an error.
 fn with_error_cells(bytes: &[u8], error: &str) -> Vec<u8> {
+    with_sheets(bytes, |mut xml| {
+        for (at, _) in xml.clone().match_indices(error) {
+            let kind = xml[..at].rfind("t=\"str\"").unwrap();
+            // Of the same length, so that the places stay.
+            xml.replace_range(kind..kind + 7, "t=\"e\"  ");
+        }
+        xml
+    })
+}
+
+/// The workbook with its sheets changed.
+fn with_sheets(bytes: &[u8], change: impl Fn(String) -> String) -> Vec<u8> {
     let mut archive = zip::ZipArchive::new(std::io::Cursor::new(bytes)).unwrap();
     let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     for index in 0..archive.len() {
@@ -231,18 +243,35 @@ fn with_error_cells(bytes: &[u8], error: &str) -> Vec<u8> {
         let mut text = Vec::new();
         std::io::Read::read_to_end(&mut part, &mut text).unwrap();
         if name.contains("worksheets/") {
-            let mut xml = String::from_utf8(text).unwrap();
-            for (at, _) in xml.clone().match_indices(error) {
-                let kind = xml[..at].rfind("t=\"str\"").unwrap();
-                // Of the same length, so that the places stay.
-                xml.replace_range(kind..kind + 7, "t=\"e\"  ");
-            }
-            text = xml.into_bytes();
+            text = change(String::from_utf8(text).unwrap()).into_bytes();
         }
         writer.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
         std::io::Write::write_all(&mut writer, &text).unwrap();
     }
     writer.finish().unwrap().into_inner()
+}
+
+#[test]
+fn a_formula_whose_value_was_never_stored_sets_its_row_aside() {
+    let mut workbook = Workbook::new();
+    let sheet = workbook.add_worksheet();
+    sheet.write_string(0, 0, "id").unwrap();
+    sheet.write_string(0, 1, "double").unwrap();
+    for (row, result) in (1..).zip(["2", "777", "6", "777"]) {
+        sheet.write_number(row, 0, f64::from(row)).unwrap();
+        let formula = Formula::new("=A1*2").set_result(result);
+        sheet.write_formula(row, 1, formula).unwrap();
+    }
+    let bytes = workbook.save_to_buffer().unwrap();
+    let bytes = with_sheets(&bytes, |xml| {
+        xml.replacen("<v>777</v>", "<v></v>", 1).replacen("<v>777</v>", "<v/>", 1)
+    });
+    let (_, rows, reasons) = made(bytes, &GuessOptions::default()).unwrap();
+    assert_eq!(rows, ["1|2", "3|6"]);
+    assert_eq!(reasons.len(), 2, "{reasons:?}");
+    let says =
+        "f.xlsx:3 (row 2): \"double\": expected int64, found a formula without a value; open";
+    assert!(reasons[0].starts_with(says), "{reasons:?}");
 }
 
 #[test]

@@ -17,8 +17,8 @@ use datafusion::logical_expr::{Expr, cast, ident, lit, not};
 use datafusion::scalar::ScalarValue;
 use datasets::spec::PartitionTransform;
 use datasets::{
-    ColumnSpec, ColumnType, DatasetSpec, DimensionSpec, Evolution, MeasureSpec, Validation,
-    did_you_mean,
+    ColumnSpec, ColumnType, DatasetSpec, DimensionSpec, Evolution, LoadSettings, MeasureSpec,
+    Validation, did_you_mean,
 };
 
 use crate::bus::CommitKind;
@@ -269,7 +269,12 @@ fn set_settings(spec: &mut DatasetSpec, set: &[(String, String)], unset: &[Strin
                 let says = format!("evolution {value:?}: expected fixed or add_nullable");
                 return Err(Error::user(Code::BadInput, says));
             }
-            _ => spec.load.set(name, value)?,
+            _ if LoadSettings::has(name) => spec.load.set(name, value)?,
+            _ => {
+                let names = LoadSettings::NAMES.join(", ");
+                let says = format!("setting {name:?}: expected one of evolution, {names}");
+                return Err(Error::user(Code::BadInput, says));
+            }
         }
     }
     Ok(())

@@ -20,8 +20,11 @@ pub(super) enum Cell {
     Bool(bool),
     /// A day, an instant or a time of day, as text.
     Time(String, Look),
-    /// A formula that has no value.
+    /// An error that a formula gave, as `#DIV/0!`.
     Fault(&'static str),
+    /// A formula whose value was never stored. Libraries write such cells, and leave the value to the first program that opens
+    /// the workbook.
+    Uncomputed,
 }
 
 impl Cell {
@@ -81,12 +84,13 @@ impl Cell {
             Self::Bool(true) => "true",
             Self::Bool(false) => "false",
             Self::Fault(name) => name,
+            Self::Uncomputed => "formula without a value",
         }
     }
 
     pub(super) fn look(&self) -> Option<Look> {
         match self {
-            Self::Empty | Self::Fault(_) => None,
+            Self::Empty | Self::Fault(_) | Self::Uncomputed => None,
             Self::Text(_) => Some(Look::Text),
             Self::Number(_, look) | Self::Time(_, look) => Some(*look),
             Self::Bool(_) => Some(Look::Bool),
@@ -104,6 +108,9 @@ impl Cell {
                 instant_in(text.trim(), zone).map(Slot::Int)
             }
             Self::Fault(name) => Err(format!("expected {data_type}, found the error {name}")),
+            Self::Uncomputed => Err(format!(
+                "expected {data_type}, found a formula without a value; open the workbook in a spreadsheet program, and save it"
+            )),
             other => parse::text_slot(data_type, other.text()),
         }
     }

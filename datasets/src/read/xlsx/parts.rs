@@ -10,6 +10,8 @@ use crate::read::ReadOptions;
 
 /// Parts of a workbook (sheets, strings, styles).
 const PARTS_MAX: usize = 10_000;
+/// Bytes that all sheets of a workbook unpack to. A full sheet of 20 columns takes about 1 GiB.
+const SHEETS_BYTES_MAX: usize = 4 << 30;
 /// Bytes that are unpacked at a time for a look at a part.
 const BUFFER_BYTES: usize = 64 * 1024;
 /// The part with properties that programs state.
@@ -29,7 +31,7 @@ pub(super) fn check_parts(
     if archive.len() > PARTS_MAX {
         return Err(failed(&format!("{} parts; expected at most {PARTS_MAX}", archive.len())));
     }
-    let mut held = options.decoded_budget_bytes;
+    let (mut held, mut sheets) = (options.decoded_budget_bytes, SHEETS_BYTES_MAX);
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut states_utc = false;
     for index in 0..archive.len() {
@@ -61,11 +63,11 @@ pub(super) fn check_parts(
                     return Err(over(format!("a text of {path}"), options.row_max_bytes));
                 }
             }
-            if !is_sheet {
-                held = held.checked_sub(count).ok_or_else(|| {
-                    over("the unpacked texts and styles".to_owned(), options.decoded_budget_bytes)
-                })?;
-            }
+            let (left, what, most) = match is_sheet {
+                true => (&mut sheets, "the unpacked sheets", SHEETS_BYTES_MAX),
+                false => (&mut held, "the unpacked texts and styles", options.decoded_budget_bytes),
+            };
+            *left = left.checked_sub(count).ok_or_else(|| over(what.to_owned(), most))?;
         }
         states_utc |= String::from_utf8_lossy(&properties).contains(WORKBOOK_ZONE);
     }

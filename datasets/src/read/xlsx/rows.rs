@@ -5,7 +5,7 @@
 
 use std::sync::mpsc::SyncSender;
 
-use calamine::{XlsxCellReader, XlsxError};
+use calamine::{DataRef, XlsxCellReader, XlsxError};
 use serde_json::{Map, Value};
 
 use super::cell::Cell;
@@ -149,11 +149,15 @@ enum Next {
 
 fn next_cell(cells: &mut XlsxCellReader<'_, Box<dyn Input>>) -> Result<Next, String> {
     use XlsxError as E;
-    match cells.next_cell() {
+    match cells.next_cell_with_formula_metadata() {
         Ok(None) => Ok(Next::End),
         Ok(Some(cell)) => {
-            let (line, column) = cell.get_position();
-            Ok(Next::Cell(line, column, Cell::of(cell.get_value())))
+            let (line, column) = cell.pos;
+            let value = match (cell.value, cell.formula) {
+                (DataRef::Empty, Some(_)) => Cell::Uncomputed,
+                (value, _) => Cell::of(&value),
+            };
+            Ok(Next::Cell(line, column, value))
         }
         Err(
             error @ (E::CellError(_)
@@ -163,6 +167,7 @@ fn next_cell(cells: &mut XlsxCellReader<'_, Box<dyn Input>>) -> Result<Next, Str
             | E::Unrecognized { .. }
             | E::Unexpected(_)
             | E::UnexpectedNode(_)
+            | E::DimensionCount(_)
             | E::Alphanumeric(_)
             | E::NumericColumn(_)
             | E::RangeWithoutColumnComponent
