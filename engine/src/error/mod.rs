@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use arguments::of_arguments;
 pub(crate) use convert::{FULL, exhausted, find};
-pub(crate) use plain::{OF_SUBQUERY, SUBQUERY, plain, type_in_words};
+pub(crate) use plain::{ASOF, OF_SUBQUERY, SUBQUERY, plain, type_in_words};
 pub(crate) use scrub::scrub;
 use scrub::untraced;
 

@@ -73,7 +73,8 @@ const KNOWN: &[(&str, &str)] = &[
     ),
 ];
 
-const ASOF: &str = "ASOF JOIN is not supported; join all earlier rows, and keep the newest of each: \
+/// The message for an ASOF JOIN, however it is written.
+pub(crate) const ASOF: &str = "ASOF JOIN is not supported; join all earlier rows, and keep the newest of each: \
     SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY a.id ORDER BY b.at DESC) AS newest \
     FROM a LEFT JOIN b ON b.key = a.key AND b.at <= a.at) WHERE newest = 1";
 

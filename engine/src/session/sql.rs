@@ -29,7 +29,7 @@ use super::instants::{instants_meet, numbers_are_seconds};
 use super::provider::PinnedSchema;
 use super::semantics;
 use super::subqueries::Subqueries;
-use crate::error::{Code, Error, Result, plain, scrub};
+use crate::error::{ASOF, Code, Error, Result, plain, scrub};
 use crate::functions;
 
 /// Longest query text, in bytes: parsing is recursive, and a query is written by someone.
@@ -184,6 +184,10 @@ fn parsed(context: &SessionContext, schema: &PinnedSchema, text: &str) -> Result
         Ok::<_, DataFusionError>(statement)
     };
     parse(text).map_err(|error| {
+        if let Some(Location { line, column }) = asof_join(text) {
+            let says = format!("SQL: line {line}, column {column}: {ASOF}");
+            return Error::user(Code::BadInput, says);
+        }
         let error = Error::from(error);
         let is_taken = |word: &str| parse(&format!("SELECT {word}, 1 FROM t")).is_ok();
         let words = columns_that_are_words(schema, text).into_iter();
@@ -200,6 +204,18 @@ fn parsed(context: &SessionContext, schema: &PinnedSchema, text: &str) -> Result
             }
         }
     })
+}
+
+/// Where a text has an ASOF JOIN. Each product writes its condition differently, and the parser knows one way.
+fn asof_join(text: &str) -> Option<Location> {
+    let mut tokens = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location().ok()?;
+    tokens.retain(|it| !matches!(it.token, Token::Whitespace(_)));
+    let joins = [Keyword::JOIN, Keyword::INNER, Keyword::LEFT, Keyword::RIGHT, Keyword::FULL];
+    let found = tokens.windows(2).find(|pair| {
+        is_keyword(&pair[0].token, Keyword::ASOF)
+            && joins.iter().any(|join| is_keyword(&pair[1].token, *join))
+    });
+    found.map(|pair| pair[0].span.start)
 }
 
 /// Words of a query without quotes that are words of SQL, and names of columns.

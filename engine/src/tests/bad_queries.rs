@@ -235,6 +235,16 @@ async fn errors_name_unsupported_syntax_its_position_and_the_alternative() {
             "ASOF JOIN is not supported; join all earlier rows",
         ),
         (
+            "SELECT * FROM calls a ASOF JOIN calls b ON a.id = b.id AND b.at <= a.at",
+            "line 1, column 23: ",
+            "ASOF JOIN is not supported; join all earlier rows",
+        ),
+        (
+            "SELECT *\nFROM calls a ASOF LEFT JOIN calls b USING (id, at)",
+            "line 2, column 14: ",
+            "ASOF JOIN is not supported; join all earlier rows",
+        ),
+        (
             "SELECT a.id,\n  (SELECT model FROM calls b WHERE b.id < a.id LIMIT 1)\nFROM calls a",
             "line 2, column ",
             "a subquery that refers to the query around it is not supported here",
