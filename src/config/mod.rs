@@ -48,7 +48,11 @@ const KEYS: &[Key] = &[
         default: "",
         about: "where queries spill; empty: the system's temporary folder",
     },
-    Key { name: "spill_limit", default: "64GiB", about: "most that queries may spill" },
+    Key {
+        name: "spill_limit",
+        default: "64GiB",
+        about: "most that queries may spill; at most half of the disk space that is free at the start",
+    },
     Key {
         name: "exports_limit",
         default: "64GiB",

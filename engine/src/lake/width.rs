@@ -14,7 +14,7 @@ const ROW_BYTES_KEY: &str = "colonnade.rowBytesMax";
 /// Rows over which the width is a mean: what stands alone does no harm.
 const WINDOW_ROWS: usize = 64;
 /// Width of which nothing is said.
-pub(crate) const USUAL_ROW_BYTES: u64 = 32 << 10;
+pub(crate) const USUAL_ROW_BYTES: u64 = 8 << 10;
 
 /// Bytes of a row, as a mean of neighbours, where they are the widest; 0 where all are as wide as usual.
 pub(super) fn row_bytes(batch: &RecordBatch) -> u64 {
@@ -72,7 +72,7 @@ mod tests {
         assert_eq!(row_bytes(&texts(&[10; 1_000])), 0);
         // One that stands alone.
         let mut lengths = [10; 1_000];
-        lengths[500] = 1 << 20;
+        lengths[500] = 1 << 18;
         assert_eq!(row_bytes(&texts(&lengths)), 0);
         lengths[512..576].fill(1 << 20);
         let width = row_bytes(&texts(&lengths));

@@ -32,6 +32,7 @@ use datafusion::physical_plan::joins::{
 use futures::Stream;
 use kernels::Control;
 
+use super::gathering::gathered;
 use super::over_input::{OverInput, Pass};
 use super::row_width::{Pattern, context_of, pattern_of, with_bounded_rows};
 use crate::error::{Code, Error};
@@ -74,6 +75,7 @@ pub(super) fn cancellable(
     let plan = plan
         .replace_children(children?, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep))?;
     let plan = with_bounded_rows(with_checked_condition(plan, control)?, between)?;
+    let plan = gathered(plan, between)?;
     Ok(match HANDS_ON.contains(&plan.name()) {
         true => plan,
         false => between(plan),
@@ -141,7 +143,7 @@ fn checked(
     })
 }
 
-fn cancelled() -> DataFusionError {
+pub(super) fn cancelled() -> DataFusionError {
     let says = "the query was cancelled: its client disconnected, or its time limit has passed";
     DataFusionError::External(Box::new(Error::user(Code::Cancelled, says)))
 }

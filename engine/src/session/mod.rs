@@ -16,6 +16,7 @@ mod expression;
 mod few_first;
 mod files;
 mod fit;
+mod gathering;
 mod guard;
 mod instants;
 mod interrupt;

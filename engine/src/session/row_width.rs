@@ -28,6 +28,7 @@ use datafusion::physical_plan::unnest::UnnestExec;
 use datafusion::prelude::SessionConfig;
 use futures::{Stream, ready};
 
+use super::gathering::{HANDED_ON_ROWS, is_wide, is_wide_exchange};
 use super::over_input::{OverInput, Pass};
 use crate::error::{Code, Error};
 use crate::functions::{claim, is_shared, row_bytes, row_values, rows_bytes, runs};
@@ -37,7 +38,7 @@ const REPEATED_BYTES_MAX: usize = 128 << 20;
 /// Most bytes of the values that the rows of one batch share, as if each were written out.
 const SHARED_BYTES_MAX: usize = 32 << 20;
 /// Rows of one batch where rows may share values.
-const SHARED_ROWS: usize = 512;
+const SHARED_ROWS: usize = 64;
 /// Rows that a join of texts hands on at a time.
 const JOINED_ROWS: usize = 1 << 10;
 /// The same for a cross join, which gets smaller batches instead of an error.
@@ -119,8 +120,13 @@ const JOINS: [&str; 5] = [
     "SymmetricHashJoinExec",
 ];
 
-/// The rows that the operators below a join hand on at a time.
+/// The rows that operators usually hand on at a time.
 struct UsualRows(usize);
+
+pub(super) fn usual_rows(context: &TaskContext) -> usize {
+    let config = context.session_config();
+    config.get_extension::<UsualRows>().map_or(config.batch_size(), |rows| rows.0)
+}
 
 /// The context of an operator. A join of texts copies each row that it hands on, so it hands on fewer at a time, and so does an
 /// operator on rows that share values.
@@ -128,38 +134,26 @@ pub(super) fn context_of(
     plan: &Arc<dyn ExecutionPlan>,
     context: Arc<TaskContext>,
 ) -> Arc<TaskContext> {
-    let is_long = |of: &DataType| of.primitive_width().is_none() && *of != DataType::Boolean;
-    let has = |is: &dyn Fn(&DataType) -> bool| {
-        plan.schema().fields().iter().any(|field| is(field.data_type()))
-    };
-    let usual = context.session_config().batch_size();
+    let usual = usual_rows(&context);
+    let schema = plan.schema();
     // An operator may gather that many rows before it hands them on, and copies what they share.
-    let rows = if has(&is_shared) {
+    let rows = if is_wide_exchange(plan) {
+        HANDED_ON_ROWS
+    } else if schema.fields().iter().any(|field| is_shared(field.data_type())) {
         SHARED_ROWS
-    } else if JOINS.contains(&plan.name()) && has(&is_long) {
+    } else if JOINS.contains(&plan.name()) && is_wide(&schema) {
         JOINED_ROWS
     } else {
         usual
     };
-    if rows >= usual {
+    if rows.min(usual) == context.session_config().batch_size() {
         return context;
     }
-    let mut config = context.session_config().clone().with_batch_size(rows);
+    let mut config = context.session_config().clone().with_batch_size(rows.min(usual));
     if config.get_extension::<UsualRows>().is_none() {
         config.set_extension(Arc::new(UsualRows(usual)));
     }
     with_config(&context, config)
-}
-
-/// The context of what is below a join.
-fn usual(context: Arc<TaskContext>) -> Arc<TaskContext> {
-    let config = context.session_config();
-    match config.get_extension::<UsualRows>() {
-        Some(rows) if rows.0 != config.batch_size() => {
-            with_config(&context, config.clone().with_batch_size(rows.0))
-        }
-        _ => context,
-    }
 }
 
 fn with_config(context: &TaskContext, config: SessionConfig) -> Arc<TaskContext> {
@@ -250,10 +244,6 @@ impl Pass for Bound {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let context = match self {
-            Self::Joined => usual(context),
-            _ => context,
-        };
         let memory = Arc::clone(context.memory_pool());
         let rows = input.execute(partition, context)?;
         Ok(Box::pin(Rows { rows, bound: self.clone(), memory, left: VecDeque::new() }))

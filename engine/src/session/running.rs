@@ -7,6 +7,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+use std::task::Context;
 use std::time::{Duration, Instant};
 
 use datafusion::common::Result as PlanResult;
@@ -15,6 +16,7 @@ use datafusion::execution::memory_pool::{
     MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
 };
 use datafusion::execution::runtime_env::RuntimeEnv;
+use futures::task::AtomicWaker;
 use kernels::Control;
 use parking_lot::Mutex;
 
@@ -35,8 +37,10 @@ pub(super) struct Query {
     control: Control,
     began: Instant,
     /// Bytes reserved by its operators.
-    reserved: Arc<AtomicUsize>,
+    reserved: AtomicUsize,
     is_shed: AtomicBool,
+    /// The task that waits for rows of the query.
+    waiting: AtomicWaker,
 }
 
 impl Query {
@@ -52,11 +56,24 @@ impl Query {
     }
 
     /// The context that counts the query's reservations.
-    pub(super) fn counting(&self, context: TaskContext) -> TaskContext {
+    pub(super) fn counting(self: &Arc<Self>, context: TaskContext) -> TaskContext {
         let mut runtime = RuntimeEnv::clone(&context.runtime_env());
-        let (pool, reserved) = (Arc::clone(&runtime.memory_pool), Arc::clone(&self.reserved));
-        runtime.memory_pool = Arc::new(Counted { pool, reserved });
+        let (pool, query) = (Arc::clone(&runtime.memory_pool), Arc::clone(self));
+        runtime.memory_pool = Arc::new(Counted { pool, query });
         context.with_runtime(Arc::new(runtime))
+    }
+
+    /// Cancels the query because memory runs low.
+    fn shed(&self) {
+        self.is_shed.store(true, Ordering::Relaxed);
+        self.control.cancel();
+        self.waiting.wake();
+    }
+
+    /// Whether memory ran low and the query was cancelled. If it is later, the task of `cx` is woken.
+    pub(super) fn is_shed(&self, cx: &Context<'_>) -> bool {
+        self.waiting.register(cx.waker());
+        self.is_shed.load(Ordering::Relaxed)
     }
 }
 
@@ -66,8 +83,9 @@ impl Queries {
         let query = Arc::new(Query {
             control: control.clone(),
             began: Instant::now(),
-            reserved: Arc::default(),
+            reserved: AtomicUsize::new(0),
             is_shed: AtomicBool::new(false),
+            waiting: AtomicWaker::new(),
         });
         let mut running = self.0.lock();
         running.retain(|query| query.strong_count() > 0);
@@ -82,8 +100,7 @@ impl Queries {
         let running = running.iter().filter(|query| !query.is_shed.load(Ordering::Relaxed));
         let key = |query: &&Arc<Query>| (query.reserved.load(Ordering::Relaxed), query.began);
         let Some(largest) = running.max_by_key(key) else { return false };
-        largest.is_shed.store(true, Ordering::Relaxed);
-        largest.control.cancel();
+        largest.shed();
         let bytes = largest.reserved.load(Ordering::Relaxed);
         tracing::warn!(bytes, "memory runs low: the largest query was cancelled");
         true
@@ -118,7 +135,28 @@ fn resident_bytes() -> Option<u64> {
 /// The shared pool, with a count of the bytes that one query reserved.
 struct Counted {
     pool: Arc<dyn MemoryPool>,
-    reserved: Arc<AtomicUsize>,
+    query: Arc<Query>,
+}
+
+impl Counted {
+    /// Whether the reservation is for the batches that wait in an exchange, and grew although the pool has no room.
+    ///
+    /// An exchange that cannot reserve memory writes the batch to a file, and a query that does may wait for ever: the reader
+    /// waits at the older of two files for a batch in the newer one (apache/datafusion#24883). So exchanges always get memory,
+    /// and other operators spill instead. An exchange that holds as much as the whole pool ends the query.
+    fn is_lent(&self, reservation: &MemoryReservation, additional: usize) -> bool {
+        if !reservation.consumer().name().starts_with("RepartitionExec") {
+            return false;
+        }
+        if let MemoryLimit::Finite(most) = self.pool.memory_limit()
+            && reservation.size().saturating_add(additional) > most
+        {
+            self.query.shed();
+            return false;
+        }
+        self.pool.grow(reservation, additional);
+        true
+    }
 }
 
 impl fmt::Debug for Counted {
@@ -148,17 +186,21 @@ impl MemoryPool for Counted {
 
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
         self.pool.grow(reservation, additional);
-        self.reserved.fetch_add(additional, Ordering::Relaxed);
+        self.query.reserved.fetch_add(additional, Ordering::Relaxed);
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
         self.pool.shrink(reservation, shrink);
-        self.reserved.fetch_sub(shrink, Ordering::Relaxed);
+        self.query.reserved.fetch_sub(shrink, Ordering::Relaxed);
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> PlanResult<()> {
-        self.pool.try_grow(reservation, additional)?;
-        self.reserved.fetch_add(additional, Ordering::Relaxed);
+        if let Err(error) = self.pool.try_grow(reservation, additional)
+            && !self.is_lent(reservation, additional)
+        {
+            return Err(error);
+        }
+        self.query.reserved.fetch_add(additional, Ordering::Relaxed);
         Ok(())
     }
 

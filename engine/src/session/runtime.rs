@@ -82,6 +82,13 @@ fn config() -> SessionConfig {
     config
 }
 
+/// Disk space that spills may take: as set, and at most half of what is free at the start. The store may be on the same disk.
+fn spill_bytes_max(options: &EngineOptions) -> u64 {
+    let folder = options.spill_dir.clone().unwrap_or_else(std::env::temp_dir);
+    let free = fs4::available_space(folder);
+    free.map_or(options.spill_budget_bytes, |free| options.spill_budget_bytes.min(free / 2))
+}
+
 /// The state that every session begins with.
 pub(super) fn template(options: &EngineOptions, root: &Root) -> Result<SessionState> {
     let mut disk = DiskManagerBuilder::default();
@@ -91,7 +98,7 @@ pub(super) fn template(options: &EngineOptions, root: &Root) -> Result<SessionSt
         })?;
         disk = disk.with_mode(DiskManagerMode::Directories(vec![folder.clone()]));
     }
-    let disk = disk.with_max_temp_directory_size(options.spill_budget_bytes);
+    let disk = disk.with_max_temp_directory_size(spill_bytes_max(options));
     // A kernel's own memory comes on top of the rows that the query holds.
     let of_kernels = options.memory_budget_bytes / 3;
     // Fair: an operator that can spill does so rather than starve another query's.

@@ -20,7 +20,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::Stream;
 use kernels::Control;
 
-use super::cancellation::cancellable;
+use super::cancellation::{cancellable, cancelled};
 use super::running::{Queries, Query};
 use crate::error::{Error, Result};
 use crate::functions::{
@@ -151,7 +151,12 @@ impl Stream for Stoppable {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         // Different tasks may poll the rows in turn.
         self.stop.follow();
-        match self.rows.as_mut().poll_next(cx) {
+        // Its operators may wait for each other, and then none of them sees that the query was cancelled.
+        let polled = match self.stop.query.is_shed(cx) {
+            true => Poll::Ready(Some(Err(cancelled()))),
+            false => self.rows.as_mut().poll_next(cx),
+        };
+        match polled {
             Poll::Ready(Some(Err(error))) => {
                 let error = self.stop.why(Error::from(error));
                 Poll::Ready(Some(Err(DataFusionError::External(Box::new(error)))))

@@ -215,7 +215,8 @@ async fn rows_with_lists_are_unnested_a_few_at_a_time() {
 /// Operators copy the values that rows share, and count them afterwards.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn operators_get_few_rows_that_share_long_values() {
-    let engine = engine().await;
+    let options = EngineOptions { spill_budget_bytes: 256 << 20, ..options("memory:") };
+    let engine = Engine::open(options).await.unwrap();
     for of in ["Utf8View", "Dictionary(Int32, Utf8)"] {
         let rows = format!(
             "(SELECT arrow_cast(t, '{of}') AS v FROM (SELECT repeat('x', 1000000 + n % 2) AS t FROM (SELECT count(*) AS n FROM generate_series(1, 3)))) a, generate_series(1, 100000) b(i)"
@@ -223,8 +224,27 @@ async fn operators_get_few_rows_that_share_long_values() {
         for sql in [
             format!("SELECT sum(length(v)) FROM (SELECT * FROM {rows} ORDER BY v, i LIMIT 100000)"),
             format!("SELECT length(string_agg(v, ',')) FROM {rows}"),
+            format!("SELECT count(*) FROM (SELECT i, v FROM {rows} GROUP BY i, v)"),
+            format!("SELECT sum(length(v)) FROM (SELECT i, min(v) AS v FROM {rows} GROUP BY i)"),
         ] {
             refused(&engine, &sql).await;
         }
+    }
+}
+
+/// A filter gathers rows up to a number of bytes, and few rows of short texts into one batch.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gathered_rows_are_bounded_by_their_bytes() {
+    let engine = engine().await;
+    let session = session(&engine).await;
+    let long = "SELECT * FROM (SELECT repeat('x', 1000000 + n % 2) AS t FROM (SELECT count(*) AS n FROM generate_series(1, 3))) a, generate_series(1, 400) b(i) WHERE random() >= 0";
+    let short = "SELECT * FROM (SELECT CAST(value AS text) AS t FROM generate_series(1, 100000)) WHERE right(t, 2) = '00'";
+    for (sql, rows, most, batches_max) in
+        [(long, 400, 100, usize::MAX), (short, 1_000, usize::MAX, 4)]
+    {
+        let batches = session.collect(session.sql(sql).await.unwrap()).await.unwrap();
+        assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), rows, "{sql}");
+        assert!(batches.iter().all(|batch| batch.num_rows() <= most), "{sql}");
+        assert!(batches.len() <= batches_max, "{} batches: {sql}", batches.len());
     }
 }

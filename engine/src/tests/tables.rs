@@ -578,7 +578,7 @@ async fn rows_that_are_very_wide_are_read_a_few_at_a_time() {
         let mut count = 0;
         while let Some(batch) = rows.next().await {
             let batch = batch.unwrap();
-            assert!(batch.num_rows() <= 256, "{} rows of a megabyte", batch.num_rows());
+            assert!(batch.num_rows() <= 64, "{} rows of a megabyte", batch.num_rows());
             count += batch.num_rows() as i64;
         }
         assert_eq!(count, ROWS);
