@@ -340,7 +340,7 @@ async fn who_can_not_share_runs_is_told_what_to_set() {
     assert!(refused.fails_with("STORAGE_UNAVAILABLE").contains("there is no such folder"));
     assert!(!roots[0].exists());
     let refused = memory(&["queue"]).await;
-    assert!(refused.fails_with("BAD_INPUT").starts_with("data memory:: it is gone"));
+    assert!(refused.fails_with("BAD_INPUT").starts_with("data memory:: it does not outlive"));
     roots.iter().for_each(|root| std::fs::create_dir(root).unwrap());
     assert!(queue(&roots[0]).await.status.success());
     let refused = queue(&roots[1]).await;

@@ -148,9 +148,6 @@ impl Runner {
         }
         let now = self.now();
         check(who, &request, now)?;
-        // The mark comes before the key, so that a root whose control database is lost is never
-        // open.
-        self.engine().set_mark(RootMark::Keys).await?;
         let (roles, grants) = (roles_text(&request.roles), kept(&request)?);
         let absent = match &grants {
             Some(text) => {
@@ -161,6 +158,8 @@ impl Runner {
             }
             None => Vec::new(),
         };
+        // The mark comes before the key, so that a root whose control database is lost is never open.
+        self.engine().set_mark(RootMark::Keys).await?;
         for _ in 0..PREFIX_TRIES {
             let prefix = letters(PREFIX_LETTERS, b"abcdefghijklmnopqrstuvwxyz234567")?;
             let secret = letters(
