@@ -196,7 +196,9 @@ fn gone_after(engine: &Engine, sql: &str) -> Option<Duration> {
 #[test]
 fn every_operator_stops_soon_after_its_client_leaves() {
     let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
-    let engine = runtime.block_on(engine());
+    // Enough that no query is refused before its client leaves.
+    let options = EngineOptions { memory_budget_bytes: 6 << 30, ..options("memory:") };
+    let engine = runtime.block_on(Engine::open(options)).unwrap();
     let mut stuck = Vec::new();
     for (operator, sql) in long_queries() {
         match gone_after(&engine, &sql) {
