@@ -18,6 +18,7 @@ use crate::relation::{RELATIONS_MAX, RelationSpec};
 
 mod load;
 
+pub(crate) use load::shown_mark;
 pub use load::{KeyPolicy, LoadSettings};
 
 /// Most columns that one dataset may have.

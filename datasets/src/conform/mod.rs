@@ -28,9 +28,9 @@ use crate::encode::JsonEncoder;
 use crate::error::{Error, Result};
 use crate::infer::{column_of_field, to_identifier};
 use crate::parse::{month_start_days, quoted};
-use crate::read::Chunk;
+use crate::read::{Chunk, DELIMITERS};
 use crate::rejected::RejectedRow;
-use crate::spec::{ColumnSpec, DatasetSpec, Evolution, PartitionTransform};
+use crate::spec::{ColumnSpec, DatasetSpec, Evolution, PartitionTransform, shown_mark};
 use crate::validate::{Checks, Failures};
 
 pub use carry::Carry;
@@ -343,9 +343,8 @@ fn unknown_columns(spec: &DatasetSpec, schema: &Schema, unknown: &[usize]) -> St
 fn other_delimiter(spec: &DatasetSpec, schema: &Schema) -> Option<String> {
     let stored = spec.load.delimiter?;
     let [only] = schema.fields().as_ref() else { return None };
-    let found = [',', ';', '\t', '|'].into_iter().find(|mark| only.name().contains(*mark))?;
-    let (dataset, value) =
-        (&spec.name, if found == '\t' { "tab".into() } else { found.to_string() });
+    let found = DELIMITERS.into_iter().map(char::from).find(|mark| only.name().contains(*mark))?;
+    let (dataset, value) = (&spec.name, shown_mark(found));
     Some(format!(
         "; the fields of the file seem to be separated by {found:?}, and the dataset stores delimiter {stored:?}: \
          write the file with {stored:?}, or change what is stored with `colonnade alter {dataset} --set 'delimiter={value}'`"

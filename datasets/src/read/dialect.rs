@@ -12,7 +12,7 @@ pub(crate) struct Dialect {
     pub(crate) header: bool,
 }
 
-const DELIMITERS: [u8; 4] = *b",;\t|";
+pub(crate) const DELIMITERS: [u8; 4] = *b",;\t|";
 /// Records looked at.
 const RECORDS_SEEN: usize = 64;
 

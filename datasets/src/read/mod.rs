@@ -48,6 +48,7 @@ use crate::rejected::{Position, RejectedRow};
 use crate::spec::DatasetSpec;
 
 pub(crate) use csv::look as csv_looks;
+pub(crate) use dialect::DELIMITERS;
 pub use format::Format;
 pub use input::Source;
 pub(crate) use json_value::document_slot;

@@ -387,7 +387,7 @@ fn zone(text: &str) -> Result<Tz> {
 }
 
 /// A mark in a form that a setting accepts again.
-fn shown_mark(mark: char) -> String {
+pub(crate) fn shown_mark(mark: char) -> String {
     if mark == '\t' { "tab".to_owned() } else { mark.to_string() }
 }
 
