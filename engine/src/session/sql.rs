@@ -17,7 +17,7 @@ use datafusion::sql::parser::{CopyToSource, CopyToStatement, Statement};
 use datafusion::sql::sqlparser::ast::Statement as Sql;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 use datafusion_functions_json::JSON_UNION_DATA_TYPE;
 use datafusion_functions_json::udfs::{json_get_json_udf, json_get_udf, json_union_to_text_udf};
 
@@ -206,10 +206,17 @@ fn parsed(context: &SessionContext, schema: &PinnedSchema, text: &str) -> Result
     })
 }
 
+/// The tokens of a text but for white space; none where it cannot be split, which the parser refuses.
+fn tokens(text: &str) -> Vec<TokenWithSpan> {
+    let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location();
+    let mut tokens = tokens.unwrap_or_default();
+    tokens.retain(|it| !matches!(it.token, Token::Whitespace(_)));
+    tokens
+}
+
 /// Where a text has an ASOF JOIN. Each product writes its condition differently, and the parser knows one way.
 fn asof_join(text: &str) -> Option<Location> {
-    let mut tokens = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location().ok()?;
-    tokens.retain(|it| !matches!(it.token, Token::Whitespace(_)));
+    let tokens = tokens(text);
     let joins = [Keyword::JOIN, Keyword::INNER, Keyword::LEFT, Keyword::RIGHT, Keyword::FULL];
     let found = tokens.windows(2).find(|pair| {
         is_keyword(&pair[0].token, Keyword::ASOF)
@@ -377,10 +384,7 @@ pub(super) fn has_query(text: &str) -> bool {
 /// The text with each `first.word` as one name in quotes, `"first.word"`, and those words, as the planner would read them. All else
 /// stays as it is written.
 pub(crate) fn joined_behind(text: &str, first: &str) -> (String, BTreeSet<String>) {
-    // What can not be split into tokens is the parser's to refuse.
-    let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location();
-    let (mut tokens, place) = (tokens.unwrap_or_default(), Places::of(text));
-    tokens.retain(|it| !matches!(it.token, Token::Whitespace(_)));
+    let (tokens, place) = (tokens(text), Places::of(text));
     let word = |at: usize| match &tokens.get(at)?.token {
         Token::Word(word) if word.quote_style.is_none() => Some(word.value.to_ascii_lowercase()),
         Token::Word(word) => Some(word.value.clone()),
