@@ -65,9 +65,13 @@ pub(super) fn cancellable(
     control: &Control,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let between = |input| OverInput::plan(input, Cancellable(control.clone()));
+    let whole = |plan: Arc<dyn ExecutionPlan>| match HANDS_ON.contains(&plan.name()) {
+        true => plan,
+        false => between(plan),
+    };
     let children = plan.children();
     if children.is_empty() || plan.name() == WHOLE {
-        return Ok(if HANDS_ON.contains(&plan.name()) { plan } else { between(plan) });
+        return Ok(whole(plan));
     }
     let children: Result<Vec<_>> =
         children.into_iter().map(|child| cancellable(Arc::clone(child), control)).collect();
@@ -75,11 +79,7 @@ pub(super) fn cancellable(
     let plan = plan
         .replace_children(children?, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep))?;
     let plan = with_bounded_rows(with_checked_condition(plan, control)?, between)?;
-    let plan = gathered(plan, between)?;
-    Ok(match HANDS_ON.contains(&plan.name()) {
-        true => plan,
-        false => between(plan),
-    })
+    Ok(whole(gathered(plan, between)?))
 }
 
 /// A join whose condition checks for cancellation. A semi, anti or mark join without a condition gets one that is always true,
@@ -242,14 +242,16 @@ impl Pass for Cancellable {
     const NAME: &'static str = "Cancellable";
     const HAS_METRICS: bool = true;
 
-    fn rows(
+    fn context(
         &self,
         input: &Arc<dyn ExecutionPlan>,
-        partition: usize,
         context: Arc<TaskContext>,
-    ) -> Result<SendableRecordBatchStream> {
-        let rows = input.execute(partition, context_of(input, context))?;
-        Ok(Box::pin(Rows { rows, control: self.0.clone(), began: Instant::now() }))
+    ) -> Arc<TaskContext> {
+        context_of(input, context)
+    }
+
+    fn rows(&self, rows: SendableRecordBatchStream, _: &TaskContext) -> SendableRecordBatchStream {
+        Box::pin(Rows { rows, control: self.0.clone(), began: Instant::now() })
     }
 }
 

@@ -9,43 +9,29 @@ use std::task::{Context, Poll};
 
 use arrow::array::RecordBatch;
 use arrow::compute::BatchCoalescer;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use datafusion::error::Result;
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::execution_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::{FilterExec, FilterExecBuilder};
-use datafusion::physical_plan::repartition::RepartitionExec;
 use futures::{Stream, ready};
 
 use super::over_input::{OverInput, Pass};
-use super::row_width::usual_rows;
-use crate::functions::{is_shared, rows_bytes};
+use super::row_width::{HANDED_ON_ROWS, has_shared, is_wide, is_wide_exchange, usual_rows};
+use crate::functions::rows_bytes;
 
 /// Bytes that are gathered for one batch.
 const GATHERED_BYTES: usize = 16 << 20;
-/// Rows up to which such an operator gathers: a batch of more is handed on as it is.
-pub(super) const HANDED_ON_ROWS: usize = 1;
-
-/// Whether rows may be wide: a column has a type without a fixed length.
-pub(super) fn is_wide(schema: &SchemaRef) -> bool {
-    let is_long = |of: &DataType| of.primitive_width().is_none() && *of != DataType::Boolean;
-    schema.fields().iter().any(|field| is_long(field.data_type()))
-}
-
-/// Whether an exchange gathers rows that may be wide. One that merges sorted rows gathers none.
-pub(super) fn is_wide_exchange(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    let exchange = plan.downcast_ref::<RepartitionExec>();
-    exchange.is_some_and(|exchange| !exchange.preserve_order()) && is_wide(&plan.schema())
-}
 
 /// Gathers what `plan` hands on, if it would gather rows by their number alone. `between` wraps each operator.
 pub(super) fn gathered(
     plan: Arc<dyn ExecutionPlan>,
     between: impl Fn(Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
+    let schema = plan.schema();
     let (plan, rows) = if is_wide_exchange(&plan) {
-        (between(plan), None)
-    } else if is_wide(&plan.schema())
+        (plan, None)
+    } else if is_wide(&schema)
         && let Some(filter) = plan.downcast_ref::<FilterExec>()
     {
         let rows = filter.batch_size();
@@ -55,8 +41,11 @@ pub(super) fn gathered(
         return Ok(plan);
     };
     // Rows that share values are small, and gathering would copy the values of all batches.
-    let is_shared = plan.schema().fields().iter().any(|field| is_shared(field.data_type()));
-    Ok(if is_shared { plan } else { OverInput::plan(plan, Gathered { rows }) })
+    if has_shared(&schema) {
+        return Ok(plan);
+    }
+    let plan = if rows.is_none() { between(plan) } else { plan };
+    Ok(OverInput::plan(plan, Gathered { rows }))
 }
 
 /// Gathers up to `rows` rows, or as many as operators usually hand on.
@@ -70,15 +59,13 @@ impl Pass for Gathered {
 
     fn rows(
         &self,
-        input: &Arc<dyn ExecutionPlan>,
-        partition: usize,
-        context: Arc<TaskContext>,
-    ) -> Result<SendableRecordBatchStream> {
-        let rows = self.rows.unwrap_or_else(|| usual_rows(&context));
-        let gathered = BatchCoalescer::new(input.schema(), rows)
-            .with_biggest_coalesce_batch_size(Some(rows / 2));
-        let rows = input.execute(partition, context)?;
-        Ok(Box::pin(Rows { rows, gathered, bytes: 0, is_done: false }))
+        rows: SendableRecordBatchStream,
+        context: &TaskContext,
+    ) -> SendableRecordBatchStream {
+        let most = self.rows.unwrap_or_else(|| usual_rows(context));
+        let gathered = BatchCoalescer::new(rows.schema(), most)
+            .with_biggest_coalesce_batch_size(Some(most / 2));
+        Box::pin(Rows { rows, gathered, bytes: 0, is_done: false })
     }
 }
 

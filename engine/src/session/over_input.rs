@@ -21,13 +21,23 @@ pub(super) trait Pass: fmt::Debug + Clone + Send + Sync + 'static {
     /// Whether the operator reports the metrics of its input as its own.
     const HAS_METRICS: bool = false;
 
-    /// Rows of a partition of `input`.
+    /// The context in which the input gets its rows.
+    fn context(
+        &self,
+        _input: &Arc<dyn ExecutionPlan>,
+        context: Arc<TaskContext>,
+    ) -> Arc<TaskContext> {
+        context
+    }
+
+    /// What is handed on of the input's rows.
     fn rows(
         &self,
-        input: &Arc<dyn ExecutionPlan>,
-        partition: usize,
-        context: Arc<TaskContext>,
-    ) -> Result<SendableRecordBatchStream>;
+        rows: SendableRecordBatchStream,
+        _context: &TaskContext,
+    ) -> SendableRecordBatchStream {
+        rows
+    }
 
     /// Whether the statistics of the input are those of the rows that are handed on.
     fn has_statistics(&self) -> bool {
@@ -99,7 +109,9 @@ impl<P: Pass> ExecutionPlan for OverInput<P> {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        self.pass.rows(&self.input, partition, context)
+        let rows =
+            self.input.execute(partition, self.pass.context(&self.input, Arc::clone(&context)))?;
+        Ok(self.pass.rows(rows, &context))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {

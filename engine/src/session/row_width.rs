@@ -24,11 +24,11 @@ use datafusion::physical_plan::execution_plan::{
     ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions,
 };
 use datafusion::physical_plan::joins::CrossJoinExec;
+use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::unnest::UnnestExec;
 use datafusion::prelude::SessionConfig;
 use futures::{Stream, ready};
 
-use super::gathering::{HANDED_ON_ROWS, is_wide, is_wide_exchange};
 use super::over_input::{OverInput, Pass};
 use crate::error::{Code, Error};
 use crate::functions::{claim, is_shared, row_bytes, row_values, rows_bytes, runs};
@@ -39,6 +39,8 @@ const REPEATED_BYTES_MAX: usize = 128 << 20;
 const SHARED_BYTES_MAX: usize = 32 << 20;
 /// Rows of one batch where rows may share values.
 const SHARED_ROWS: usize = 64;
+/// Rows up to which an operator gathers that hands on each batch as it is (`gathering`).
+pub(super) const HANDED_ON_ROWS: usize = 1;
 /// Rows that a join of texts hands on at a time.
 const JOINED_ROWS: usize = 1 << 10;
 /// The same for a cross join, which gets smaller batches instead of an error.
@@ -95,9 +97,7 @@ pub(super) fn with_bounded_rows(
         bounds = vec![Bound::Matched(pattern); plan.children().len()];
     }
     let inputs = plan.children();
-    let shares = |input: &&Arc<dyn ExecutionPlan>| {
-        input.schema().fields().iter().any(|field| is_shared(field.data_type()))
-    };
+    let shares = |input: &&Arc<dyn ExecutionPlan>| has_shared(&input.schema());
     if bounds.is_empty() && !inputs.iter().any(&shares) {
         return Ok(plan);
     }
@@ -120,6 +120,23 @@ const JOINS: [&str; 5] = [
     "SymmetricHashJoinExec",
 ];
 
+/// Whether rows may be wide: a column has a type without a fixed length.
+pub(super) fn is_wide(schema: &SchemaRef) -> bool {
+    let is_long = |of: &DataType| of.primitive_width().is_none() && *of != DataType::Boolean;
+    schema.fields().iter().any(|field| is_long(field.data_type()))
+}
+
+/// Whether rows may share values.
+pub(super) fn has_shared(schema: &SchemaRef) -> bool {
+    schema.fields().iter().any(|field| is_shared(field.data_type()))
+}
+
+/// Whether an exchange gathers rows that may be wide. One that merges sorted rows gathers none.
+pub(super) fn is_wide_exchange(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let exchange = plan.downcast_ref::<RepartitionExec>();
+    exchange.is_some_and(|exchange| !exchange.preserve_order()) && is_wide(&plan.schema())
+}
+
 /// The rows that operators usually hand on at a time.
 struct UsualRows(usize);
 
@@ -139,7 +156,7 @@ pub(super) fn context_of(
     // An operator may gather that many rows before it hands them on, and copies what they share.
     let rows = if is_wide_exchange(plan) {
         HANDED_ON_ROWS
-    } else if schema.fields().iter().any(|field| is_shared(field.data_type())) {
+    } else if has_shared(&schema) {
         SHARED_ROWS
     } else if JOINS.contains(&plan.name()) && is_wide(&schema) {
         JOINED_ROWS
@@ -240,13 +257,11 @@ impl Pass for Bound {
 
     fn rows(
         &self,
-        input: &Arc<dyn ExecutionPlan>,
-        partition: usize,
-        context: Arc<TaskContext>,
-    ) -> Result<SendableRecordBatchStream> {
+        rows: SendableRecordBatchStream,
+        context: &TaskContext,
+    ) -> SendableRecordBatchStream {
         let memory = Arc::clone(context.memory_pool());
-        let rows = input.execute(partition, context)?;
-        Ok(Box::pin(Rows { rows, bound: self.clone(), memory, left: VecDeque::new() }))
+        Box::pin(Rows { rows, bound: self.clone(), memory, left: VecDeque::new() })
     }
 }
 

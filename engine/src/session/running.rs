@@ -139,12 +139,12 @@ struct Counted {
 }
 
 impl Counted {
-    /// Whether the reservation is for the batches that wait in an exchange, and grew although the pool has no room.
+    /// Grows the reservation although the pool has no room, if it is for the batches that wait in an exchange. Returns whether it grew.
     ///
     /// An exchange that cannot reserve memory writes the batch to a file, and a query that does may wait for ever: the reader
     /// waits at the older of two files for a batch in the newer one (apache/datafusion#24883). So exchanges always get memory,
     /// and other operators spill instead. An exchange that holds as much as the whole pool ends the query.
-    fn is_lent(&self, reservation: &MemoryReservation, additional: usize) -> bool {
+    fn lend(&self, reservation: &MemoryReservation, additional: usize) -> bool {
         if !reservation.consumer().name().starts_with("RepartitionExec") {
             return false;
         }
@@ -196,7 +196,7 @@ impl MemoryPool for Counted {
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> PlanResult<()> {
         if let Err(error) = self.pool.try_grow(reservation, additional)
-            && !self.is_lent(reservation, additional)
+            && !self.lend(reservation, additional)
         {
             return Err(error);
         }

@@ -6,8 +6,6 @@
 
 use std::sync::Arc;
 
-use datafusion::error::Result;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::execution_plan::ExecutionPlan;
 
 use super::over_input::{OverInput, Pass};
@@ -32,15 +30,6 @@ impl Wall {
 
 impl Pass for Wall {
     const NAME: &'static str = "Wall";
-
-    fn rows(
-        &self,
-        scan: &Arc<dyn ExecutionPlan>,
-        partition: usize,
-        context: Arc<TaskContext>,
-    ) -> Result<SendableRecordBatchStream> {
-        scan.execute(partition, context)
-    }
 
     fn has_statistics(&self) -> bool {
         self.has_statistics
