@@ -35,7 +35,7 @@ const ROWS: usize = 1;
 const PACE: Duration = Duration::from_millis(20);
 /// Steps of the one of them that takes as many as the lengths of a row's texts multiplied, for a row.
 const LEVENSHTEIN: &str = "levenshtein";
-const STEPS_MAX: u64 = 1 << 30;
+const STEPS_MAX: u64 = 1 << 26;
 
 /// Whether a function is one of them.
 pub(super) fn is_paced(name: &str) -> bool {
