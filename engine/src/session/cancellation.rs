@@ -4,7 +4,7 @@
 //! yields at the leaves of a plan. That is too rare for operators that make many rows of few (joins, unnesting, recursion), or
 //! that return collected rows (sorts, groups, windows). So each of those is wrapped. Between two batches the wrapper checks
 //! whether the query was cancelled, and yields to other tasks when its turn is over. A join that drops all pairs produces no
-//! batch at all, so its condition makes the same check.
+//! batch at all, so its condition makes the same check. A sort starts a task for each batch that it holds, so its order does too.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -20,15 +20,16 @@ use datafusion::common::{JoinType, ScalarValue};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::ColumnarValue;
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Literal;
+use datafusion::physical_expr::{LexOrdering, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::execution_plan::{
-    ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions,
+    ChildrenPropertiesMode, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
 };
 use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::joins::{
     HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder,
 };
+use datafusion::physical_plan::sorts::sort::SortExec;
 use futures::Stream;
 use kernels::Control;
 
@@ -79,6 +80,7 @@ pub(super) fn cancellable(
     let plan = plan
         .replace_children(children?, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep))?;
     let plan = with_bounded_rows(with_checked_condition(plan, control)?, between)?;
+    let plan = with_checked_order(plan, control)?;
     Ok(whole(gathered(plan, between)?))
 }
 
@@ -143,12 +145,51 @@ fn checked(
     })
 }
 
+/// A sort whose order checks for cancellation. The first rows of an order are kept without tasks, and need no check.
+fn with_checked_order(
+    plan: Arc<dyn ExecutionPlan>,
+    control: &Control,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let Some(sort) = plan.downcast_ref::<SortExec>() else { return Ok(plan) };
+    let input = sort.input();
+    let is_sorted =
+        input.properties().equivalence_properties().ordering_satisfy(sort.expr().clone())?;
+    if sort.fetch().is_some() || is_sorted {
+        return Ok(plan);
+    }
+    let checked = |part: &PhysicalSortExpr| -> Result<PhysicalSortExpr> {
+        let expression = Arc::new(Checked::new(Arc::clone(&part.expr), control)?);
+        Ok(PhysicalSortExpr::new(expression, part.options))
+    };
+    let Some(order) =
+        LexOrdering::new(sort.expr().iter().map(checked).collect::<Result<Vec<_>>>()?)
+    else {
+        return Ok(plan);
+    };
+    let checked = SortExec::new(order, Arc::clone(input))
+        .with_preserve_partitioning(sort.preserve_partitioning());
+    Ok(OverInput::plan(Arc::new(checked), CheckedSort(Arc::clone(plan.properties()))))
+}
+
+/// A sort with a checked order, in place of one with these properties.
+#[derive(Clone, Debug)]
+struct CheckedSort(Arc<PlanProperties>);
+
+impl Pass for CheckedSort {
+    const NAME: &'static str = "CheckedSort";
+    const HAS_METRICS: bool = true;
+
+    fn properties<'a>(&'a self, _: &'a Arc<dyn ExecutionPlan>) -> &'a Arc<PlanProperties> {
+        &self.0
+    }
+}
+
 pub(super) fn cancelled() -> DataFusionError {
     let says = "the query was cancelled: its client disconnected, or its time limit has passed";
     DataFusionError::External(Box::new(Error::user(Code::Cancelled, says)))
 }
 
-/// A condition that fails once the query is cancelled.
+/// A condition, or a part of an order, that fails once the query is cancelled.
 #[derive(Debug)]
 struct Checked {
     condition: Arc<dyn PhysicalExpr>,

@@ -39,6 +39,7 @@ mod scan;
 mod semantics;
 mod sliding;
 mod sparing;
+mod spilling;
 mod sql;
 mod stopping;
 mod subqueries;

@@ -21,6 +21,11 @@ pub(super) trait Pass: fmt::Debug + Clone + Send + Sync + 'static {
     /// Whether the operator reports the metrics of its input as its own.
     const HAS_METRICS: bool = false;
 
+    /// The properties of the rows that are handed on.
+    fn properties<'a>(&'a self, input: &'a Arc<dyn ExecutionPlan>) -> &'a Arc<PlanProperties> {
+        input.properties()
+    }
+
     /// The context in which the input gets its rows.
     fn context(
         &self,
@@ -71,7 +76,7 @@ impl<P: Pass> ExecutionPlan for OverInput<P> {
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
+        self.pass.properties(&self.input)
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {

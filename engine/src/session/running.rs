@@ -20,6 +20,7 @@ use futures::task::AtomicWaker;
 use kernels::Control;
 use parking_lot::Mutex;
 
+use super::spilling::cancellable_spills;
 use crate::error::{Code, Error};
 
 /// How often the resident memory of the process is read.
@@ -55,12 +56,13 @@ impl Query {
         }
     }
 
-    /// The context that counts the query's reservations.
-    pub(super) fn counting(self: &Arc<Self>, context: TaskContext) -> TaskContext {
+    /// The context of the query. It counts the query's reservations, and spills nothing once the query is cancelled.
+    pub(super) fn own_context(self: &Arc<Self>, context: TaskContext) -> PlanResult<TaskContext> {
         let mut runtime = RuntimeEnv::clone(&context.runtime_env());
         let (pool, query) = (Arc::clone(&runtime.memory_pool), Arc::clone(self));
         runtime.memory_pool = Arc::new(Counted { pool, query });
-        context.with_runtime(Arc::new(runtime))
+        runtime.disk_manager = cancellable_spills(&runtime.disk_manager, &self.control)?;
+        Ok(context.with_runtime(Arc::new(runtime)))
     }
 
     /// Cancels the query because memory runs low.
