@@ -84,15 +84,15 @@ fn sources_that_can_not_fit_are_refused_whole() {
 }
 
 #[test]
-fn a_file_with_another_delimiter_than_the_stored_one_is_told_so() {
+fn a_delimiter_other_than_the_stored_one_is_reported() {
     let mut spec = spec(r#"{name="id",type="text"},{name="x",type="float64"}"#, "");
     spec.load.set("delimiter", ";").unwrap();
     let text: ArrayRef = Arc::new(StringArray::from(vec!["a,1.5"]));
     let chunk = chunk(vec![("id,x", text)]);
     let error = Conformer::new(&spec, &chunk.batch.schema(), "a.csv").unwrap_err().to_string();
-    let says =
+    let expected =
         "the fields of the file seem to be separated by ',', and the dataset stores delimiter ';'";
-    assert!(error.contains(says), "{error}");
+    assert!(error.contains(expected), "{error}");
 }
 
 #[test]

@@ -124,7 +124,7 @@ use paced::Paced;
 pub use parts::{JsonAs, json_at, json_has, list_part};
 use profile::Profile;
 use seasons::Seasons;
-pub(crate) use slices::{RESULT_BYTES_MAX, runs, with_bounded_constants};
+pub(crate) use slices::{RESULT_BYTES_MAX, row_ranges, with_bounded_constants};
 pub(crate) use sliding::Sliding;
 pub(crate) use values::bounded_values;
 pub use widths::rows_bytes;

@@ -88,8 +88,8 @@ impl ScalarUDFImpl for Paced {
             length = if began.elapsed() < PACE { 2 * length } else { (length / 2).max(1) };
         }
         match self.function.inner().downcast_ref::<Bounded>() {
-            Some(bounded) => slices.together(bounded.memory()),
-            None => slices.together(&Memory::default()),
+            Some(bounded) => slices.concat(bounded.memory()),
+            None => slices.concat(&Memory::default()),
         }
     }
 }

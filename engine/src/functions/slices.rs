@@ -101,44 +101,44 @@ impl Bound {
 }
 
 /// Consecutive rows that take at most `most` bytes together, and are at most `rows`. A row that takes more is alone.
-pub(crate) fn runs(bytes: &[u64], most: u64, rows: usize) -> Vec<Range<usize>> {
-    let (mut runs, mut first, mut sum) = (Vec::new(), 0, 0_u64);
+pub(crate) fn row_ranges(bytes: &[u64], max_bytes: u64, max_rows: usize) -> Vec<Range<usize>> {
+    let (mut ranges, mut first, mut sum) = (Vec::new(), 0, 0_u64);
     for (row, bytes) in bytes.iter().enumerate() {
         let more = sum.saturating_add(*bytes);
-        let is_full = row > first && (more > most || row - first >= rows);
+        let is_full = row > first && (more > max_bytes || row - first >= max_rows);
         if is_full {
-            runs.push(first..row);
+            ranges.push(first..row);
             first = row;
         }
         sum = if is_full { *bytes } else { more };
     }
     if first < bytes.len() {
-        runs.push(first..bytes.len());
+        ranges.push(first..bytes.len());
     }
-    runs
+    ranges
 }
 
 /// Results of a call for some rows after the other.
 #[derive(Default)]
 pub(super) struct Slices {
-    made: Vec<ArrayRef>,
+    arrays: Vec<ArrayRef>,
     bytes: u64,
 }
 
 impl Slices {
     /// Adds the result for the next `rows`. Fails if all of them take more than the bound.
-    pub(super) fn push(&mut self, name: &str, made: ColumnarValue, rows: usize) -> Result<()> {
-        let made = made.into_array(rows)?;
-        self.bytes = self.bytes.saturating_add(total_bytes(made.as_ref()));
+    pub(super) fn push(&mut self, name: &str, result: ColumnarValue, rows: usize) -> Result<()> {
+        let array = result.into_array(rows)?;
+        self.bytes = self.bytes.saturating_add(total_bytes(array.as_ref()));
         require_bounded(name, self.bytes)?;
-        self.made.push(made);
+        self.arrays.push(array);
         Ok(())
     }
 
     /// The result for all rows.
-    pub(super) fn together(self, memory: &Memory) -> Result<ColumnarValue> {
-        let made: Vec<&dyn Array> = self.made.iter().map(AsRef::as_ref).collect();
-        memory.holds(self.bytes, || Ok(ColumnarValue::Array(concat(&made)?)))
+    pub(super) fn concat(self, memory: &Memory) -> Result<ColumnarValue> {
+        let arrays: Vec<&dyn Array> = self.arrays.iter().map(AsRef::as_ref).collect();
+        memory.holds(self.bytes, || Ok(ColumnarValue::Array(concat(&arrays)?)))
     }
 }
 
@@ -154,29 +154,30 @@ pub(super) fn call_bounded(
     let call = |arguments| tests::within_bound(name, bound, call(arguments));
     let (rows, bounds) = (arguments.number_rows, bound.bytes.as_slice());
     if is_constant(&arguments) {
-        let most = bounds.first().copied().unwrap_or(0);
-        require_bounded(name, most)?;
+        let max_bytes = bounds.first().copied().unwrap_or(0);
+        require_bounded(name, max_bytes)?;
         // The planner computes constants one after the other.
         if current().is_some_and(|task| task.is_cancelled()) {
             return Err(stopped(name));
         }
-        return spread(name, memory, memory.holds(most, || call(arguments))?, rows);
+        return spread(name, memory, memory.holds(max_bytes, || call(arguments))?, rows);
     }
-    let most = bounds.iter().copied().fold(0, u64::saturating_add);
-    if most <= SLICE_BYTES_MAX {
-        return memory.holds(most, || call(arguments));
+    let max_bytes = bounds.iter().copied().fold(0, u64::saturating_add);
+    if max_bytes <= SLICE_BYTES_MAX {
+        return memory.holds(max_bytes, || call(arguments));
     }
     if bound.is_exact {
-        require_bounded(name, most)?;
+        require_bounded(name, max_bytes)?;
     }
     let mut slices = Slices::default();
-    for run in runs(bounds, SLICE_BYTES_MAX, usize::MAX) {
-        let most = bounds[run.clone()].iter().copied().fold(0, u64::saturating_add);
-        require_bounded(name, most)?;
-        let made = memory.holds(most, || call(slice(&arguments, run.start, run.len())))?;
-        slices.push(name, made, run.len())?;
+    for range in row_ranges(bounds, SLICE_BYTES_MAX, usize::MAX) {
+        let max_bytes = bounds[range.clone()].iter().copied().fold(0, u64::saturating_add);
+        require_bounded(name, max_bytes)?;
+        let result =
+            memory.holds(max_bytes, || call(slice(&arguments, range.start, range.len())))?;
+        slices.push(name, result, range.len())?;
     }
-    slices.together(memory)
+    slices.concat(memory)
 }
 
 /// A constant for `rows` rows. A long one becomes an array that counts against the memory of its query: operators and functions
@@ -206,11 +207,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_ends_before_it_takes_too_much() {
-        assert!(runs(&[], 10, 3).is_empty());
-        assert_eq!(runs(&[4, 6, 1, 30, 0, 10], 10, 9), [0..2, 2..3, 3..4, 4..6]);
-        assert_eq!(runs(&[u64::MAX, u64::MAX], 10, 9), [0..1, 1..2]);
-        assert_eq!(runs(&[1; 5], 10, 2), [0..2, 2..4, 4..5]);
+    fn a_new_range_starts_when_a_limit_is_reached() {
+        assert!(row_ranges(&[], 10, 3).is_empty());
+        assert_eq!(row_ranges(&[4, 6, 1, 30, 0, 10], 10, 9), [0..2, 2..3, 3..4, 4..6]);
+        assert_eq!(row_ranges(&[u64::MAX, u64::MAX], 10, 9), [0..1, 1..2]);
+        assert_eq!(row_ranges(&[1; 5], 10, 2), [0..2, 2..4, 4..5]);
     }
 
     /// Fails if a function made more than its bound says, wherever a test calls it.

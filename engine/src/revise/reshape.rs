@@ -272,8 +272,8 @@ fn set_settings(spec: &mut DatasetSpec, set: &[(String, String)], unset: &[Strin
             _ if LoadSettings::has(name) => spec.load.set(name, value)?,
             _ => {
                 let names = LoadSettings::NAMES.join(", ");
-                let says = format!("setting {name:?}: expected one of evolution, {names}");
-                return Err(Error::user(Code::BadInput, says));
+                let message = format!("setting {name:?}: expected one of evolution, {names}");
+                return Err(Error::user(Code::BadInput, message));
             }
         }
     }

@@ -33,16 +33,16 @@ use datafusion::physical_plan::sorts::sort::SortExec;
 use futures::Stream;
 use kernels::Control;
 
-use super::gathering::gathered;
-use super::over_input::{OverInput, Pass};
+use super::coalescing::coalesced;
 use super::row_width::{Pattern, context_of, pattern_of, with_bounded_rows};
+use super::wrapper_exec::{StreamWrapper, WrapperExec};
 use crate::error::{Code, Error};
 
 /// How long a stream computes before it yields to other tasks.
 const TURN: Duration = Duration::from_millis(10);
 
 /// Operators that produce at most one batch per input batch. Their input yields for them.
-const HANDS_ON: [&str; 12] = [
+const PASS_THROUGH_OPERATORS: [&str; 12] = [
     "AnalyzeExec",
     "CoalesceBatchesExec",
     "CoalescePartitionsExec",
@@ -52,9 +52,9 @@ const HANDS_ON: [&str; 12] = [
     "FilterExec",
     "GlobalLimitExec",
     "LocalLimitExec",
+    "OptimizerBarrier",
     "ProjectionExec",
     "UnionExec",
-    "Wall",
 ];
 
 /// A scan of the Delta library, which must not have foreign operators below it.
@@ -65,8 +65,8 @@ pub(super) fn cancellable(
     plan: Arc<dyn ExecutionPlan>,
     control: &Control,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let between = |input| OverInput::plan(input, Cancellable(control.clone()));
-    let whole = |plan: Arc<dyn ExecutionPlan>| match HANDS_ON.contains(&plan.name()) {
+    let between = |input| WrapperExec::plan(input, Cancellable(control.clone()));
+    let whole = |plan: Arc<dyn ExecutionPlan>| match PASS_THROUGH_OPERATORS.contains(&plan.name()) {
         true => plan,
         false => between(plan),
     };
@@ -79,14 +79,14 @@ pub(super) fn cancellable(
     // A wrapped child has the same properties as the child itself.
     let plan = plan
         .replace_children(children?, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep))?;
-    let plan = with_bounded_rows(with_checked_condition(plan, control)?, between)?;
-    let plan = with_checked_order(plan, control)?;
-    Ok(whole(gathered(plan, between)?))
+    let plan = with_bounded_rows(with_checked_join_filter(plan, control)?, between)?;
+    let plan = with_checked_sort(plan, control)?;
+    Ok(whole(coalesced(plan, between)?))
 }
 
 /// A join whose condition checks for cancellation. A semi, anti or mark join without a condition gets one that is always true,
 /// because it visits all pairs before its first batch.
-fn with_checked_condition(
+fn with_checked_join_filter(
     plan: Arc<dyn ExecutionPlan>,
     control: &Control,
 ) -> Result<Arc<dyn ExecutionPlan>> {
@@ -117,8 +117,8 @@ fn checked(
     join: JoinType,
     control: &Control,
 ) -> Result<Option<JoinFilter>> {
-    let checked = |condition: &Arc<dyn PhysicalExpr>| -> Result<Arc<dyn PhysicalExpr>> {
-        Ok(Arc::new(Checked::new(Arc::clone(condition), control)?))
+    let checked = |expression: &Arc<dyn PhysicalExpr>| -> Result<Arc<dyn PhysicalExpr>> {
+        Ok(Arc::new(Checked::new(Arc::clone(expression), control)?))
     };
     Ok(match filter {
         Some(filter) => Some(JoinFilter::new(
@@ -146,7 +146,7 @@ fn checked(
 }
 
 /// A sort whose order checks for cancellation. The first rows of an order are kept without tasks, and need no check.
-fn with_checked_order(
+fn with_checked_sort(
     plan: Arc<dyn ExecutionPlan>,
     control: &Control,
 ) -> Result<Arc<dyn ExecutionPlan>> {
@@ -161,21 +161,21 @@ fn with_checked_order(
         let expression = Arc::new(Checked::new(Arc::clone(&part.expr), control)?);
         Ok(PhysicalSortExpr::new(expression, part.options))
     };
-    let Some(order) =
+    let Some(ordering) =
         LexOrdering::new(sort.expr().iter().map(checked).collect::<Result<Vec<_>>>()?)
     else {
         return Ok(plan);
     };
-    let checked = SortExec::new(order, Arc::clone(input))
+    let checked = SortExec::new(ordering, Arc::clone(input))
         .with_preserve_partitioning(sort.preserve_partitioning());
-    Ok(OverInput::plan(Arc::new(checked), CheckedSort(Arc::clone(plan.properties()))))
+    Ok(WrapperExec::plan(Arc::new(checked), CheckedSort(Arc::clone(plan.properties()))))
 }
 
 /// A sort with a checked order, in place of one with these properties.
 #[derive(Clone, Debug)]
 struct CheckedSort(Arc<PlanProperties>);
 
-impl Pass for CheckedSort {
+impl StreamWrapper for CheckedSort {
     const NAME: &'static str = "CheckedSort";
     const HAS_METRICS: bool = true;
 
@@ -185,36 +185,36 @@ impl Pass for CheckedSort {
 }
 
 pub(super) fn cancelled() -> DataFusionError {
-    let says = "the query was cancelled: its client disconnected, or its time limit has passed";
-    DataFusionError::External(Box::new(Error::user(Code::Cancelled, says)))
+    let message = "the query was cancelled: its client disconnected, or its time limit has passed";
+    DataFusionError::External(Box::new(Error::user(Code::Cancelled, message)))
 }
 
 /// A condition, or a part of an order, that fails once the query is cancelled.
 #[derive(Debug)]
 struct Checked {
-    condition: Arc<dyn PhysicalExpr>,
+    expression: Arc<dyn PhysicalExpr>,
     control: Control,
     /// The regular expression in the condition.
     pattern: Option<Pattern>,
 }
 
 impl Checked {
-    fn new(condition: Arc<dyn PhysicalExpr>, control: &Control) -> Result<Self> {
-        let pattern = pattern_of(&condition)?;
-        Ok(Self { condition, control: control.clone(), pattern })
+    fn new(expression: Arc<dyn PhysicalExpr>, control: &Control) -> Result<Self> {
+        let pattern = pattern_of(&expression)?;
+        Ok(Self { expression, control: control.clone(), pattern })
     }
 
     fn checked(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
         match self.control.is_cancelled() {
             true => Err(cancelled()),
-            false => self.condition.evaluate(batch),
+            false => self.expression.evaluate(batch),
         }
     }
 }
 
 impl PartialEq for Checked {
     fn eq(&self, other: &Self) -> bool {
-        self.condition.eq(&other.condition)
+        self.expression.eq(&other.expression)
     }
 }
 
@@ -222,42 +222,41 @@ impl Eq for Checked {}
 
 impl Hash for Checked {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.condition.hash(state);
+        self.expression.hash(state);
     }
 }
 
 impl fmt::Display for Checked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.condition.fmt(f)
+        self.expression.fmt(f)
     }
 }
 
 impl PhysicalExpr for Checked {
     fn data_type(&self, input: &Schema) -> Result<DataType> {
-        self.condition.data_type(input)
+        self.expression.data_type(input)
     }
 
     fn nullable(&self, input: &Schema) -> Result<bool> {
-        self.condition.nullable(input)
+        self.expression.nullable(input)
     }
 
     fn return_field(&self, input: &Schema) -> Result<FieldRef> {
-        self.condition.return_field(input)
+        self.expression.return_field(input)
     }
 
     fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
         let Some(pattern) = self.pattern else { return self.checked(batch) };
-        let slices = pattern
-            .runs(batch)
-            .into_iter()
-            .map(|run| self.checked(&batch.slice(run.start, run.len()))?.into_array(run.len()));
+        let slices = pattern.row_ranges(batch).into_iter().map(|range| {
+            self.checked(&batch.slice(range.start, range.len()))?.into_array(range.len())
+        });
         let slices = slices.collect::<Result<Vec<_>>>()?;
         let slices: Vec<&dyn Array> = slices.iter().map(AsRef::as_ref).collect();
         Ok(ColumnarValue::Array(concat(&slices)?))
     }
 
     fn children(&self) -> Vec<&Arc<dyn PhysicalExpr>> {
-        vec![&self.condition]
+        vec![&self.expression]
     }
 
     fn with_new_children(
@@ -265,13 +264,13 @@ impl PhysicalExpr for Checked {
         children: Vec<Arc<dyn PhysicalExpr>>,
     ) -> Result<Arc<dyn PhysicalExpr>> {
         match children.into_iter().next() {
-            Some(condition) => Ok(Arc::new(Self::new(condition, &self.control)?)),
+            Some(expression) => Ok(Arc::new(Self::new(expression, &self.control)?)),
             None => Ok(self),
         }
     }
 
     fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.condition.fmt_sql(f)
+        self.expression.fmt_sql(f)
     }
 }
 
@@ -279,7 +278,7 @@ impl PhysicalExpr for Checked {
 #[derive(Clone, Debug)]
 struct Cancellable(Control);
 
-impl Pass for Cancellable {
+impl StreamWrapper for Cancellable {
     const NAME: &'static str = "Cancellable";
     const HAS_METRICS: bool = true;
 

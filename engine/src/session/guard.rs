@@ -2,7 +2,7 @@
 //!
 //! A view would say the same, and would not keep it: its conditions and those of the query become one filter, in which the
 //! query's may go first, and fail (`1 / (salary - 100)`) at rows that are kept back. So the rows that are not shown are gone, and
-//! the masks are on, before a wall that no condition and no statistics pass. Of the query's conditions only such go through to the
+//! the masks are on, before an optimizer barrier that no filter and no statistics pass. Of the query's conditions only such go through to the
 //! files that can not fail, on columns that are shown as they are, to skip what they exclude.
 
 use std::collections::BTreeMap;
@@ -37,9 +37,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::carry::carried_or_null;
 use super::expression::{self, Quotients};
+use super::optimizer_barrier::OptimizerBarrier;
 use super::quiet::{Quiet, unfit};
 use super::sql::joined_behind;
-use super::wall::Wall;
 use crate::catalog::DatasetEntry;
 use crate::error::{Code, Error, Result};
 use crate::grants::{Mask, Part, hex, seen};
@@ -251,7 +251,7 @@ impl TableProvider for Guard {
         });
         let columns = columns.collect::<std::result::Result<Vec<_>, DataFusionError>>()?;
         let plan = ProjectionExec::try_new(columns, plan)?;
-        Ok(Wall::opaque(Arc::new(plan)))
+        Ok(OptimizerBarrier::without_statistics(Arc::new(plan)))
     }
 
     fn supports_filters_pushdown(

@@ -29,9 +29,9 @@ use datafusion::physical_plan::unnest::UnnestExec;
 use datafusion::prelude::SessionConfig;
 use futures::{Stream, ready};
 
-use super::over_input::{OverInput, Pass};
+use super::wrapper_exec::{StreamWrapper, WrapperExec};
 use crate::error::{Code, Error};
-use crate::functions::{claim, is_shared, row_bytes, row_values, rows_bytes, runs};
+use crate::functions::{claim, is_shared, row_bytes, row_ranges, row_values, rows_bytes};
 
 /// Most bytes that an operator may produce by repeating the rows of one batch.
 const REPEATED_BYTES_MAX: usize = 128 << 20;
@@ -39,8 +39,8 @@ const REPEATED_BYTES_MAX: usize = 128 << 20;
 const SHARED_BYTES_MAX: usize = 32 << 20;
 /// Rows of one batch where rows may share values.
 const SHARED_ROWS: usize = 64;
-/// Rows up to which an operator gathers that hands on each batch as it is (`gathering`).
-pub(super) const HANDED_ON_ROWS: usize = 1;
+/// Rows up to which an operator gathers that hands on each batch as it is (`coalescing`).
+pub(super) const UNCOALESCED_BATCH_SIZE: usize = 1;
 /// Rows that a join of texts hands on at a time.
 const JOINED_ROWS: usize = 1 << 10;
 /// The same for a cross join, which gets smaller batches instead of an error.
@@ -105,7 +105,7 @@ pub(super) fn with_bounded_rows(
     let inputs = inputs.into_iter().map(|input| {
         let shared = shares(&input).then_some(Bound::Shared);
         let own = shared.into_iter().chain(bounds.next());
-        own.fold(Arc::clone(input), |input, bound| between(OverInput::plan(input, bound)))
+        own.fold(Arc::clone(input), |input, bound| between(WrapperExec::plan(input, bound)))
     });
     let inputs = inputs.collect();
     plan.replace_children(inputs, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep))
@@ -132,17 +132,17 @@ pub(super) fn has_shared(schema: &SchemaRef) -> bool {
 }
 
 /// Whether an exchange gathers rows that may be wide. One that merges sorted rows gathers none.
-pub(super) fn is_wide_exchange(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    let exchange = plan.downcast_ref::<RepartitionExec>();
-    exchange.is_some_and(|exchange| !exchange.preserve_order()) && is_wide(&plan.schema())
+pub(super) fn is_wide_repartition(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let repartition = plan.downcast_ref::<RepartitionExec>();
+    repartition.is_some_and(|repartition| !repartition.preserve_order()) && is_wide(&plan.schema())
 }
 
 /// The rows that operators usually hand on at a time.
-struct UsualRows(usize);
+struct DefaultBatchSize(usize);
 
-pub(super) fn usual_rows(context: &TaskContext) -> usize {
+pub(super) fn default_batch_size(context: &TaskContext) -> usize {
     let config = context.session_config();
-    config.get_extension::<UsualRows>().map_or(config.batch_size(), |rows| rows.0)
+    config.get_extension::<DefaultBatchSize>().map_or(config.batch_size(), |size| size.0)
 }
 
 /// The context of an operator. A join of texts copies each row that it hands on, so it hands on fewer at a time, and so does an
@@ -151,24 +151,24 @@ pub(super) fn context_of(
     plan: &Arc<dyn ExecutionPlan>,
     context: Arc<TaskContext>,
 ) -> Arc<TaskContext> {
-    let usual = usual_rows(&context);
+    let default_size = default_batch_size(&context);
     let schema = plan.schema();
     // An operator may gather that many rows before it hands them on, and copies what they share.
-    let rows = if is_wide_exchange(plan) {
-        HANDED_ON_ROWS
+    let rows = if is_wide_repartition(plan) {
+        UNCOALESCED_BATCH_SIZE
     } else if has_shared(&schema) {
         SHARED_ROWS
     } else if JOINS.contains(&plan.name()) && is_wide(&schema) {
         JOINED_ROWS
     } else {
-        usual
+        default_size
     };
-    if rows.min(usual) == context.session_config().batch_size() {
+    if rows.min(default_size) == context.session_config().batch_size() {
         return context;
     }
-    let mut config = context.session_config().clone().with_batch_size(rows.min(usual));
-    if config.get_extension::<UsualRows>().is_none() {
-        config.set_extension(Arc::new(UsualRows(usual)));
+    let mut config = context.session_config().clone().with_batch_size(rows.min(default_size));
+    if config.get_extension::<DefaultBatchSize>().is_none() {
+        config.set_extension(Arc::new(DefaultBatchSize(default_size)));
     }
     with_config(&context, config)
 }
@@ -198,12 +198,12 @@ pub(super) enum Pattern {
 
 impl Pattern {
     /// The runs of a batch that are matched in a short time.
-    pub(super) fn runs(self, batch: &RecordBatch) -> Vec<Range<usize>> {
+    pub(super) fn row_ranges(self, batch: &RecordBatch) -> Vec<Range<usize>> {
         let rows = match self {
             Self::Constant => usize::MAX,
             Self::Computed => COMPILED_ROWS,
         };
-        batch_runs(batch, MATCHED_BYTES, rows)
+        batch_row_ranges(batch, MATCHED_BYTES, rows)
     }
 
     /// The one that takes longer.
@@ -252,7 +252,7 @@ pub(crate) fn is_pattern(operator: &Operator) -> bool {
     matches!(operator, O::RegexMatch | O::RegexIMatch | O::RegexNotMatch | O::RegexNotIMatch)
 }
 
-impl Pass for Bound {
+impl StreamWrapper for Bound {
     const NAME: &'static str = "BoundedRows";
 
     fn rows(
@@ -276,7 +276,7 @@ struct Rows {
 impl Rows {
     /// The part of `batch` to emit now.
     fn bounded(&mut self, batch: RecordBatch) -> Result<RecordBatch> {
-        let runs = match &self.bound {
+        let ranges = match &self.bound {
             Bound::Widest(widest) => {
                 widest.fetch_max(widest_row(&batch), Ordering::Relaxed);
                 return Ok(batch);
@@ -297,13 +297,17 @@ impl Rows {
             }
             Bound::Fewer(widest) => {
                 let other = widest.load(Ordering::Relaxed).max(1);
-                runs(&vec![other as u64; batch.num_rows()], CROSSED_BYTES_MAX as u64, usize::MAX)
+                row_ranges(
+                    &vec![other as u64; batch.num_rows()],
+                    CROSSED_BYTES_MAX as u64,
+                    usize::MAX,
+                )
             }
-            Bound::Matched(pattern) => pattern.runs(&batch),
-            Bound::Shared => batch_runs(&batch, SHARED_BYTES_MAX, usize::MAX),
-            Bound::Unnested(lists) => unnested_runs(&batch, lists)?,
+            Bound::Matched(pattern) => pattern.row_ranges(&batch),
+            Bound::Shared => batch_row_ranges(&batch, SHARED_BYTES_MAX, usize::MAX),
+            Bound::Unnested(lists) => unnested_row_ranges(&batch, lists)?,
         };
-        let slices = runs.into_iter().map(|run| batch.slice(run.start, run.len()));
+        let slices = ranges.into_iter().map(|range| batch.slice(range.start, range.len()));
         self.left.extend(slices);
         Ok(self.left.pop_front().unwrap_or(batch))
     }
@@ -339,8 +343,8 @@ fn too_wide(operator: &str, row: usize, most: usize) -> DataFusionError {
 }
 
 /// The runs of a batch whose values take at most `most` bytes together, of at most `rows` rows each.
-fn batch_runs(batch: &RecordBatch, most: usize, rows: usize) -> Vec<Range<usize>> {
-    if rows_bytes(batch) <= most && batch.num_rows() <= rows {
+fn batch_row_ranges(batch: &RecordBatch, max_bytes: usize, max_rows: usize) -> Vec<Range<usize>> {
+    if rows_bytes(batch) <= max_bytes && batch.num_rows() <= max_rows {
         return std::iter::once(0..batch.num_rows()).collect();
     }
     let columns = batch.columns().iter().map(|column| row_bytes(column.as_ref()));
@@ -348,12 +352,12 @@ fn batch_runs(batch: &RecordBatch, most: usize, rows: usize) -> Vec<Range<usize>
     for column in columns {
         bytes.iter_mut().zip(column).for_each(|(sum, value)| *sum = sum.saturating_add(value));
     }
-    runs(&bytes, most as u64, rows)
+    row_ranges(&bytes, max_bytes as u64, max_rows)
 }
 
 /// The runs of a batch that may be unnested together: an operator repeats each row for every item of its lists, all at once. Fails
 /// where one row alone takes more than the bound.
-fn unnested_runs(batch: &RecordBatch, lists: &[usize]) -> Result<Vec<Range<usize>>> {
+fn unnested_row_ranges(batch: &RecordBatch, lists: &[usize]) -> Result<Vec<Range<usize>>> {
     let columns: Vec<Vec<u64>> =
         batch.columns().iter().map(|column| row_bytes(column.as_ref())).collect();
     let lists: Vec<_> = lists
@@ -375,7 +379,7 @@ fn unnested_runs(batch: &RecordBatch, lists: &[usize]) -> Result<Vec<Range<usize
         }
         Ok(repeated.saturating_add(own))
     });
-    Ok(runs(&bytes.collect::<Result<Vec<_>>>()?, CROSSED_BYTES_MAX as u64, usize::MAX))
+    Ok(row_ranges(&bytes.collect::<Result<Vec<_>>>()?, CROSSED_BYTES_MAX as u64, usize::MAX))
 }
 
 /// Upper bound for the bytes of the widest row.

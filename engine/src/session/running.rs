@@ -20,7 +20,7 @@ use futures::task::AtomicWaker;
 use kernels::Control;
 use parking_lot::Mutex;
 
-use super::spilling::cancellable_spills;
+use super::spilling::cancellable_disk_manager;
 use crate::error::{Code, Error};
 
 /// How often the resident memory of the process is read.
@@ -41,7 +41,7 @@ pub(super) struct Query {
     reserved: AtomicUsize,
     is_shed: AtomicBool,
     /// The task that waits for rows of the query.
-    waiting: AtomicWaker,
+    waker: AtomicWaker,
 }
 
 impl Query {
@@ -57,11 +57,11 @@ impl Query {
     }
 
     /// The context of the query. It counts the query's reservations, and spills nothing once the query is cancelled.
-    pub(super) fn own_context(self: &Arc<Self>, context: TaskContext) -> PlanResult<TaskContext> {
+    pub(super) fn query_context(self: &Arc<Self>, context: TaskContext) -> PlanResult<TaskContext> {
         let mut runtime = RuntimeEnv::clone(&context.runtime_env());
         let (pool, query) = (Arc::clone(&runtime.memory_pool), Arc::clone(self));
         runtime.memory_pool = Arc::new(Counted { pool, query });
-        runtime.disk_manager = cancellable_spills(&runtime.disk_manager, &self.control)?;
+        runtime.disk_manager = cancellable_disk_manager(&runtime.disk_manager, &self.control)?;
         Ok(context.with_runtime(Arc::new(runtime)))
     }
 
@@ -69,12 +69,12 @@ impl Query {
     fn shed(&self) {
         self.is_shed.store(true, Ordering::Relaxed);
         self.control.cancel();
-        self.waiting.wake();
+        self.waker.wake();
     }
 
     /// Whether memory ran low and the query was cancelled. If it is later, the task of `cx` is woken.
     pub(super) fn is_shed(&self, cx: &Context<'_>) -> bool {
-        self.waiting.register(cx.waker());
+        self.waker.register(cx.waker());
         self.is_shed.load(Ordering::Relaxed)
     }
 }
@@ -87,7 +87,7 @@ impl Queries {
             began: Instant::now(),
             reserved: AtomicUsize::new(0),
             is_shed: AtomicBool::new(false),
-            waiting: AtomicWaker::new(),
+            waker: AtomicWaker::new(),
         });
         let mut running = self.0.lock();
         running.retain(|query| query.strong_count() > 0);
@@ -146,12 +146,12 @@ impl Counted {
     /// An exchange that cannot reserve memory writes the batch to a file, and a query that does may wait for ever: the reader
     /// waits at the older of two files for a batch in the newer one (apache/datafusion#24883). So exchanges always get memory,
     /// and other operators spill instead. An exchange that holds as much as the whole pool ends the query.
-    fn lend(&self, reservation: &MemoryReservation, additional: usize) -> bool {
+    fn overcommit(&self, reservation: &MemoryReservation, additional: usize) -> bool {
         if !reservation.consumer().name().starts_with("RepartitionExec") {
             return false;
         }
-        if let MemoryLimit::Finite(most) = self.pool.memory_limit()
-            && reservation.size().saturating_add(additional) > most
+        if let MemoryLimit::Finite(max_bytes) = self.pool.memory_limit()
+            && reservation.size().saturating_add(additional) > max_bytes
         {
             self.query.shed();
             return false;
@@ -198,7 +198,7 @@ impl MemoryPool for Counted {
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> PlanResult<()> {
         if let Err(error) = self.pool.try_grow(reservation, additional)
-            && !self.lend(reservation, additional)
+            && !self.overcommit(reservation, additional)
         {
             return Err(error);
         }

@@ -16,8 +16,8 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::nan::without_statistics;
+use super::optimizer_barrier::OptimizerBarrier;
 use super::row_width::is_pattern;
-use super::wall::Wall;
 
 /// Most parts (columns, values, operators) of the filters that reach the files.
 const PARTS_MAX: usize = 300;
@@ -48,7 +48,7 @@ impl TableProvider for Sparing {
         let filters = filters.collect::<Result<Vec<_>, _>>()?;
         let scan = self.0.scan(state, projection, &filters, limit).await?;
         Ok(match projection.is_some_and(Vec::is_empty) || loses_limits(&scan) {
-            true => Wall::clear(scan),
+            true => OptimizerBarrier::with_statistics(scan),
             false => scan,
         })
     }

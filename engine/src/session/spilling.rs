@@ -16,36 +16,36 @@ use kernels::Control;
 use super::cancellation::cancelled;
 
 /// `shared`, for a query that `control` cancels. Its files count against the limit of `shared`.
-pub(super) fn cancellable_spills(
+pub(super) fn cancellable_disk_manager(
     shared: &Arc<DiskManager>,
     control: &Control,
 ) -> Result<Arc<DiskManager>> {
-    let spills = Spills { shared: Arc::clone(shared), control: control.clone() };
+    let factory = CancellableSpillFactory { shared: Arc::clone(shared), control: control.clone() };
     let manager = DiskManagerBuilder::default()
-        .with_temp_file_factory(Arc::new(spills))
+        .with_temp_file_factory(Arc::new(factory))
         .with_max_temp_directory_size(shared.max_temp_directory_size())
         .with_max_spill_merge_fan_in(shared.max_spill_merge_fan_in());
     Ok(Arc::new(manager.build()?))
 }
 
-struct Spills {
+struct CancellableSpillFactory {
     shared: Arc<DiskManager>,
     control: Control,
 }
 
-impl TempFileFactory for Spills {
+impl TempFileFactory for CancellableSpillFactory {
     fn create_temp_file(&self, description: &str) -> Result<Arc<dyn SpillFile>> {
         let file = self.shared.create_tmp_file(description)?;
-        Ok(Arc::new(Spill { file, control: self.control.clone() }))
+        Ok(Arc::new(CancellableSpillFile { file, control: self.control.clone() }))
     }
 }
 
-struct Spill {
+struct CancellableSpillFile {
     file: Arc<dyn SpillFile>,
     control: Control,
 }
 
-impl SpillFile for Spill {
+impl SpillFile for CancellableSpillFile {
     fn path(&self) -> Option<&Path> {
         self.file.path()
     }
@@ -60,16 +60,16 @@ impl SpillFile for Spill {
 
     fn open_writer(&self) -> Result<Box<dyn SpillWriter>> {
         let writer = self.file.open_writer()?;
-        Ok(Box::new(Writer { writer, control: self.control.clone() }))
+        Ok(Box::new(CancellableSpillWriter { writer, control: self.control.clone() }))
     }
 }
 
-struct Writer {
+struct CancellableSpillWriter {
     writer: Box<dyn SpillWriter>,
     control: Control,
 }
 
-impl io::Write for Writer {
+impl io::Write for CancellableSpillWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.control.is_cancelled() {
             return Err(io::Error::other(cancelled()));
@@ -82,7 +82,7 @@ impl io::Write for Writer {
     }
 }
 
-impl SpillWriter for Writer {
+impl SpillWriter for CancellableSpillWriter {
     fn finish(&mut self) -> Result<()> {
         self.writer.finish()
     }
@@ -98,9 +98,9 @@ mod tests {
     fn a_cancelled_query_spills_no_more() {
         let shared = Arc::new(DiskManagerBuilder::default().build().unwrap());
         let control = Control::new();
-        let spills = cancellable_spills(&shared, &control).unwrap();
-        assert!(spills.tmp_files_enabled());
-        let file = spills.create_tmp_file("a sort").unwrap();
+        let manager = cancellable_disk_manager(&shared, &control).unwrap();
+        assert!(manager.tmp_files_enabled());
+        let file = manager.create_tmp_file("a sort").unwrap();
         let mut writer = file.open_writer().unwrap();
         writer.write_all(&[7; 100]).unwrap();
         assert_eq!((file.size(), shared.used_disk_space()), (Some(100), 100));

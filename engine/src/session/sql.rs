@@ -185,8 +185,8 @@ fn parsed(context: &SessionContext, schema: &PinnedSchema, text: &str) -> Result
     };
     parse(text).map_err(|error| {
         if let Some(Location { line, column }) = asof_join(text) {
-            let says = format!("SQL: line {line}, column {column}: {ASOF}");
-            return Error::user(Code::BadInput, says);
+            let message = format!("SQL: line {line}, column {column}: {ASOF}");
+            return Error::user(Code::BadInput, message);
         }
         let error = Error::from(error);
         let is_taken = |word: &str| parse(&format!("SELECT {word}, 1 FROM t")).is_ok();
@@ -210,7 +210,7 @@ fn parsed(context: &SessionContext, schema: &PinnedSchema, text: &str) -> Result
 fn tokens(text: &str) -> Vec<TokenWithSpan> {
     let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location();
     let mut tokens = tokens.unwrap_or_default();
-    tokens.retain(|it| !matches!(it.token, Token::Whitespace(_)));
+    tokens.retain(|token| !matches!(token.token, Token::Whitespace(_)));
     tokens
 }
 

@@ -67,7 +67,7 @@ pub(super) fn stoppable(frame: DataFrame) -> Result<(DataFrame, Arc<TaskContext>
     let context = frame.task_ctx();
     let queries = context.session_config().get_extension::<Queries>().unwrap_or_default();
     let stop = Stop::new(&queries);
-    let context = Arc::new(stop.query.own_context(context)?);
+    let context = Arc::new(stop.query.query_context(context)?);
     let (mut state, plan) = frame.into_parts();
     let pool = context.memory_pool();
     state.add_analyzer_rule(Arc::new(OwnMemory::of(pool)));

@@ -234,17 +234,17 @@ async fn operators_get_few_rows_that_share_long_values() {
 
 /// A filter gathers rows up to a number of bytes, and few rows of short texts into one batch.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn gathered_rows_are_bounded_by_their_bytes() {
+async fn coalesced_batches_are_bounded_in_bytes() {
     let engine = engine().await;
     let session = session(&engine).await;
     let long = "SELECT * FROM (SELECT repeat('x', 1000000 + n % 2) AS t FROM (SELECT count(*) AS n FROM generate_series(1, 3))) a, generate_series(1, 400) b(i) WHERE random() >= 0";
     let short = "SELECT * FROM (SELECT CAST(value AS text) AS t FROM generate_series(1, 100000)) WHERE right(t, 2) = '00'";
-    for (sql, rows, most, batches_max) in
+    for (sql, rows, max_rows, max_batches) in
         [(long, 400, 100, usize::MAX), (short, 1_000, usize::MAX, 4)]
     {
         let batches = session.collect(session.sql(sql).await.unwrap()).await.unwrap();
         assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), rows, "{sql}");
-        assert!(batches.iter().all(|batch| batch.num_rows() <= most), "{sql}");
-        assert!(batches.len() <= batches_max, "{} batches: {sql}", batches.len());
+        assert!(batches.iter().all(|batch| batch.num_rows() <= max_rows), "{sql}");
+        assert!(batches.len() <= max_batches, "{} batches: {sql}", batches.len());
     }
 }

@@ -107,7 +107,7 @@ async fn a_query_can_not_fail_at_a_row_that_is_kept_back() {
     assert_eq!(count(&engine, &me, probe).await, 3);
     // The condition itself is the query's business as little.
     let plan = asks(&engine, &me, "EXPLAIN SELECT id FROM calls WHERE tokens > 5").await.unwrap();
-    assert!(plan.contains("Wall"), "{plan}");
+    assert!(plan.contains("OptimizerBarrier"), "{plan}");
 }
 
 #[tokio::test]

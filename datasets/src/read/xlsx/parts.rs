@@ -63,11 +63,11 @@ pub(super) fn check_parts(
                     return Err(over(format!("a text of {path}"), options.row_max_bytes));
                 }
             }
-            let (left, what, most) = match is_sheet {
+            let (left, what, max_bytes) = match is_sheet {
                 true => (&mut sheets, "the unpacked sheets", SHEETS_BYTES_MAX),
                 false => (&mut held, "the unpacked texts and styles", options.decoded_budget_bytes),
             };
-            *left = left.checked_sub(count).ok_or_else(|| over(what.to_owned(), most))?;
+            *left = left.checked_sub(count).ok_or_else(|| over(what.to_owned(), max_bytes))?;
         }
         states_utc |= String::from_utf8_lossy(&properties).contains(WORKBOOK_ZONE);
     }

@@ -8,28 +8,28 @@ use std::sync::Arc;
 
 use datafusion::physical_plan::execution_plan::ExecutionPlan;
 
-use super::over_input::{OverInput, Pass};
+use super::wrapper_exec::{StreamWrapper, WrapperExec};
 
 /// The barrier.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wall {
+pub(super) struct OptimizerBarrier {
     has_statistics: bool,
 }
 
-impl Wall {
+impl OptimizerBarrier {
     /// Above this, the statistics of the rows are known.
-    pub(super) fn clear(scan: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
-        OverInput::plan(scan, Self { has_statistics: true })
+    pub(super) fn with_statistics(scan: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+        WrapperExec::plan(scan, Self { has_statistics: true })
     }
 
     /// Above this, nothing is known of the rows.
-    pub(super) fn opaque(scan: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
-        OverInput::plan(scan, Self { has_statistics: false })
+    pub(super) fn without_statistics(scan: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+        WrapperExec::plan(scan, Self { has_statistics: false })
     }
 }
 
-impl Pass for Wall {
-    const NAME: &'static str = "Wall";
+impl StreamWrapper for OptimizerBarrier {
+    const NAME: &'static str = "OptimizerBarrier";
 
     fn has_statistics(&self) -> bool {
         self.has_statistics

@@ -16,7 +16,7 @@ use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType};
 
 /// What such an operator does.
-pub(super) trait Pass: fmt::Debug + Clone + Send + Sync + 'static {
+pub(super) trait StreamWrapper: fmt::Debug + Clone + Send + Sync + 'static {
     const NAME: &'static str;
     /// Whether the operator reports the metrics of its input as its own.
     const HAS_METRICS: bool = false;
@@ -52,31 +52,31 @@ pub(super) trait Pass: fmt::Debug + Clone + Send + Sync + 'static {
 
 /// An input, and what is done with its rows.
 #[derive(Debug)]
-pub(super) struct OverInput<P> {
+pub(super) struct WrapperExec<W> {
     input: Arc<dyn ExecutionPlan>,
-    pass: P,
+    wrapper: W,
 }
 
-impl<P: Pass> OverInput<P> {
-    /// `pass` over `input`, as a plan.
-    pub(super) fn plan(input: Arc<dyn ExecutionPlan>, pass: P) -> Arc<dyn ExecutionPlan> {
-        Arc::new(Self { input, pass })
+impl<W: StreamWrapper> WrapperExec<W> {
+    /// `wrapper` over `input`, as a plan.
+    pub(super) fn plan(input: Arc<dyn ExecutionPlan>, wrapper: W) -> Arc<dyn ExecutionPlan> {
+        Arc::new(Self { input, wrapper })
     }
 }
 
-impl<P: Pass> DisplayAs for OverInput<P> {
+impl<W: StreamWrapper> DisplayAs for WrapperExec<W> {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(P::NAME)
+        f.write_str(W::NAME)
     }
 }
 
-impl<P: Pass> ExecutionPlan for OverInput<P> {
+impl<W: StreamWrapper> ExecutionPlan for WrapperExec<W> {
     fn name(&self) -> &str {
-        P::NAME
+        W::NAME
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {
-        self.pass.properties(&self.input)
+        self.wrapper.properties(&self.input)
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
@@ -96,7 +96,7 @@ impl<P: Pass> ExecutionPlan for OverInput<P> {
         _options: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         match children.into_iter().next() {
-            Some(input) => Ok(Self::plan(input, self.pass.clone())),
+            Some(input) => Ok(Self::plan(input, self.wrapper.clone())),
             None => Ok(self),
         }
     }
@@ -114,13 +114,14 @@ impl<P: Pass> ExecutionPlan for OverInput<P> {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let rows =
-            self.input.execute(partition, self.pass.context(&self.input, Arc::clone(&context)))?;
-        Ok(self.pass.rows(rows, &context))
+        let rows = self
+            .input
+            .execute(partition, self.wrapper.context(&self.input, Arc::clone(&context)))?;
+        Ok(self.wrapper.rows(rows, &context))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
-        if P::HAS_METRICS { self.input.metrics() } else { None }
+        if W::HAS_METRICS { self.input.metrics() } else { None }
     }
 
     fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
@@ -132,7 +133,7 @@ impl<P: Pass> ExecutionPlan for OverInput<P> {
         of_input: &[Arc<Statistics>],
         _arguments: &StatisticsArgs,
     ) -> Result<Arc<Statistics>> {
-        match of_input.first().filter(|_| self.pass.has_statistics()) {
+        match of_input.first().filter(|_| self.wrapper.has_statistics()) {
             Some(statistics) => Ok(Arc::clone(statistics)),
             None => Ok(Arc::new(Statistics::new_unknown(&self.schema()))),
         }

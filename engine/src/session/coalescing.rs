@@ -1,7 +1,7 @@
 //! Small batches gathered into larger ones, up to a number of rows and of bytes.
 //!
 //! DataFusion's filters and exchanges gather rows up to a number, however wide they are: some thousand rows of a megabyte each
-//! are gigabytes. For rows that may be wide they gather nothing here. A `GatheredRows` above them does.
+//! are gigabytes. For rows that may be wide they gather nothing here. A `CoalescedRows` above them does.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,26 +16,29 @@ use datafusion::physical_plan::execution_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::{FilterExec, FilterExecBuilder};
 use futures::{Stream, ready};
 
-use super::over_input::{OverInput, Pass};
-use super::row_width::{HANDED_ON_ROWS, has_shared, is_wide, is_wide_exchange, usual_rows};
+use super::row_width::{
+    UNCOALESCED_BATCH_SIZE, default_batch_size, has_shared, is_wide, is_wide_repartition,
+};
+use super::wrapper_exec::{StreamWrapper, WrapperExec};
 use crate::functions::rows_bytes;
 
 /// Bytes that are gathered for one batch.
-const GATHERED_BYTES: usize = 16 << 20;
+const COALESCED_BYTES: usize = 16 << 20;
 
 /// Gathers what `plan` hands on, if it would gather rows by their number alone. `between` wraps each operator.
-pub(super) fn gathered(
+pub(super) fn coalesced(
     plan: Arc<dyn ExecutionPlan>,
     between: impl Fn(Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let schema = plan.schema();
-    let (plan, rows) = if is_wide_exchange(&plan) {
+    let (plan, rows) = if is_wide_repartition(&plan) {
         (plan, None)
     } else if is_wide(&schema)
         && let Some(filter) = plan.downcast_ref::<FilterExec>()
     {
         let rows = filter.batch_size();
-        let filter = FilterExecBuilder::from(filter).with_batch_size(HANDED_ON_ROWS).build()?;
+        let filter =
+            FilterExecBuilder::from(filter).with_batch_size(UNCOALESCED_BATCH_SIZE).build()?;
         (Arc::new(filter) as Arc<dyn ExecutionPlan>, Some(rows))
     } else {
         return Ok(plan);
@@ -45,33 +48,33 @@ pub(super) fn gathered(
         return Ok(plan);
     }
     let plan = if rows.is_none() { between(plan) } else { plan };
-    Ok(OverInput::plan(plan, Gathered { rows }))
+    Ok(WrapperExec::plan(plan, CoalesceByBytes { rows }))
 }
 
 /// Gathers up to `rows` rows, or as many as operators usually hand on.
 #[derive(Clone, Debug)]
-struct Gathered {
+struct CoalesceByBytes {
     rows: Option<usize>,
 }
 
-impl Pass for Gathered {
-    const NAME: &'static str = "GatheredRows";
+impl StreamWrapper for CoalesceByBytes {
+    const NAME: &'static str = "CoalescedRows";
 
     fn rows(
         &self,
         rows: SendableRecordBatchStream,
         context: &TaskContext,
     ) -> SendableRecordBatchStream {
-        let most = self.rows.unwrap_or_else(|| usual_rows(context));
-        let gathered = BatchCoalescer::new(rows.schema(), most)
-            .with_biggest_coalesce_batch_size(Some(most / 2));
-        Box::pin(Rows { rows, gathered, bytes: 0, is_done: false })
+        let max_rows = self.rows.unwrap_or_else(|| default_batch_size(context));
+        let coalescer = BatchCoalescer::new(rows.schema(), max_rows)
+            .with_biggest_coalesce_batch_size(Some(max_rows / 2));
+        Box::pin(Rows { rows, coalescer, bytes: 0, is_done: false })
     }
 }
 
 struct Rows {
     rows: SendableRecordBatchStream,
-    gathered: BatchCoalescer,
+    coalescer: BatchCoalescer,
     /// Bytes of the rows that were gathered since the last batch.
     bytes: usize,
     is_done: bool,
@@ -80,9 +83,9 @@ struct Rows {
 impl Rows {
     fn add(&mut self, batch: RecordBatch) -> Result<()> {
         self.bytes = self.bytes.saturating_add(rows_bytes(&batch));
-        self.gathered.push_batch(batch)?;
-        if self.bytes >= GATHERED_BYTES {
-            self.gathered.finish_buffered_batch()?;
+        self.coalescer.push_batch(batch)?;
+        if self.bytes >= COALESCED_BYTES {
+            self.coalescer.finish_buffered_batch()?;
         }
         Ok(())
     }
@@ -93,7 +96,7 @@ impl Stream for Rows {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            if let Some(batch) = self.gathered.next_completed_batch() {
+            if let Some(batch) = self.coalescer.next_completed_batch() {
                 self.bytes = 0;
                 return Poll::Ready(Some(Ok(batch)));
             }
@@ -103,7 +106,7 @@ impl Stream for Rows {
             let added = match ready!(self.rows.as_mut().poll_next(cx)) {
                 // A batch that is large enough is not copied.
                 Some(Ok(batch))
-                    if self.gathered.is_empty() && rows_bytes(&batch) >= GATHERED_BYTES / 2 =>
+                    if self.coalescer.is_empty() && rows_bytes(&batch) >= COALESCED_BYTES / 2 =>
                 {
                     return Poll::Ready(Some(Ok(batch)));
                 }
@@ -111,7 +114,7 @@ impl Stream for Rows {
                 Some(Err(error)) => Err(error),
                 None => {
                     self.is_done = true;
-                    self.gathered.finish_buffered_batch().map_err(Into::into)
+                    self.coalescer.finish_buffered_batch().map_err(Into::into)
                 }
             };
             if let Err(error) = added {
