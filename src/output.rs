@@ -80,7 +80,7 @@ impl Output {
     }
 }
 
-/// An error as a part of a JSON document.
+/// The code and the message of an error, as JSON.
 pub fn described(error: &engine::Error) -> serde_json::Value {
     serde_json::json!({"code": error.code().as_str(), "message": error.to_string()})
 }

@@ -21,7 +21,7 @@ pub struct EngineOptions {
     pub resident_bytes_max: Option<u64>,
     /// Where queries spill to; a folder of the system's temporary folder when absent.
     pub spill_dir: Option<PathBuf>,
-    /// Disk space that spills may take; at most half of what is free when the engine opens.
+    /// The disk budget for spills. Half of the free space at startup applies if that is less.
     pub spill_budget_bytes: u64,
     /// Whether this engine may write.
     pub access: Access,

@@ -51,7 +51,7 @@ const KEYS: &[Key] = &[
     Key {
         name: "spill_limit",
         default: "64GiB",
-        about: "most that queries may spill; at most half of the disk space that is free at the start",
+        about: "disk budget for spills; half of the free space at startup if that is less",
     },
     Key {
         name: "exports_limit",

@@ -309,11 +309,12 @@ def parquet_of_duckdb(table, folder):
     data = arrow(table)
     copy = f"COPY (SELECT * FROM data) TO '{file.path}' (FORMAT parquet, PARQUET_VERSION {{}})"
     duckdb.sql(copy.format(version))
-    # V2 files of DuckDB may have 32-bit integers with deltas of 33 bits, which the format forbids and pyarrow refuses, too.
+    # DuckDB's V2 files may have 33-bit deltas of 32-bit integers. The Parquet format forbids them,
+    # and pyarrow refuses them.
     try:
         pyarrow.parquet.read_table(file.path)
     except pyarrow.ArrowInvalid:
-        # It miscounts the items of some lists that DuckDB itself and we read.
+        # pyarrow miscounts the items of some lists that DuckDB and Colonnade can read.
         pass
     except OSError:
         file.what = "DuckDB Parquet V1"

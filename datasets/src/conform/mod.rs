@@ -339,15 +339,16 @@ fn unknown_columns(spec: &DatasetSpec, schema: &Schema, unknown: &[usize]) -> St
     format!("{what} of {name}, {rule} ({there}){advice}")
 }
 
-/// Advice for a file that seems to be read with a delimiter that is not its own: its only column is named like several.
+/// Advice for a file that seems to use a delimiter other than the stored one. Such a file is read
+/// as a single column, whose name contains the delimiter of the file.
 fn other_delimiter(spec: &DatasetSpec, schema: &Schema) -> Option<String> {
     let stored = spec.load.delimiter?;
     let [only] = schema.fields().as_ref() else { return None };
     let found = DELIMITERS.into_iter().map(char::from).find(|mark| only.name().contains(*mark))?;
     let (dataset, value) = (&spec.name, shown_mark(found));
     Some(format!(
-        "; the fields of the file seem to be separated by {found:?}, and the dataset stores delimiter {stored:?}: \
-         write the file with {stored:?}, or change what is stored with `colonnade alter {dataset} --set 'delimiter={value}'`"
+        "; the file seems to use the delimiter {found:?}, but the dataset's `delimiter` setting is {stored:?}; \
+         rewrite the file with {stored:?}, or change the setting with `colonnade alter {dataset} --set 'delimiter={value}'`"
     ))
 }
 

@@ -91,7 +91,7 @@ fn a_delimiter_other_than_the_stored_one_is_reported() {
     let chunk = chunk(vec![("id,x", text)]);
     let error = Conformer::new(&spec, &chunk.batch.schema(), "a.csv").unwrap_err().to_string();
     let expected =
-        "the fields of the file seem to be separated by ',', and the dataset stores delimiter ';'";
+        "the file seems to use the delimiter ',', but the dataset's `delimiter` setting is ';'";
     assert!(error.contains(expected), "{error}");
 }
 

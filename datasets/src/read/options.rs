@@ -13,7 +13,7 @@ pub struct ReadOptions {
     pub decoded_budget_bytes: usize,
     /// Longest row of a text format.
     pub row_max_bytes: usize,
-    /// Rows of a text format that are read to find columns and types, if no spec names them.
+    /// Rows of a text format that are read to infer columns and types, if no spec declares them.
     pub discovery_rows: usize,
     /// Most bytes held while looking at those rows.
     pub discovery_bytes: usize,

@@ -221,19 +221,19 @@ fn a_cell_that_cannot_be_read_sets_its_row_aside() {
     }
 }
 
-/// The workbook, whose cells of the text `error` say that they hold an error.
+/// The workbook, where each cell with the text `error` is an error cell.
 fn with_error_cells(bytes: &[u8], error: &str) -> Vec<u8> {
     with_sheets(bytes, |mut xml| {
         for (at, _) in xml.clone().match_indices(error) {
             let kind = xml[..at].rfind("t=\"str\"").unwrap();
-            // Of the same length, so that the places stay.
+            // The replacement has the same length, so all offsets stay valid.
             xml.replace_range(kind..kind + 7, "t=\"e\"  ");
         }
         xml
     })
 }
 
-/// The workbook with its sheets changed.
+/// The workbook, where `change` is applied to the XML of each sheet.
 fn with_sheets(bytes: &[u8], change: impl Fn(String) -> String) -> Vec<u8> {
     let mut archive = zip::ZipArchive::new(std::io::Cursor::new(bytes)).unwrap();
     let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
@@ -270,7 +270,7 @@ fn a_row_with_an_uncomputed_formula_is_quarantined() {
     assert_eq!(rows, ["1|2", "3|6"]);
     assert_eq!(reasons.len(), 2, "{reasons:?}");
     let expected =
-        "f.xlsx:3 (row 2): \"double\": expected int64, found a formula without a value; open";
+        "f.xlsx:3 (row 2): \"double\": expected int64, found an uncomputed formula; open";
     assert!(reasons[0].starts_with(expected), "{reasons:?}");
 }
 

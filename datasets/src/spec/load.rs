@@ -386,7 +386,7 @@ fn zone(text: &str) -> Result<Tz> {
     })
 }
 
-/// A mark in a form that a setting accepts again.
+/// A delimiter or separator in the form that its setting accepts.
 pub(crate) fn shown_mark(mark: char) -> String {
     if mark == '\t' { "tab".to_owned() } else { mark.to_string() }
 }

@@ -90,7 +90,7 @@ impl From<DataFusionError> for Error {
             return Self::user(Code::BadInput, says);
         }
         if spill_is_full(&error) {
-            let message = "the query needs more disk to spill to than its budget: `spill_limit`, and at most half of what was free at the start";
+            let message = "the query exceeded the disk budget for spills: `spill_limit`, or half of the free space at startup if that is less";
             return Self::environment(Code::ResourcesExhausted, message, error);
         }
         if let Some((code, message)) = table_failure(&error) {

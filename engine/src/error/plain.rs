@@ -73,7 +73,7 @@ const KNOWN: &[(&str, &str)] = &[
     ),
 ];
 
-/// The message for an ASOF JOIN, however it is written.
+/// The message for every spelling of ASOF JOIN.
 pub(crate) const ASOF: &str = "ASOF JOIN is not supported; join all earlier rows, and keep the newest of each: \
     SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY a.id ORDER BY b.at DESC) AS newest \
     FROM a LEFT JOIN b ON b.key = a.key AND b.at <= a.at) WHERE newest = 1";

@@ -89,7 +89,7 @@ impl Bounds {
         })
     }
 
-    /// The bounded form of a cast of `value`; none where the cast copies no more than it reads.
+    /// The cast of `value` with a bound. `None` if the cast writes no more bytes than it reads.
     fn cast(
         &self,
         cast: &Expr,
@@ -98,7 +98,7 @@ impl Bounds {
         or_null: bool,
         schema: &DFSchema,
     ) -> Option<Expr> {
-        // The type of a value is computed from all of its parts, so most casts do without it.
+        // `get_type` visits the whole expression, so the type of the result is checked first.
         let is_bounded =
             is_long(to.data_type()) && copies(&value.get_type(schema).ok()?, to.data_type());
         is_bounded.then(|| {
@@ -107,7 +107,8 @@ impl Bounds {
         })
     }
 
-    /// The one value of a subquery. A subquery that reads columns of its query becomes a join.
+    /// The value of a scalar subquery, with a bound. A correlated subquery becomes a join and stays
+    /// as it is.
     fn constant(&self, subquery: Subquery) -> Transformed<Expr> {
         let of = match subquery.outer_ref_columns.is_empty() {
             true => subquery.subquery.schema().fields().first().map(|of| of.data_type().clone()),
@@ -118,7 +119,8 @@ impl Bounds {
         bounded_or(bounded, subquery)
     }
 
-    /// The cast that a function with the name of a type in its second argument makes.
+    /// The bounded form of a function that casts to a type named by its second argument, such as
+    /// `arrow_cast`.
     fn named_cast(&self, call: &ScalarFunction, schema: &DFSchema) -> Option<Expr> {
         let or_null = match call.func.name() {
             "arrow_cast" | "cast_to_type" => false,
@@ -132,7 +134,7 @@ impl Bounds {
     }
 }
 
-/// `bounded`, or the expression as it is.
+/// `bounded` if it exists, otherwise the unchanged `expression`.
 fn bounded_or(bounded: Option<Expr>, expression: Expr) -> Transformed<Expr> {
     bounded.map_or_else(|| Transformed::no(expression), Transformed::yes)
 }

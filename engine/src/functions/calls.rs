@@ -61,7 +61,7 @@ fn check_pattern(pattern: &Expr) -> Result<()> {
     }
 }
 
-/// Functions that cast to a type named by a text.
+/// Functions that cast to a type named by a string.
 pub(crate) const CASTS: [&str; 2] = ["arrow_cast", "arrow_try_cast"];
 /// Widest type of fixed length, in bytes or items. Every value takes that space, even null.
 const WIDTH_MAX: i32 = 4_096;

@@ -28,8 +28,8 @@ use super::slices::RESULT_BYTES_MAX;
 /// Results up to this size count as single values and are not added up.
 const VALUE_BYTES: usize = 4 << 10;
 
-/// `function` for a window of a query that `control` cancels, with the memory of `pool`. `streams` says whether the window's operator
-/// hands rows on while it reads.
+/// `function` for a window of a query that `control` cancels, with the memory of `pool`. `streams`
+/// states whether the window's operator emits rows while it reads.
 pub(crate) fn cancellable_window(
     function: Arc<AggregateUDF>,
     control: &Control,

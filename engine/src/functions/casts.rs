@@ -37,12 +37,13 @@ pub(super) struct Copies {
     memory: Memory,
 }
 
-/// Whether a cast copies more than it reads: values that rows share, or nested ones as text.
+/// Whether a cast may write more bytes than it reads. It does so for values that rows share, and
+/// for nested values that become text.
 pub(super) fn copies(from: &DataType, to: &DataType) -> bool {
     from != to && is_long(to) && (is_shared(from) || from.is_nested())
 }
 
-/// The cast of `value` as a call with a bound. A query shows it as `shown`.
+/// A call that casts `value`, with a bound on its result. Plans show the call as `shown`.
 pub(super) fn bounded_cast(
     value: Expr,
     to: FieldRef,
@@ -53,7 +54,7 @@ pub(super) fn bounded_cast(
     call(Copy::Cast { to, or_null }, value, shown, memory)
 }
 
-/// The result of a subquery of type `of` as a call with a bound. None where it is short.
+/// The result of a subquery of type `of`, with a bound. `None` if all values of the type are short.
 pub(super) fn bounded_constant(subquery: &Expr, of: &DataType, memory: &Memory) -> Option<Expr> {
     let shown = subquery.schema_name().to_string();
     is_long(of).then(|| call(Copy::Constant, subquery.clone(), shown, memory))
@@ -82,7 +83,7 @@ fn call(copy: Copy, value: Expr, shown: String, memory: &Memory) -> Expr {
     ScalarUDF::new_from_impl(copies).call(vec![value])
 }
 
-/// Whether values of a type have no length in common.
+/// Whether values of a type may be long.
 pub(super) fn is_long(of: &DataType) -> bool {
     of.is_nested()
         || is_shared(of)
@@ -92,7 +93,7 @@ pub(super) fn is_long(of: &DataType) -> bool {
         )
 }
 
-/// Bytes of the names of fields that the text of one value has.
+/// Bytes of the field names in the text of one value.
 fn names_bytes(of: &DataType) -> u64 {
     match of {
         DataType::Struct(fields) => fields
@@ -188,7 +189,7 @@ impl ScalarUDFImpl for Copies {
         let names = names_bytes(&value.data_type());
         let bound = Bound::of(&arguments, false, |row| {
             let each = values.at(row).saturating_add(1).saturating_mul(NUMBER_BYTES);
-            // The names of a structure in a list are repeated for each item.
+            // The text of a list of structs repeats the field names for each item.
             let names = names.saturating_mul(values.at(row).max(1));
             bytes.at(row).saturating_add(each).saturating_add(names)
         });

@@ -7,7 +7,7 @@
 //!
 //! `docs/sql.md` describes each with an example; a test runs the examples.
 
-/// The parts of a function of any kind that are those of its field `function`, by which a query finds it and a reader learns of it.
+/// Delegates name, aliases, signature and documentation of a function to its field `function`.
 macro_rules! named_as_function {
     () => {
         fn name(&self) -> &str {
@@ -28,7 +28,8 @@ macro_rules! named_as_function {
     };
 }
 
-/// What a `ScalarUDFImpl` says of itself that is as its field `function`, but for what is computed.
+/// Delegates everything that describes a `ScalarUDFImpl` to its field `function`. Fails for a
+/// return type with too many fields or levels.
 macro_rules! of_function {
     () => {
         named_as_function!();

@@ -33,8 +33,8 @@ const PACED: [&str; 12] = [
 /// Rows at first, and what some rows shall take.
 const ROWS: usize = 1;
 const PACE: Duration = Duration::from_millis(20);
-/// Steps of the one of them that takes as many as the lengths of a row's texts multiplied, for a row.
 const LEVENSHTEIN: &str = "levenshtein";
+/// Most steps of `levenshtein` for one row: the product of the lengths of its two strings.
 const STEPS_MAX: u64 = 1 << 26;
 
 /// Whether a function is one of them.
@@ -124,7 +124,7 @@ impl Paced {
             let (one, other) = (one.at(row), other.at(row));
             if one.saturating_mul(other) > STEPS_MAX {
                 return Err(beyond(format!(
-                    "{LEVENSHTEIN}: expected two texts whose lengths multiplied are at most {STEPS_MAX}, found {one} and {other} bytes"
+                    "{LEVENSHTEIN}: expected two strings whose lengths in bytes multiply to at most {STEPS_MAX}, found {one} and {other} bytes"
                 )));
             }
         }

@@ -1,5 +1,5 @@
-//! The memory of window functions: the results of rows that are not handed on yet, and the rows that a function keeps of its frame.
-//! DataFusion counts neither.
+//! The memory of window functions: results that are not emitted yet, and the rows that a function
+//! keeps of its frame. DataFusion counts neither.
 
 use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};

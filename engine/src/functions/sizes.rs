@@ -8,7 +8,7 @@ use datafusion::logical_expr::ColumnarValue;
 
 use super::widths::{constant_bytes, row_bytes, row_values};
 
-/// Most bytes of a number or an instant as text, including the overhead of a list item.
+/// Most bytes of a number or a timestamp as text, including the overhead of a list item.
 pub(super) const NUMBER_BYTES: u64 = 40;
 
 /// A number for each row.
@@ -27,7 +27,7 @@ impl Sizes {
         }
     }
 
-    /// The number of values in each row, at all depths.
+    /// The number of values in each row, including all nested values.
     pub(super) fn values(of: &ColumnarValue) -> Result<Self> {
         Ok(match of {
             ColumnarValue::Scalar(value) if !value.data_type().is_nested() => Self::Same(1),

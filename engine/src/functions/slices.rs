@@ -1,7 +1,8 @@
 //! Calls of functions on a few rows at a time, so that a result is measured before more of it is allocated.
 //!
-//! A bound on a result is often far above it: few texts have each of their letters replaced. So a call with a high bound is made in
-//! slices. Each slice reserves its bound, and keeps only what it really takes.
+//! A bound is often far above the size of the result: `replace`, for example, rarely replaces every
+//! character. So a call with a high bound is split into slices of rows. Each slice reserves its
+//! bound, and afterwards keeps only the bytes of its result reserved.
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -89,7 +90,7 @@ pub(super) struct Bound {
 }
 
 impl Bound {
-    /// `bytes` says the bound of each row of a call.
+    /// The bound of a call, where `bytes` returns the bound of a row.
     pub(super) fn of(
         arguments: &ScalarFunctionArgs,
         is_exact: bool,
@@ -100,7 +101,8 @@ impl Bound {
     }
 }
 
-/// Consecutive rows that take at most `most` bytes together, and are at most `rows`. A row that takes more is alone.
+/// Splits rows of these sizes into ranges of at most `max_bytes` bytes and at most `max_rows` rows.
+/// A row with more than `max_bytes` gets its own range.
 pub(crate) fn row_ranges(bytes: &[u64], max_bytes: u64, max_rows: usize) -> Vec<Range<usize>> {
     let (mut ranges, mut first, mut sum) = (Vec::new(), 0, 0_u64);
     for (row, bytes) in bytes.iter().enumerate() {
@@ -118,7 +120,7 @@ pub(crate) fn row_ranges(bytes: &[u64], max_bytes: u64, max_rows: usize) -> Vec<
     ranges
 }
 
-/// Results of a call for some rows after the other.
+/// The results of a call that is split into slices of rows.
 #[derive(Default)]
 pub(super) struct Slices {
     arrays: Vec<ArrayRef>,
@@ -126,7 +128,7 @@ pub(super) struct Slices {
 }
 
 impl Slices {
-    /// Adds the result for the next `rows`. Fails if all of them take more than the bound.
+    /// Adds the result for the next `rows` rows. Fails if all results together exceed the limit.
     pub(super) fn push(&mut self, name: &str, result: ColumnarValue, rows: usize) -> Result<()> {
         let array = result.into_array(rows)?;
         self.bytes = self.bytes.saturating_add(total_bytes(array.as_ref()));

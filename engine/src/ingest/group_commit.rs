@@ -310,7 +310,7 @@ mod tests {
         (engine, begun, end)
     }
 
-    // The store blocks every other caller, too, and with one thread that is the test itself.
+    // The store blocks the thread that calls it. With a single thread, it would block the test.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn of_a_client_that_vanishes_a_reading_has_its_place_and_its_bytes_to_its_end() {
         // A body brings a column, whose commit is a part of reading it.

@@ -132,8 +132,8 @@ impl Marking {
 }
 
 impl Table {
-    /// Marks the version of `head`, which this process committed, in the background. The task runs on `background`, which
-    /// outlives the committing task.
+    /// Marks the version of `head`, which this process committed, as the newest. The task runs on
+    /// `background`, a runtime that outlives the committing task.
     pub(super) fn mark_newest(self: &Arc<Self>, head: &Head, background: &Handle) {
         self.marking.want(head.mark());
         if self.marking.is_running.swap(true, Ordering::AcqRel) {

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 const ROW_BYTES_KEY: &str = "colonnade.rowBytesMax";
 /// Rows over which the width is a mean: what stands alone does no harm.
 const WINDOW_ROWS: usize = 64;
-/// Width of which nothing is said.
+/// Widest row for which a table's configuration states no width.
 pub(crate) const USUAL_ROW_BYTES: u64 = 8 << 10;
 
 /// Bytes of a row, as a mean of neighbours, where they are the widest; 0 where all are as wide as usual.
@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn rows_are_as_wide_as_their_widest_neighbours() {
         assert_eq!(row_bytes(&texts(&[10; 1_000])), 0);
-        // One that stands alone.
+        // A single wide row.
         let mut lengths = [10; 1_000];
         lengths[500] = 1 << 18;
         assert_eq!(row_bytes(&texts(&lengths)), 0);

@@ -5,7 +5,7 @@ use datafusion::prelude::DataFrame;
 
 use crate::lake::USUAL_ROW_BYTES;
 
-/// Rows that operators hand on at a time, where they are as wide as usual.
+/// Default batch size, for rows of usual width.
 pub(super) const BATCH_ROWS: usize = 8 << 10;
 
 /// `state` for queries of rows of `row_bytes` (0: as usual): fewer at a time where they are wide.

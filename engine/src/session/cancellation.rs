@@ -1,10 +1,14 @@
 //! Plans that stop when no client waits for their rows any more.
 //!
-//! Tokio cancels a task only where it awaits, and an operator whose input is always ready never does. DataFusion's own rule
-//! yields at the leaves of a plan. That is too rare for operators that make many rows of few (joins, unnesting, recursion), or
-//! that return collected rows (sorts, groups, windows). So each of those is wrapped. Between two batches the wrapper checks
-//! whether the query was cancelled, and yields to other tasks when its turn is over. A join that drops all pairs produces no
-//! batch at all, so its condition makes the same check. A sort starts a task for each batch that it holds, so its order does too.
+//! Tokio cancels a task only where it awaits. An operator whose input is always ready never awaits.
+//! DataFusion's own rule yields only at the leaves of a plan. That is too rare for operators that
+//! emit many rows for each input row (joins, unnesting, recursion), or that emit collected rows
+//! (sorts, groups, windows). So each of those is wrapped. Between two batches, the wrapper checks
+//! whether the query was cancelled, and yields to other tasks when its turn is over.
+//!
+//! A join that drops all pairs emits no batch at all, so its join filter also checks for
+//! cancellation. A sort starts a task for each batch that it holds, so its sort expressions check,
+//! too.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -41,7 +45,7 @@ use crate::error::{Code, Error};
 /// How long a stream computes before it yields to other tasks.
 const TURN: Duration = Duration::from_millis(10);
 
-/// Operators that produce at most one batch per input batch. Their input yields for them.
+/// Operators that emit at most one batch for each input batch. Their input yields for them.
 const PASS_THROUGH_OPERATORS: [&str; 12] = [
     "AnalyzeExec",
     "CoalesceBatchesExec",
@@ -84,8 +88,8 @@ pub(super) fn cancellable(
     Ok(whole(coalesced(plan, between)?))
 }
 
-/// A join whose condition checks for cancellation. A semi, anti or mark join without a condition gets one that is always true,
-/// because it visits all pairs before its first batch.
+/// A join whose filter checks for cancellation. A semi, anti or mark join without a filter gets one
+/// that is always true, because such a join visits all pairs before it emits a batch.
 fn with_checked_join_filter(
     plan: Arc<dyn ExecutionPlan>,
     control: &Control,
@@ -94,7 +98,7 @@ fn with_checked_join_filter(
         let Some(filter) = checked(join.filter(), *join.join_type(), control)? else {
             return Ok(plan);
         };
-        // `NOT IN` with nulls supports no condition.
+        // A null-aware anti join (`NOT IN`) supports no join filter.
         if join.null_aware {
             return Ok(plan);
         }
@@ -145,7 +149,8 @@ fn checked(
     })
 }
 
-/// A sort whose order checks for cancellation. The first rows of an order are kept without tasks, and need no check.
+/// A sort whose expressions check for cancellation. A top-k sort, and a sort of rows that are
+/// already sorted, start no tasks and need no check.
 fn with_checked_sort(
     plan: Arc<dyn ExecutionPlan>,
     control: &Control,
@@ -171,7 +176,8 @@ fn with_checked_sort(
     Ok(WrapperExec::plan(Arc::new(checked), CheckedSort(Arc::clone(plan.properties()))))
 }
 
-/// A sort with a checked order, in place of one with these properties.
+/// A sort with checked expressions. It reports the properties of the sort that it replaces, so they
+/// contain the original expressions.
 #[derive(Clone, Debug)]
 struct CheckedSort(Arc<PlanProperties>);
 
@@ -189,12 +195,12 @@ pub(super) fn cancelled() -> DataFusionError {
     DataFusionError::External(Box::new(Error::user(Code::Cancelled, message)))
 }
 
-/// A condition, or a part of an order, that fails once the query is cancelled.
+/// A join filter or a sort expression that fails once the query is cancelled.
 #[derive(Debug)]
 struct Checked {
     expression: Arc<dyn PhysicalExpr>,
     control: Control,
-    /// The regular expression in the condition.
+    /// The kind of regular expression in `expression`, if it has one.
     pattern: Option<Pattern>,
 }
 
@@ -274,7 +280,7 @@ impl PhysicalExpr for Checked {
     }
 }
 
-/// Hands rows on until the query is cancelled, and yields.
+/// Passes rows through until the query is cancelled, and yields to other tasks.
 #[derive(Clone, Debug)]
 struct Cancellable(Control);
 

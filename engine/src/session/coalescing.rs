@@ -1,7 +1,8 @@
-//! Small batches gathered into larger ones, up to a number of rows and of bytes.
+//! Coalesces small batches into larger ones, up to a number of rows and of bytes.
 //!
-//! DataFusion's filters and exchanges gather rows up to a number, however wide they are: some thousand rows of a megabyte each
-//! are gigabytes. For rows that may be wide they gather nothing here. A `CoalescedRows` above them does.
+//! DataFusion's filters and repartitions coalesce batches up to a number of rows, however wide the
+//! rows are. A batch of 8,192 rows of a megabyte each takes 8 GiB. So these operators coalesce
+//! nothing if rows may be wide. A `CoalescedRows` operator above them coalesces instead.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,10 +23,11 @@ use super::row_width::{
 use super::wrapper_exec::{StreamWrapper, WrapperExec};
 use crate::functions::rows_bytes;
 
-/// Bytes that are gathered for one batch.
+/// Bytes at which a coalesced batch is complete.
 const COALESCED_BYTES: usize = 16 << 20;
 
-/// Gathers what `plan` hands on, if it would gather rows by their number alone. `between` wraps each operator.
+/// Coalesces the batches of `plan` by bytes, if `plan` would coalesce them by rows alone. `between`
+/// wraps a repartition, because that wrapper sets its batch size.
 pub(super) fn coalesced(
     plan: Arc<dyn ExecutionPlan>,
     between: impl Fn(Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan>,
@@ -43,7 +45,7 @@ pub(super) fn coalesced(
     } else {
         return Ok(plan);
     };
-    // Rows that share values are small, and gathering would copy the values of all batches.
+    // Rows that share values are small. Coalescing would copy the values of every batch.
     if has_shared(&schema) {
         return Ok(plan);
     }
@@ -51,7 +53,7 @@ pub(super) fn coalesced(
     Ok(WrapperExec::plan(plan, CoalesceByBytes { rows }))
 }
 
-/// Gathers up to `rows` rows, or as many as operators usually hand on.
+/// Coalesces up to `rows` rows, or up to the default batch size without `rows`.
 #[derive(Clone, Debug)]
 struct CoalesceByBytes {
     rows: Option<usize>,
@@ -75,7 +77,7 @@ impl StreamWrapper for CoalesceByBytes {
 struct Rows {
     rows: SendableRecordBatchStream,
     coalescer: BatchCoalescer,
-    /// Bytes of the rows that were gathered since the last batch.
+    /// Bytes of the rows that were pushed since the last complete batch.
     bytes: usize,
     is_done: bool,
 }
@@ -104,7 +106,7 @@ impl Stream for Rows {
                 return Poll::Ready(None);
             }
             let added = match ready!(self.rows.as_mut().poll_next(cx)) {
-                // A batch that is large enough is not copied.
+                // A large batch passes through without a copy.
                 Some(Ok(batch))
                     if self.coalescer.is_empty() && rows_bytes(&batch) >= COALESCED_BYTES / 2 =>
                 {

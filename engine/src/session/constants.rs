@@ -1,4 +1,5 @@
-//! Long constants: what is computed of one for each row of a batch is as long each time, and no memory of the pool that queries share.
+//! Limits for long constants. A function of a long constant can return a long value for each row of
+//! a batch, and the shared memory pool does not count these values.
 
 use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
@@ -55,7 +56,7 @@ impl OptimizerRule for ConstantsFit {
     }
 }
 
-/// A query that hands on fewer rows at a time where it has long constants of its own.
+/// A query with a smaller batch size if it has long constants.
 pub(crate) fn for_constants_of(frame: DataFrame) -> Result<DataFrame> {
     let mut most = 0;
     frame.logical_plan().apply_with_subqueries(|plan| {

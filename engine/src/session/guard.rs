@@ -1,9 +1,12 @@
 //! A table of which the one who asks sees a part: some rows, some columns, some of them behind a mask.
 //!
-//! A view would say the same, and would not keep it: its conditions and those of the query become one filter, in which the
-//! query's may go first, and fail (`1 / (salary - 100)`) at rows that are kept back. So the rows that are not shown are gone, and
-//! the masks are on, before an optimizer barrier that no filter and no statistics pass. Of the query's conditions only such go through to the
-//! files that can not fail, on columns that are shown as they are, to skip what they exclude.
+//! A view would not hide these rows: DataFusion would merge its filter with that of the query. A
+//! filter of the query could then run first, and fail on a hidden row (`1 / (salary - 100)`). So
+//! hidden rows are removed and masks are applied below an optimizer barrier, which no filter and no
+//! statistics pass.
+//!
+//! Filters of the query are still pushed to the files, to skip rows, if they cannot fail and read
+//! only columns without a mask.
 
 use std::collections::BTreeMap;
 use std::fmt;

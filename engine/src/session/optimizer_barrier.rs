@@ -1,8 +1,11 @@
-//! An optimizer barrier: limits and conditions are not pushed through it.
+//! An optimizer barrier: limits and filters are not pushed through it.
 //!
-//! Two scans are below one. A scan of rows without columns, as of `SELECT 1 FROM t`, which the Delta library makes from its log: it
-//! lets a limit pass, as if something below it would keep to it, and nothing does. And a scan with rows that are hidden from the user
-//! (`guard`): no condition of theirs may be tried on hidden rows, and no count be taken from statistics.
+//! Two kinds of scans need one:
+//!
+//! - A scan that the Delta library reads from its log, such as that of `SELECT 1 FROM t`. The scan
+//!   lets a limit pass to its input, but nothing applies the limit.
+//! - A scan with rows that are hidden from the user (`guard`). No filter of the query may be
+//!   evaluated on hidden rows, and no count may come from statistics.
 
 use std::sync::Arc;
 
@@ -17,12 +20,12 @@ pub(super) struct OptimizerBarrier {
 }
 
 impl OptimizerBarrier {
-    /// Above this, the statistics of the rows are known.
+    /// A barrier that reports the statistics of `scan`.
     pub(super) fn with_statistics(scan: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
         WrapperExec::plan(scan, Self { has_statistics: true })
     }
 
-    /// Above this, nothing is known of the rows.
+    /// A barrier that reports no statistics.
     pub(super) fn without_statistics(scan: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
         WrapperExec::plan(scan, Self { has_statistics: false })
     }

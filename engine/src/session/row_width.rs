@@ -37,13 +37,13 @@ use crate::functions::{claim, is_shared, row_bytes, row_ranges, row_values, rows
 const REPEATED_BYTES_MAX: usize = 128 << 20;
 /// Most bytes of the values that the rows of one batch share, as if each were written out.
 const SHARED_BYTES_MAX: usize = 32 << 20;
-/// Rows of one batch where rows may share values.
+/// Batch size if rows may share values.
 const SHARED_ROWS: usize = 64;
-/// Rows up to which an operator gathers that hands on each batch as it is (`coalescing`).
+/// Batch size at which an operator emits each batch as it is, and coalesces nothing (`coalescing`).
 pub(super) const UNCOALESCED_BATCH_SIZE: usize = 1;
-/// Rows that a join of texts hands on at a time.
+/// Batch size of a join of rows that may be wide.
 const JOINED_ROWS: usize = 1 << 10;
-/// The same for a cross join, which gets smaller batches instead of an error.
+/// Most bytes that a cross join or unnesting may produce from one batch. Larger batches are split.
 const CROSSED_BYTES_MAX: usize = 64 << 20;
 
 /// Bytes of rows that are matched with regular expressions in one batch. A pattern can take a microsecond per byte.
@@ -90,7 +90,7 @@ pub(super) fn with_bounded_rows(
             None => Vec::new(),
         },
     };
-    // The condition of a join sees pairs, and not the rows of its inputs.
+    // A join filter is evaluated on pairs, not on the rows of one input.
     if bounds.is_empty()
         && let Some(pattern) = pattern_of_operator(&plan)?
     {
@@ -111,7 +111,7 @@ pub(super) fn with_bounded_rows(
     plan.replace_children(inputs, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep))
 }
 
-/// Joins that hand on some rows at a time, and repeat a row for each match.
+/// Joins that emit batches of a given size, and repeat a row for each match.
 const JOINS: [&str; 5] = [
     "HashJoinExec",
     "NestedLoopJoinExec",
@@ -120,7 +120,7 @@ const JOINS: [&str; 5] = [
     "SymmetricHashJoinExec",
 ];
 
-/// Whether rows may be wide: a column has a type without a fixed length.
+/// Whether rows may be wide: a column is neither primitive nor boolean.
 pub(super) fn is_wide(schema: &SchemaRef) -> bool {
     let is_long = |of: &DataType| of.primitive_width().is_none() && *of != DataType::Boolean;
     schema.fields().iter().any(|field| is_long(field.data_type()))
@@ -131,13 +131,14 @@ pub(super) fn has_shared(schema: &SchemaRef) -> bool {
     schema.fields().iter().any(|field| is_shared(field.data_type()))
 }
 
-/// Whether an exchange gathers rows that may be wide. One that merges sorted rows gathers none.
+/// Whether `plan` is a repartition that coalesces rows that may be wide. One that preserves the
+/// order of rows coalesces none.
 pub(super) fn is_wide_repartition(plan: &Arc<dyn ExecutionPlan>) -> bool {
     let repartition = plan.downcast_ref::<RepartitionExec>();
     repartition.is_some_and(|repartition| !repartition.preserve_order()) && is_wide(&plan.schema())
 }
 
-/// The rows that operators usually hand on at a time.
+/// The batch size of the session. Some operators get a smaller one.
 struct DefaultBatchSize(usize);
 
 pub(super) fn default_batch_size(context: &TaskContext) -> usize {
@@ -145,15 +146,15 @@ pub(super) fn default_batch_size(context: &TaskContext) -> usize {
     config.get_extension::<DefaultBatchSize>().map_or(config.batch_size(), |size| size.0)
 }
 
-/// The context of an operator. A join of texts copies each row that it hands on, so it hands on fewer at a time, and so does an
-/// operator on rows that share values.
+/// The context of an operator. Three kinds of operators get a smaller batch size: repartitions and
+/// joins of rows that may be wide, and operators on rows that share values.
 pub(super) fn context_of(
     plan: &Arc<dyn ExecutionPlan>,
     context: Arc<TaskContext>,
 ) -> Arc<TaskContext> {
     let default_size = default_batch_size(&context);
     let schema = plan.schema();
-    // An operator may gather that many rows before it hands them on, and copies what they share.
+    // An operator may collect a whole batch before it emits rows, and copies the values they share.
     let rows = if is_wide_repartition(plan) {
         UNCOALESCED_BATCH_SIZE
     } else if has_shared(&schema) {
@@ -197,7 +198,7 @@ pub(super) enum Pattern {
 }
 
 impl Pattern {
-    /// The runs of a batch that are matched in a short time.
+    /// Splits a batch into ranges that can be matched in a short time.
     pub(super) fn row_ranges(self, batch: &RecordBatch) -> Vec<Range<usize>> {
         let rows = match self {
             Self::Constant => usize::MAX,
@@ -342,7 +343,8 @@ fn too_wide(operator: &str, row: usize, most: usize) -> DataFusionError {
     DataFusionError::External(Box::new(Error::user(Code::LimitExceeded, says)))
 }
 
-/// The runs of a batch whose values take at most `most` bytes together, of at most `rows` rows each.
+/// Splits a batch into ranges of at most `max_bytes` bytes and at most `max_rows` rows. A row with
+/// more than `max_bytes` gets its own range.
 fn batch_row_ranges(batch: &RecordBatch, max_bytes: usize, max_rows: usize) -> Vec<Range<usize>> {
     if rows_bytes(batch) <= max_bytes && batch.num_rows() <= max_rows {
         return std::iter::once(0..batch.num_rows()).collect();
@@ -355,8 +357,8 @@ fn batch_row_ranges(batch: &RecordBatch, max_bytes: usize, max_rows: usize) -> V
     row_ranges(&bytes, max_bytes as u64, max_rows)
 }
 
-/// The runs of a batch that may be unnested together: an operator repeats each row for every item of its lists, all at once. Fails
-/// where one row alone takes more than the bound.
+/// Splits a batch into ranges that can be unnested at once. Unnesting repeats each row for every
+/// item of its lists, for a whole batch at once. Fails if a single row exceeds the limit.
 fn unnested_row_ranges(batch: &RecordBatch, lists: &[usize]) -> Result<Vec<Range<usize>>> {
     let columns: Vec<Vec<u64>> =
         batch.columns().iter().map(|column| row_bytes(column.as_ref())).collect();

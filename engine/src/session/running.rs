@@ -40,7 +40,7 @@ pub(super) struct Query {
     /// Bytes reserved by its operators.
     reserved: AtomicUsize,
     is_shed: AtomicBool,
-    /// The task that waits for rows of the query.
+    /// Wakes the task that waits for rows of the query.
     waker: AtomicWaker,
 }
 
@@ -56,7 +56,8 @@ impl Query {
         }
     }
 
-    /// The context of the query. It counts the query's reservations, and spills nothing once the query is cancelled.
+    /// The context of the query. Its memory pool counts the query's reservations. Its disk manager
+    /// rejects spills once the query is cancelled.
     pub(super) fn query_context(self: &Arc<Self>, context: TaskContext) -> PlanResult<TaskContext> {
         let mut runtime = RuntimeEnv::clone(&context.runtime_env());
         let (pool, query) = (Arc::clone(&runtime.memory_pool), Arc::clone(self));
@@ -72,7 +73,8 @@ impl Query {
         self.waker.wake();
     }
 
-    /// Whether memory ran low and the query was cancelled. If it is later, the task of `cx` is woken.
+    /// Whether the query was cancelled because memory ran low. If that happens later, the task of
+    /// `cx` is woken.
     pub(super) fn is_shed(&self, cx: &Context<'_>) -> bool {
         self.waker.register(cx.waker());
         self.is_shed.load(Ordering::Relaxed)
@@ -141,11 +143,13 @@ struct Counted {
 }
 
 impl Counted {
-    /// Grows the reservation although the pool has no room, if it is for the batches that wait in an exchange. Returns whether it grew.
+    /// Grows the reservation of a repartition although the pool has no room. Returns whether it
+    /// grew.
     ///
-    /// An exchange that cannot reserve memory writes the batch to a file, and a query that does may wait for ever: the reader
-    /// waits at the older of two files for a batch in the newer one (apache/datafusion#24883). So exchanges always get memory,
-    /// and other operators spill instead. An exchange that holds as much as the whole pool ends the query.
+    /// A repartition that cannot reserve memory spills the batch, and its query may then hang: the
+    /// reader waits at the older of two files for a batch in the newer one
+    /// (apache/datafusion#24883). So a repartition always gets memory, and other operators spill
+    /// instead. A repartition that needs more than the whole pool cancels the query.
     fn overcommit(&self, reservation: &MemoryReservation, additional: usize) -> bool {
         if !reservation.consumer().name().starts_with("RepartitionExec") {
             return false;

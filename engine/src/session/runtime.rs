@@ -82,7 +82,8 @@ fn config() -> SessionConfig {
     config
 }
 
-/// Disk space that spills may take: as set, and at most half of what is free at the start. The store may be on the same disk.
+/// The disk budget for spills: the option, or half of the free space at startup if that is less.
+/// The store may be on the same disk.
 fn spill_bytes_max(options: &EngineOptions) -> u64 {
     let folder = options.spill_dir.clone().unwrap_or_else(std::env::temp_dir);
     let free = fs4::available_space(folder);

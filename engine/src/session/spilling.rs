@@ -1,5 +1,7 @@
-//! Spill files that cannot be written once their query is cancelled. A sort writes all rows that it holds at once, and does not
-//! check for cancellation between two batches.
+//! Spill files that reject writes once their query is cancelled.
+//!
+//! A sort that spills writes all rows that it holds, and does not check for cancellation between
+//! two batches.
 
 use std::io;
 use std::path::Path;
@@ -15,7 +17,8 @@ use kernels::Control;
 
 use super::cancellation::cancelled;
 
-/// `shared`, for a query that `control` cancels. Its files count against the limit of `shared`.
+/// A disk manager for a query that `control` cancels. Its files count against the limit of
+/// `shared`.
 pub(super) fn cancellable_disk_manager(
     shared: &Arc<DiskManager>,
     control: &Control,
@@ -95,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cancelled_query_spills_no_more() {
+    fn a_cancelled_query_cannot_spill() {
         let shared = Arc::new(DiskManagerBuilder::default().build().unwrap());
         let control = Control::new();
         let manager = cancellable_disk_manager(&shared, &control).unwrap();

@@ -206,7 +206,8 @@ fn parsed(context: &SessionContext, schema: &PinnedSchema, text: &str) -> Result
     })
 }
 
-/// The tokens of a text but for white space; none where it cannot be split, which the parser refuses.
+/// The tokens of a query without white space. Returns none if the text cannot be tokenized, because
+/// the parser reports that error.
 fn tokens(text: &str) -> Vec<TokenWithSpan> {
     let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location();
     let mut tokens = tokens.unwrap_or_default();
@@ -214,7 +215,8 @@ fn tokens(text: &str) -> Vec<TokenWithSpan> {
     tokens
 }
 
-/// Where a text has an ASOF JOIN. Each product writes its condition differently, and the parser knows one way.
+/// The position of an ASOF JOIN. Its syntax differs between products, and the parser supports one
+/// of them.
 fn asof_join(text: &str) -> Option<Location> {
     let tokens = tokens(text);
     let joins = [Keyword::JOIN, Keyword::INNER, Keyword::LEFT, Keyword::RIGHT, Keyword::FULL];

@@ -54,7 +54,8 @@ impl Stop {
         current().iter().for_each(|task| self.control.follow(task));
     }
 
-    /// Plans `frame`. Planning stops when the query is cancelled, its constants have one bound, and the plan can be cancelled.
+    /// Plans `frame`. Planning stops when the query is cancelled. All constants that the planner
+    /// computes share one limit, and the returned plan can be cancelled.
     pub(super) async fn plan(&self, frame: DataFrame) -> Result<Arc<dyn ExecutionPlan>> {
         let planning = with_bounded_constants(frame.create_physical_plan());
         let plan = stopped_by(self.control.clone(), planning).await?;
@@ -151,7 +152,8 @@ impl Stream for Stoppable {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         // Different tasks may poll the rows in turn.
         self.stop.follow();
-        // Its operators may wait for each other, and then none of them sees that the query was cancelled.
+        // Operators may wait for each other. Then none of them notices that the query was
+        // cancelled.
         let polled = match self.stop.query.is_shed(cx) {
             true => Poll::Ready(Some(Err(cancelled()))),
             false => self.rows.as_mut().poll_next(cx),

@@ -1,4 +1,4 @@
-//! Operators that change how the rows of one input are handed on, and nothing else about it.
+//! Operators that wrap one input, and change its context or its stream of rows.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,18 +15,18 @@ use datafusion::physical_plan::metrics::MetricsSet;
 use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType};
 
-/// What such an operator does.
+/// What an operator changes about its input. By default, it changes nothing.
 pub(super) trait StreamWrapper: fmt::Debug + Clone + Send + Sync + 'static {
     const NAME: &'static str;
     /// Whether the operator reports the metrics of its input as its own.
     const HAS_METRICS: bool = false;
 
-    /// The properties of the rows that are handed on.
+    /// The properties of the plan.
     fn properties<'a>(&'a self, input: &'a Arc<dyn ExecutionPlan>) -> &'a Arc<PlanProperties> {
         input.properties()
     }
 
-    /// The context in which the input gets its rows.
+    /// The context that the input is executed with.
     fn context(
         &self,
         _input: &Arc<dyn ExecutionPlan>,
@@ -35,7 +35,7 @@ pub(super) trait StreamWrapper: fmt::Debug + Clone + Send + Sync + 'static {
         context
     }
 
-    /// What is handed on of the input's rows.
+    /// The stream of the operator, given the stream of its input.
     fn rows(
         &self,
         rows: SendableRecordBatchStream,
@@ -44,13 +44,13 @@ pub(super) trait StreamWrapper: fmt::Debug + Clone + Send + Sync + 'static {
         rows
     }
 
-    /// Whether the statistics of the input are those of the rows that are handed on.
+    /// Whether the operator reports the statistics of its input. Otherwise they are unknown.
     fn has_statistics(&self) -> bool {
         true
     }
 }
 
-/// An input, and what is done with its rows.
+/// An operator that wraps `input`.
 #[derive(Debug)]
 pub(super) struct WrapperExec<W> {
     input: Arc<dyn ExecutionPlan>,
@@ -58,7 +58,7 @@ pub(super) struct WrapperExec<W> {
 }
 
 impl<W: StreamWrapper> WrapperExec<W> {
-    /// `wrapper` over `input`, as a plan.
+    /// Wraps `input` in `wrapper`.
     pub(super) fn plan(input: Arc<dyn ExecutionPlan>, wrapper: W) -> Arc<dyn ExecutionPlan> {
         Arc::new(Self { input, wrapper })
     }

@@ -128,7 +128,7 @@ async fn shared_values_count_as_often_as_they_are_copied() {
             (0..40).map(|i| format!("(SELECT max(repeat('x', 250000 + value % 2)) FROM generate_series(1, 2)) AS c{i}")).collect::<Vec<_>>().join(", ")
         ),
         "SELECT sum(length(left((SELECT max(repeat('x', 250000 + value % 2)) FROM generate_series(1, 2)), value))) FROM generate_series(1, 8192)".to_owned(),
-        // Lists of lists with one long list.
+        // Lists of lists, with one long list.
         "SELECT count(array_repeat(range(1, CASE WHEN value = 1 THEN 1000000 ELSE 1 END), CASE WHEN value = 1 THEN 2000 ELSE 0 END)) FROM generate_series(1, 8192)".to_owned(),
         "SELECT cardinality(array_repeat(arrow_cast(1, 'Int8'), 250000000))".to_owned(),
         "SELECT length(array_to_string([range(1, 200000)], repeat(',', 10000)))".to_owned(),
@@ -212,7 +212,7 @@ async fn rows_with_lists_are_unnested_a_few_at_a_time() {
     assert_eq!(number(&engine, sql).await, 500 * (2_000 * 4_000 + 2_000));
 }
 
-/// Operators copy the values that rows share, and count them afterwards.
+/// Operators copy values that rows share before they reserve memory for the copies.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn operators_get_few_rows_that_share_long_values() {
     let options = EngineOptions { spill_budget_bytes: 256 << 20, ..options("memory:") };
@@ -232,7 +232,7 @@ async fn operators_get_few_rows_that_share_long_values() {
     }
 }
 
-/// A filter gathers rows up to a number of bytes, and few rows of short texts into one batch.
+/// Long rows are coalesced into batches of limited size, and short rows into few batches.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn coalesced_batches_are_bounded_in_bytes() {
     let engine = engine().await;

@@ -196,7 +196,7 @@ fn gone_after(engine: &Engine, sql: &str) -> Option<Duration> {
 #[test]
 fn every_operator_stops_soon_after_its_client_leaves() {
     let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
-    // Enough that no query is refused before its client leaves.
+    // Enough memory that no query fails before its client disconnects.
     let options = EngineOptions { memory_budget_bytes: 6 << 30, ..options("memory:") };
     let engine = runtime.block_on(Engine::open(options)).unwrap();
     let mut stuck = Vec::new();

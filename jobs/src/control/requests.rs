@@ -64,7 +64,7 @@ pub trait RequestStore {
         answer: &'a str,
     ) -> BoxFuture<'a, Result<bool>>;
 
-    /// Stores the result of the attempt that began at this time.
+    /// Stores the answer of the attempt that began at `begun_us`.
     fn answer_request<'a>(
         &'a self,
         of: &'a RequestKey,

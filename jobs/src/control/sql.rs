@@ -53,8 +53,9 @@ fn is_busy(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| is_busy_code(&code))
 }
 
-/// Whether a code of SQLite is one of `SQLITE_BUSY`. Its last byte is that code, and the bytes before it state the reason, for
-/// example that another process recovers the log of a killed one.
+/// Whether an extended result code of SQLite belongs to `SQLITE_BUSY`. The last byte is the primary
+/// result code. The other bytes state the reason, for example that another process is recovering
+/// the write-ahead log.
 fn is_busy_code(code: &str) -> bool {
     const BUSY: u32 = 5;
     code.parse::<u32>().is_ok_and(|code| code & 0xff == BUSY)

@@ -461,7 +461,7 @@ async fn each_time_of_a_schedule_has_one_run(store: SqlStore) {
     assert_eq!((now().await.up_to, last().await), (21, begun));
     assert!(store.pause_schedule("t", "nightly", Pause::Begin).await.unwrap());
     assert_eq!((now().await.is_paused, now().await.up_to), (true, 21));
-    // A server that read it before the pause begins nothing, unless a person asked for it.
+    // A server that read the schedule before the pause starts no run, unless a user requested it.
     assert!(!fire(tick("t", "late"), "l", None).await);
     assert!(fire(TickOf { also_paused: true, ..tick("t", "by hand") }, "m", None).await);
     assert!(store.pause_schedule("t", "nightly", Pause::End { up_to: 30 }).await.unwrap());

@@ -158,7 +158,8 @@ impl Runner {
             }
             None => Vec::new(),
         };
-        // The mark comes before the key, so that a root whose control database is lost is never open.
+        // The mark is set before the key is stored. A root without the mark and without keys is
+        // open to the local user, even if its control database was lost.
         self.engine().set_mark(RootMark::Keys).await?;
         for _ in 0..PREFIX_TRIES {
             let prefix = letters(PREFIX_LETTERS, b"abcdefghijklmnopqrstuvwxyz234567")?;

@@ -20,10 +20,10 @@ pub(super) enum Cell {
     Bool(bool),
     /// A day, an instant or a time of day, as text.
     Time(String, Look),
-    /// An error that a formula gave, as `#DIV/0!`.
+    /// The error of a formula, such as `#DIV/0!`.
     Fault(&'static str),
-    /// A formula whose value was never stored. Libraries write such cells, and leave the value to the first program that opens
-    /// the workbook.
+    /// A formula without a stored value. Libraries such as openpyxl write formulas without
+    /// computing them.
     Uncomputed,
 }
 
@@ -84,7 +84,7 @@ impl Cell {
             Self::Bool(true) => "true",
             Self::Bool(false) => "false",
             Self::Fault(name) => name,
-            Self::Uncomputed => "formula without a value",
+            Self::Uncomputed => "uncomputed formula",
         }
     }
 
@@ -109,7 +109,7 @@ impl Cell {
             }
             Self::Fault(name) => Err(format!("expected {data_type}, found the error {name}")),
             Self::Uncomputed => Err(format!(
-                "expected {data_type}, found a formula without a value; open the workbook in a spreadsheet program, and save it"
+                "expected {data_type}, found an uncomputed formula; open the workbook in a spreadsheet program and save it"
             )),
             other => parse::text_slot(data_type, other.text()),
         }

@@ -10,7 +10,7 @@ use crate::read::ReadOptions;
 
 /// Parts of a workbook (sheets, strings, styles).
 const PARTS_MAX: usize = 10_000;
-/// Bytes that all sheets of a workbook unpack to. A full sheet of 20 columns takes about 1 GiB.
+/// Most unpacked bytes of all sheets of a workbook. A full sheet of 20 columns takes about 1 GiB.
 const SHEETS_BYTES_MAX: usize = 4 << 30;
 /// Bytes that are unpacked at a time for a look at a part.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -80,8 +80,9 @@ pub(super) fn check_parts(
 struct Run {
     is_sheet: bool,
     bytes: usize,
-    /// The name of the current tag, with its slash, and whether it continues.
+    /// The name of the current tag, with its slash.
     name: Vec<u8>,
+    /// Whether the name continues.
     is_in_name: bool,
     is_in_cell: bool,
 }

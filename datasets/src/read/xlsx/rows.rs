@@ -127,7 +127,7 @@ pub(super) fn send_rows(
         rows.row.get_or_insert_with(|| SheetRow::new(0)).problem.get_or_insert(problem);
     }
     rows.end_row();
-    // The receiver was dropped.
+    // Sending fails only if the receiver was dropped.
     let _ = sender.send(Ok(rows.block));
     Ok(())
 }

@@ -20,8 +20,9 @@ macro_rules! ticks {
 }
 
 impl SqlStore {
-    /// Adds a tick. False if the tick exists, or if the schedule does not exist, is paused, or has moved: the caller may have read the
-    /// schedule before that.
+    /// Adds a tick. Returns false if the tick already exists, or if the schedule was removed,
+    /// paused or moved after the caller read it. Also returns false for a step whose pipeline run
+    /// has ended.
     async fn insert_tick(
         &self,
         tick: &TickOf,

@@ -76,13 +76,13 @@ async fn end(shared: &Shared, act: &Act) -> Result<()> {
     if store.end_act(&act.tenant, &act.id, &content).await? {
         return Ok(());
     }
-    // The first since there is this control state: the chain may be older.
+    // The first act of this control state. The chain may be older.
     let last = last(&shared.engine, &recorder(&act.tenant)?).await?;
     let (number, hash) = last.map_or((0, GENESIS.to_owned()), |(_, number, hash)| (number, hash));
     store.begin_chain(&act.tenant, number, &hash).await?;
     store.end_act(&act.tenant, &act.id, &content).await?;
-    // The mark comes after the chain. A process that ends in between leaves no mark without a chain, with which nothing is
-    // served, and the next start sets it.
+    // The mark is set after the chain begins, because a root with a mark and no chain serves
+    // nothing. If the process ends in between, the next start sets the mark.
     if shared.records.is_durable() {
         shared.engine.set_mark(RootMark::Audit).await?;
     }
