@@ -10,10 +10,10 @@ use csv::ByteRecord;
 use encoding_rs::{Encoding, UTF_8};
 
 use super::dialect::{BUFFER_BYTES, Dialect};
+use super::encoding::decoded;
 use super::input::{Meter, Tracked};
 use super::recent::{Recent, Seen};
 use super::rows::{Place, RowTable, check_encoding, check_header};
-use super::written::decoded;
 use super::{Chunk, CsvOptions, ReadOptions, Renames, RowReader, Source, TextEncoding};
 use crate::column_type::ColumnType;
 use crate::error::{Error, Result};

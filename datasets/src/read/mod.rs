@@ -11,6 +11,7 @@ mod clinc;
 mod csv;
 mod delta;
 mod dialect;
+mod encoding;
 mod er_magellan;
 mod event_log;
 mod expand;
@@ -49,6 +50,7 @@ use crate::spec::DatasetSpec;
 
 pub(crate) use csv::look as csv_looks;
 pub(crate) use dialect::DELIMITERS;
+pub use encoding::TextEncoding;
 pub use format::Format;
 pub use input::Source;
 pub(crate) use json_value::document_slot;
@@ -60,7 +62,7 @@ pub use recognise::recognise;
 pub(crate) use renames::distinct as distinct_names;
 pub use renames::{Renames, RepeatedNames};
 pub(crate) use rows::Place;
-pub use written::{CsvOptions, DateOrder, TextEncoding};
+pub use written::{CsvOptions, DateOrder};
 pub use xlsx::WORKBOOK_ZONE;
 pub(crate) use xlsx::look as xlsx_looks;
 
@@ -158,6 +160,8 @@ pub(crate) fn contain_decoder<T>(
 
 #[cfg(test)]
 mod conformance_tests;
+#[cfg(test)]
+mod csv_tests;
 #[cfg(test)]
 mod integration_tests;
 #[cfg(test)]

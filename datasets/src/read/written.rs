@@ -2,24 +2,16 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::io::{BufRead, BufReader};
 use std::str::FromStr;
 
-use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
 use chrono_tz::Tz;
-use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
-use encoding_rs_io::DecodeReaderBytesBuilder;
 use serde::{Deserialize, Serialize};
 
-use super::Source;
-use super::rows::unmarked_utf16;
+use super::TextEncoding;
 use crate::column_type::ColumnType;
 use crate::error::{Error, Result};
 use crate::local_time::instant_in;
 use crate::parse::{self, Slot, quoted};
-
-/// Bytes that the encoding is told from.
-const HEAD_BYTES: usize = 1 << 20;
 
 /// What is to be known of a file of separated values that is written otherwise than usual.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,25 +35,6 @@ pub struct CsvOptions {
     pub date_order: Option<DateOrder>,
     /// The time zone of timestamps without an offset; UTC if it is not stated.
     pub zone: Option<Tz>,
-}
-
-/// The encoding of a text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TextEncoding {
-    /// UTF-8.
-    #[default]
-    Utf8,
-    /// What its first bytes look like.
-    Found,
-    /// This one.
-    Named(&'static Encoding),
-}
-
-impl TextEncoding {
-    /// The encoding of that name, as the web knows it: `windows-1252`, `latin1`, `utf-16le`.
-    pub fn named(label: &str) -> Option<Self> {
-        Encoding::for_label(label.as_bytes()).map(Self::Named)
-    }
 }
 
 /// The order of the parts of a date.
@@ -105,47 +78,6 @@ impl DateOrder {
         match self {
             Self::DayFirst => "a date such as 31.12.2026",
             Self::MonthFirst => "a date such as 12/31/2026",
-        }
-    }
-}
-
-/// Opens a text as UTF-8, whatever it is; says what it was.
-pub(crate) fn decoded(
-    source: &Source,
-    encoding: TextEncoding,
-) -> Result<(Box<dyn BufRead + Send>, &'static Encoding)> {
-    let encoding = match encoding {
-        TextEncoding::Utf8 => UTF_8,
-        TextEncoding::Named(encoding) => encoding,
-        TextEncoding::Found => found(&source.head(HEAD_BYTES)?),
-    };
-    let text = source.text()?;
-    if encoding == UTF_8 {
-        return Ok((text, encoding));
-    }
-    let mut decoder = DecodeReaderBytesBuilder::new();
-    let decoder = decoder.encoding(Some(encoding)).bom_override(true).build(text);
-    Ok((Box::new(BufReader::new(decoder)), encoding))
-}
-
-/// The encoding that a text beginning with `head` has most likely.
-fn found(head: &[u8]) -> &'static Encoding {
-    match head {
-        [0xFF, 0xFE, ..] => return UTF_16LE,
-        [0xFE, 0xFF, ..] => return UTF_16BE,
-        _ => {}
-    }
-    if let Some(encoding) = unmarked_utf16(head) {
-        return encoding;
-    }
-    match std::str::from_utf8(head) {
-        Ok(_) => UTF_8,
-        // A character that the end of the head cuts.
-        Err(error) if error.error_len().is_none() => UTF_8,
-        Err(_) => {
-            let mut detector = EncodingDetector::new(Iso2022JpDetection::Allow);
-            detector.feed(head, true);
-            detector.guess(None, Utf8Detection::Deny)
         }
     }
 }
@@ -432,24 +364,5 @@ mod tests {
         assert_eq!(options.slot(&ColumnType::Text, "-"), Ok(Slot::Null));
         assert!(options.slot(&ColumnType::Int64, "--").is_err());
         assert_eq!(CsvOptions::default().slot(&ColumnType::Text, "-"), Ok(Slot::Text("-".into())));
-    }
-
-    #[test]
-    fn the_encoding_is_found() {
-        let name = |bytes: &[u8]| found(bytes).name();
-        assert_eq!(name("Größe;Preis\n".as_bytes()), "UTF-8");
-        assert_eq!(name(&"Größe".as_bytes()[..3]), "UTF-8");
-        assert_eq!(name(b""), "UTF-8");
-        assert_eq!(
-            name(b"Gr\xF6\xDFe;Preis\nM\xFCller;\xC4pfel f\xFCr \xD6sterreich\n"),
-            "windows-1252"
-        );
-        assert_eq!(name(b"\xFF\xFEG\0"), "UTF-16LE");
-        assert_eq!(name(b"\xFE\xFF\0G"), "UTF-16BE");
-        assert_eq!(name(b"G\0r\0\xF6\0;\0P\0\n\0"), "UTF-16LE");
-        assert_eq!(name(b"\0G\0r\0\xF6\0;\0P\0\n"), "UTF-16BE");
-        // NUL is an ordinary character.
-        assert_eq!(name(b"id,t\n1,\0\0\0\0\0\0\0\0\n"), "UTF-8");
-        assert_eq!(name(b"a\0,t\n1,\0x\0y\0z\n"), "UTF-8");
     }
 }

@@ -17,11 +17,11 @@ use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 use serde_json::{Map, Value};
 
+use super::encoding::decoded;
 use super::input::{Meter, Tracked};
 use super::mapped::columns_of;
 use super::rows::{Place, RowTable, unmarked_utf16};
 use super::steps::{COLUMNS, Step, Steps};
-use super::written::decoded;
 use super::{Chunk, ReadOptions, RowReader, Source, TextEncoding};
 use crate::error::{Error, Result};
 use crate::local_time::instant_in;
