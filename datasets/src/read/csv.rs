@@ -462,7 +462,10 @@ fn row_slots<'a>(
                 }
                 Err(problem) => problem,
             },
-            Err(_) => "expected UTF-8 text".to_owned(),
+            Err(e) => format!(
+                "expected UTF-8 text, found byte 0x{:02X}; if the file has another encoding, state its `encoding`",
+                field[e.valid_up_to()]
+            ),
         };
         return Err((Some(column.name.clone()), format!("{:?}: {problem}", column.name)));
     }

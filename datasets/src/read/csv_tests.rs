@@ -52,6 +52,13 @@ fn one_invalid_byte_rejects_one_row_of_a_utf8_file() {
     let (rows, reasons) = rows(text, &[]).unwrap();
     assert_eq!(rows.len(), 1_000);
     assert_eq!(rows[999], r#"{"Größe":999,"name":"Müller-Größe"}"#);
-    let reason = "\"name\": expected UTF-8 text, found byte 0xFF";
+    let reason = "\"name\": expected UTF-8 text, found byte 0xFF; if the file has another encoding, state its `encoding`";
     assert_eq!(reasons, [(503, reason.to_owned())]);
+}
+
+#[test]
+fn a_header_in_another_encoding_names_the_option() {
+    let error = rows(b"gr\xF6\xDFe;n\n1;2\n", &[("encoding", "utf-8")]).unwrap_err().to_string();
+    assert!(error.contains("found byte 0xF6; if the file has another encoding"), "{error}");
+    assert!(error.contains("`?encoding=windows-1252` over HTTP"), "{error}");
 }

@@ -163,7 +163,11 @@ pub(crate) fn check_header(source_name: &str, head: &[u8]) -> Result<()> {
     if e.error_len().is_none() && line_bytes == head.len() {
         return Ok(());
     }
-    let problem = format!("expected UTF-8 text, found byte 0x{:02X}", head[at]);
+    let problem = format!(
+        "expected UTF-8 text, found byte 0x{:02X}; if the file has another encoding, state it as `encoding` \
+         (`--encoding windows-1252`, or `?encoding=windows-1252` over HTTP)",
+        head[at]
+    );
     Err(malformed(source_name, head, at, problem))
 }
 
