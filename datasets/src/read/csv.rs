@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::SchemaRef;
@@ -12,6 +12,7 @@ use encoding_rs::{Encoding, UTF_8};
 use super::dialect::{BUFFER_BYTES, Dialect};
 use super::encoding::decoded;
 use super::input::{Meter, Tracked};
+use super::line_ends::{Exchanged, are_lone_cr, exchange, exchange_in};
 use super::recent::{Recent, Seen};
 use super::rows::{Place, RowTable, check_encoding, check_header};
 use super::{Chunk, CsvOptions, ReadOptions, Renames, RowReader, Source, TextEncoding};
@@ -40,6 +41,8 @@ pub(crate) struct CsvRecords {
     seen: Arc<Seen>,
     dialect: Dialect,
     encoding: &'static Encoding,
+    /// Whether lines end with a lone CR. The parser then reads CR and LF exchanged.
+    is_exchanged: bool,
     header: Vec<String>,
     first: Option<(ByteRecord, Place)>,
     row: u64,
@@ -64,6 +67,10 @@ impl CsvRecords {
             return Err(source.io("read", error));
         }
         check_encoding(source.name(), &first)?;
+        let is_exchanged = are_lone_cr(&first, options.csv.quote.unwrap_or(b'"'));
+        if is_exchanged {
+            exchange(&mut first);
+        }
         let dialect = dialect.unwrap_or_else(|| Dialect::of(&first, &options.csv));
         if dialect.header {
             check_header(source.name(), &first)?;
@@ -71,8 +78,11 @@ impl CsvRecords {
         // The parser reads ahead of the record that it is at.
         let limit_bytes = options.row_max_bytes.saturating_add(BUFFER_BYTES);
         let (input, _) = decoded(source, TextEncoding::Named(encoding))?;
-        let input = input.chain(END.as_slice());
-        let (input, meter) = Tracked::new(Box::new(input), limit_bytes);
+        let input: Box<dyn BufRead + Send> = match is_exchanged {
+            true => Box::new(BufReader::new(Exchanged(input)).chain(END.as_slice())),
+            false => Box::new(input.chain(END.as_slice())),
+        };
+        let (input, meter) = Tracked::new(input, limit_bytes);
         let (input, seen) = Recent::new(input);
         let mut records = Self {
             source: source.clone(),
@@ -81,6 +91,7 @@ impl CsvRecords {
             seen,
             dialect,
             encoding,
+            is_exchanged,
             header: Vec::new(),
             first: None,
             row: 0,
@@ -163,8 +174,9 @@ impl CsvRecords {
     fn swallowed(&self, record: &ByteRecord) -> Option<String> {
         let line = self.left_open?;
         let field = record.iter().next_back().unwrap_or_default();
+        let line_end = if self.is_exchanged { b'\r' } else { b'\n' };
         let lines =
-            field.split(|byte| *byte == b'\n').skip(1).filter(|line| !line.is_empty()).count();
+            field.split(|byte| *byte == line_end).skip(1).filter(|line| !line.is_empty()).count();
         let quote = char::from(self.dialect.quote);
         Some(format!(
             "expected a closing {quote} for the one on line {line}, found the end; {lines} lines behind it are in this row"
@@ -184,7 +196,16 @@ impl CsvRecords {
         }
     }
 
+    /// Reads the next record, and returns the line on which it begins.
     fn read(&mut self, record: &mut ByteRecord) -> Result<Option<u64>> {
+        let line = self.parse(record)?;
+        if self.is_exchanged {
+            exchange_in(record);
+        }
+        Ok(line)
+    }
+
+    fn parse(&mut self, record: &mut ByteRecord) -> Result<Option<u64>> {
         loop {
             let before = self.reader.position().line();
             self.meter.begin_record();

@@ -62,3 +62,31 @@ fn a_header_in_another_encoding_names_the_option() {
     assert!(error.contains("found byte 0xF6; if the file has another encoding"), "{error}");
     assert!(error.contains("`?encoding=windows-1252` over HTTP"), "{error}");
 }
+
+#[test]
+fn lone_carriage_returns_end_lines() {
+    let (found, reasons) = rows("id;name\r1;abc\r2;def\r", &[]).unwrap();
+    assert_eq!(found, [r#"{"id":1,"name":"abc"}"#, r#"{"id":2,"name":"def"}"#]);
+    assert!(reasons.is_empty(), "{reasons:?}");
+    // Line ends in quotes stay what they are, and lines are counted.
+    let text = "id,name\r1,\"a\rb\nc\"\"d\"\r\r2,\"x\r\n\"\r3,4,5\r7,'tis";
+    let (found, reasons) = rows(text, &[]).unwrap();
+    let expected = [
+        r#"{"id":1,"name":"a\rb\nc\"d"}"#,
+        r#"{"id":2,"name":"x\r\n"}"#,
+        r#"{"id":7,"name":"'tis"}"#,
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(reasons, [(7, "expected 2 fields, found 3".to_owned())]);
+    let (_, reasons) = rows("id,name\r1,\"open\r2,x\r", &[]).unwrap();
+    let open = "expected a closing \" for the one on line 2, found the end; 1 lines behind it are in this row";
+    assert_eq!(reasons, [(2, open.to_owned())]);
+    // In a file with LF, CR is an ordinary character.
+    let (found, _) = rows("id,name\n1,a\rb\n2,\"c\rd\"\r\n", &[]).unwrap();
+    assert_eq!(found, [r#"{"id":1,"name":"a\rb"}"#, r#"{"id":2,"name":"c\rd"}"#]);
+    let (found, _) = rows("id,name\n1,\"a\rb\"\n", &[]).unwrap();
+    assert_eq!(found, [r#"{"id":1,"name":"a\rb"}"#]);
+    let utf16: Vec<u8> = "id\tü\r1\tö\r".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let (found, _) = rows([&b"\xFF\xFE"[..], &utf16].concat(), &[]).unwrap();
+    assert_eq!(found, [r#"{"id":1,"ü":"ö"}"#]);
+}

@@ -21,6 +21,7 @@ mod input;
 pub mod json;
 mod json_array;
 mod json_value;
+mod line_ends;
 mod lines;
 mod litellm_prices;
 mod mapped;
