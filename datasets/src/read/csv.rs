@@ -9,7 +9,7 @@ use arrow::datatypes::SchemaRef;
 use csv::ByteRecord;
 use encoding_rs::{Encoding, UTF_8};
 
-use super::dialect::{BUFFER_BYTES, Dialect};
+use super::dialect::{BUFFER_BYTES, Dialect, delimiter_line};
 use super::encoding::decoded;
 use super::input::{Meter, Tracked};
 use super::line_ends::{Exchanged, are_lone_cr, exchange, exchange_in};
@@ -71,9 +71,15 @@ impl CsvRecords {
         if is_exchanged {
             exchange(&mut first);
         }
-        let dialect = dialect.unwrap_or_else(|| Dialect::of(&first, &options.csv));
+        // A line `sep=;` is for Excel: it states the delimiter, and is no row.
+        let stated = if dialect.is_none() { delimiter_line(&first) } else { None };
+        let start = stated.map_or(0, |(_, bytes)| bytes);
+        let dialect = dialect.unwrap_or_else(|| {
+            let delimiter = stated.map(|(delimiter, _)| delimiter).or(options.csv.delimiter);
+            Dialect::of(&first[start..], &CsvOptions { delimiter, ..options.csv.clone() })
+        });
         if dialect.header {
-            check_header(source.name(), &first)?;
+            check_header(source.name(), &first, start)?;
         }
         // The parser reads ahead of the record that it is at.
         let limit_bytes = options.row_max_bytes.saturating_add(BUFFER_BYTES);
@@ -98,6 +104,9 @@ impl CsvRecords {
             left_open: None,
             row_max_bytes: options.row_max_bytes,
         };
+        if stated.is_some() {
+            records.read(&mut ByteRecord::new())?;
+        }
         records.read_header(&options.renames)?;
         Ok(records)
     }

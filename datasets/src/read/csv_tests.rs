@@ -90,3 +90,25 @@ fn lone_carriage_returns_end_lines() {
     let (found, _) = rows([&b"\xFF\xFE"[..], &utf16].concat(), &[]).unwrap();
     assert_eq!(found, [r#"{"id":1,"ü":"ö"}"#]);
 }
+
+#[test]
+fn the_line_sep_states_the_delimiter() {
+    let expected = [r#"{"id":1,"name":"a,b"}"#, r#"{"id":2,"name":"c"}"#];
+    for text in [
+        "sep=;\nid;name\n1;a,b\n2;c\n",
+        "\u{feff}SEP=;\r\nid;name\r\n1;a,b\r\n2;c\r\n",
+        "\"sep=;\"\nid;name\n1;a,b\n2;c\n",
+        "sep=;\rid;name\r1;a,b\r2;c\r",
+        "sep=\t\nid\tname\n1\ta,b\n2\tc\n",
+        "sep=~\nid~name\n1~a,b\n2~c\n",
+    ] {
+        assert_eq!(rows(text, &[]).unwrap().0, expected, "{text:?}");
+    }
+    // The file itself says so, whatever the dataset stores.
+    let stored = [("delimiter", ",")];
+    assert_eq!(rows("sep=;\nid;name\n1;a,b\n2;c\n", &stored).unwrap().0, expected);
+    let (found, reasons) = rows("sep=;\nid;n\n1;2;3\n", &[]).unwrap();
+    assert_eq!((found.len(), reasons[0].0), (0, 3));
+    // Other lines are rows.
+    assert_eq!(rows("sep=ab\nx\n", &[]).unwrap().0, [r#"{"sep=ab":"x"}"#]);
+}

@@ -67,6 +67,22 @@ impl Dialect {
     }
 }
 
+/// The delimiter that a first line such as `sep=;` states, and the bytes of that line.
+pub(crate) fn delimiter_line(head: &[u8]) -> Option<(u8, usize)> {
+    let marked = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head);
+    let end = marked.iter().position(|byte| *byte == b'\n')?;
+    let line = marked[..end].trim_ascii_end();
+    // Tab is the only blank that separates fields.
+    let line =
+        if line.len() == 4 && marked[4..end].starts_with(b"\t") { &marked[..5] } else { line };
+    let line = line.strip_prefix(b"\"").and_then(|line| line.strip_suffix(b"\"")).unwrap_or(line);
+    let (word, delimiter) = line.split_at_checked(4)?;
+    let [delimiter] = delimiter else { return None };
+    let fits = delimiter.is_ascii() && !delimiter.is_ascii_alphanumeric() && *delimiter != b'"';
+    (fits && word.eq_ignore_ascii_case(b"sep="))
+        .then_some((*delimiter, head.len() - marked.len() + end + 1))
+}
+
 /// Bytes that the CSV parser reads ahead.
 pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
 

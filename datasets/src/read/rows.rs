@@ -154,13 +154,14 @@ pub(crate) fn check_encoding(source_name: &str, head: &[u8]) -> Result<()> {
     Err(malformed(source_name, head, 0, problem))
 }
 
-/// Fails when the first line of `head`, the header, is not UTF-8.
-pub(crate) fn check_header(source_name: &str, head: &[u8]) -> Result<()> {
-    let line_bytes = head.iter().position(|b| *b == b'\n').unwrap_or(head.len());
-    let Err(e) = std::str::from_utf8(&head[..line_bytes]) else { return Ok(()) };
-    let at = e.valid_up_to();
+/// Fails if the header, the line that begins at `start`, is not UTF-8.
+pub(crate) fn check_header(source_name: &str, head: &[u8], start: usize) -> Result<()> {
+    let line = &head[start..];
+    let line_bytes = line.iter().position(|b| *b == b'\n').unwrap_or(line.len());
+    let Err(e) = std::str::from_utf8(&line[..line_bytes]) else { return Ok(()) };
+    let at = start + e.valid_up_to();
     // A character that is cut off at the end of `head` is not an error.
-    if e.error_len().is_none() && line_bytes == head.len() {
+    if e.error_len().is_none() && line_bytes == line.len() {
         return Ok(());
     }
     let problem = format!(
