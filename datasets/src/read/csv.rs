@@ -10,7 +10,7 @@ use csv::ByteRecord;
 use encoding_rs::{Encoding, UTF_8};
 
 use super::dialect::{BUFFER_BYTES, Dialect, delimiter_line};
-use super::encoding::decoded;
+use super::encoding::{check_stored, decoded};
 use super::input::{Meter, Tracked};
 use super::line_ends::{Exchanged, are_lone_cr, exchange, exchange_in};
 use super::recent::{Recent, Seen};
@@ -309,6 +309,8 @@ impl CsvReader {
         target: Option<&DatasetSpec>,
         options: &ReadOptions,
     ) -> Result<Self> {
+        let dataset = target.map_or("", |target| target.name.as_str());
+        check_stored(source, options.csv.encoding, dataset)?;
         let mut records = CsvRecords::open(source, None, options)?;
         let mut columns: Vec<ColumnSpec> = Vec::new();
         let mut unknown: Vec<usize> = Vec::new();

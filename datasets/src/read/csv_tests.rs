@@ -112,3 +112,41 @@ fn the_line_sep_states_the_delimiter() {
     // Other lines are rows.
     assert_eq!(rows("sep=ab\nx\n", &[]).unwrap().0, [r#"{"sep=ab":"x"}"#]);
 }
+
+#[test]
+fn a_utf8_file_contradicts_another_stored_encoding() {
+    let spec =
+        r#"{"name": "orders", "columns": [{"name": "n", "type": "text", "nullable": true}]}"#;
+    let spec = DatasetSpec::from_json(spec).unwrap();
+    let read = |text: &[u8], encoding: &str, is_stored: bool| {
+        let load = LoadSettings { encoding: Some(encoding.to_owned()), ..LoadSettings::default() };
+        let mut csv = load.csv_options(TextEncoding::Utf8);
+        if !is_stored {
+            csv.encoding = load.stated_encoding().unwrap();
+        }
+        let options = ReadOptions { csv, ..ReadOptions::default() };
+        let bytes = Bytes::from(text.to_vec());
+        let source = Source::Body { bytes, name: "f.csv".into() };
+        read_all(source, Some(&spec), &options).map(|(rows, _)| rows)
+    };
+    let utf8 = "n\nMüller\n".as_bytes();
+    for encoding in ["windows-1252", "iso-8859-15", "utf-16le"] {
+        let error = read(utf8, encoding, true).unwrap_err().to_string();
+        let says =
+            format!("f.csv: the file is UTF-8, and dataset orders stores encoding {encoding:?}");
+        assert!(error.starts_with(&says), "{error}");
+        assert!(error.contains("`colonnade alter orders --set encoding=utf-8`"), "{error}");
+    }
+    // Also where some of its bytes are invalid, and where the header differs.
+    let damaged = [utf8, &utf8.repeat(9), b"x\xFF\n"].concat();
+    assert!(read(&damaged, "windows-1252", true).is_err());
+    let error = read("größe\nMüller\n".as_bytes(), "windows-1252", true).unwrap_err().to_string();
+    assert!(error.contains("stores encoding \"windows-1252\""), "{error}");
+    // A file in the stored encoding, one of ASCII alone, and a marked one are no contradiction.
+    for text in [&b"n\nM\xFCller\n"[..], "\u{feff}n\nMüller\n".as_bytes()] {
+        assert_eq!(read(text, "windows-1252", true).unwrap(), [r#"{"n":"Müller"}"#]);
+    }
+    assert_eq!(read(b"n\nabc\n", "windows-1252", true).unwrap(), [r#"{"n":"abc"}"#]);
+    // What a caller states for this file applies.
+    assert_eq!(read(utf8, "windows-1252", false).unwrap(), [r#"{"n":"MÃ¼ller"}"#]);
+}

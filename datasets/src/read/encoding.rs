@@ -8,7 +8,7 @@ use encoding_rs_io::DecodeReaderBytesBuilder;
 
 use super::Source;
 use super::rows::unmarked_utf16;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Bytes in which the encoding is detected.
 const HEAD_BYTES: usize = 1 << 20;
@@ -27,12 +27,19 @@ pub enum TextEncoding {
     Found,
     /// The one that the caller states.
     Named(&'static Encoding),
+    /// The one that the dataset stores. A file that contradicts it is refused.
+    Stored(&'static Encoding),
 }
 
 impl TextEncoding {
     /// The encoding of that name, as the web knows it: `windows-1252`, `latin1`, `utf-16le`.
     pub fn named(label: &str) -> Option<Self> {
         Encoding::for_label(label.as_bytes()).map(Self::Named)
+    }
+
+    /// The same if a dataset stores it.
+    pub(crate) fn stored(label: &str) -> Option<Self> {
+        Encoding::for_label(label.as_bytes()).map(Self::Stored)
     }
 }
 
@@ -43,7 +50,7 @@ pub(crate) fn decoded(
 ) -> Result<(Box<dyn BufRead + Send>, &'static Encoding)> {
     let encoding = match encoding {
         TextEncoding::Utf8 => UTF_8,
-        TextEncoding::Named(encoding) => encoding,
+        TextEncoding::Named(encoding) | TextEncoding::Stored(encoding) => encoding,
         TextEncoding::Found => found(&source.head(HEAD_BYTES)?),
     };
     let text = source.text()?;
@@ -53,6 +60,36 @@ pub(crate) fn decoded(
     let mut decoder = DecodeReaderBytesBuilder::new();
     let decoder = decoder.encoding(Some(encoding)).bom_override(true).build(text);
     Ok((Box::new(BufReader::new(decoder)), encoding))
+}
+
+/// Fails if the text is UTF-8 while `dataset` stores another encoding, in which the text would be read as other characters.
+pub(crate) fn check_stored(source: &Source, encoding: TextEncoding, dataset: &str) -> Result<()> {
+    let TextEncoding::Stored(encoding) = encoding else { return Ok(()) };
+    let is_utf16 = [UTF_16LE, UTF_16BE].contains(&encoding);
+    if !encoding.is_single_byte() && !is_utf16 {
+        return Ok(());
+    }
+    let head = source.head(HEAD_BYTES)?;
+    // A byte-order mark overrides the stored encoding.
+    if Encoding::for_bom(&head).is_some() {
+        return Ok(());
+    }
+    let is_utf8 = match is_utf16 {
+        true => !head.is_empty() && !head.contains(&0) && std::str::from_utf8(&head).is_ok(),
+        false => NonAscii::count(&head).is_utf8(),
+    };
+    if !is_utf8 {
+        return Ok(());
+    }
+    let name = encoding.name().to_ascii_lowercase();
+    Err(Error::Mismatch {
+        source_name: source.name().to_owned(),
+        problem: format!(
+            "the file is UTF-8, and dataset {dataset} stores encoding {name:?}; convert the file, or change what is \
+             stored with `colonnade alter {dataset} --set encoding=utf-8`; if the file is in {name} after all, \
+             state that for this load"
+        ),
+    })
 }
 
 /// The most likely encoding of a text that begins with `head`.

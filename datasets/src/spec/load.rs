@@ -291,12 +291,17 @@ impl LoadSettings {
         })
     }
 
-    /// How text files are read. `encoding` applies if the settings state none.
+    /// The encoding that a caller states with these settings, which applies whatever the file looks like.
+    pub fn stated_encoding(&self) -> Option<TextEncoding> {
+        self.encoding.as_deref().and_then(TextEncoding::named)
+    }
+
+    /// How text files are read by these settings of a dataset. `encoding` applies if they have none.
     pub fn csv_options(&self, encoding: TextEncoding) -> CsvOptions {
         let byte = |character: Option<char>| character.and_then(|c| u8::try_from(c).ok());
-        let named = self.encoding.as_deref().and_then(TextEncoding::named);
+        let stored = self.encoding.as_deref().and_then(TextEncoding::stored);
         CsvOptions {
-            encoding: named.unwrap_or(encoding),
+            encoding: stored.unwrap_or(encoding),
             delimiter: byte(self.delimiter),
             quote: byte(self.quote),
             header: self.header,

@@ -95,6 +95,9 @@ pub(super) fn complete(
     let stored = &spec.load;
     let merged = stored.with(&given(options, spec.name.as_str())?, spec.name.as_str())?;
     options.read.csv = merged.csv_options(options.read.csv.encoding);
+    if let Some(stated) = options.settings.stated_encoding() {
+        options.read.csv.encoding = stated;
+    }
     let merged = LoadSettings { on_conflict: stored.on_conflict, ..merged };
     Ok((merged != *stored).then_some(merged))
 }
