@@ -42,6 +42,9 @@ pub enum Slot<'a> {
 pub fn text_slot<'a>(data_type: &ColumnType, text: &'a str) -> Result<Slot<'a>, String> {
     let wrong = |expected: &str| Err(format!("expected {expected}, found {}", quoted(text)));
     match data_type {
+        _ if data_type.is_numeric() && has_leading_zero(text.trim()) => {
+            wrong(&format!("{data_type} without a leading zero"))
+        }
         ColumnType::Text => Ok(Slot::Text(Cow::Borrowed(text))),
         ColumnType::Json => match crate::read::json::check_document(text.as_bytes()) {
             Ok(()) => Ok(Slot::Text(Cow::Borrowed(text))),
@@ -87,6 +90,12 @@ fn is_held(data_type: &ColumnType, value: f64, text: &str) -> bool {
         _ => value.is_finite(),
     };
     is_finite || !text.bytes().any(|byte| byte.is_ascii_digit())
+}
+
+/// Whether digits begin with a zero, as in `007` and `-01.5`. The zero is part of a code, and a number would lose it.
+pub(crate) fn has_leading_zero(text: &str) -> bool {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text).as_bytes();
+    matches!(digits, [b'0', b'0'..=b'9', ..])
 }
 
 /// The value that a JSON document says of a column of type `data_type`, as an array of one; the error says what was expected and found.
@@ -397,6 +406,22 @@ mod tests {
         assert_eq!(float("float64", "-inf"), Ok(Slot::Float(f64::NEG_INFINITY)));
         assert_eq!(float("float32", "Infinity"), Ok(Slot::Float(f64::INFINITY)));
         assert!(matches!(float("float32", "nan"), Ok(Slot::Float(value)) if value.is_nan()));
+    }
+
+    #[test]
+    fn digits_with_a_leading_zero_are_no_number() {
+        for kind in ["int32", "int64", "float32", "float64", "decimal(12,2)"] {
+            let read = |text: &'static str| text_slot(&kind.parse().unwrap(), text);
+            for text in ["01099", "00", " 007 ", "-01", "01.50", "00.5"] {
+                let expected = format!("expected {kind} without a leading zero, found {text:?}");
+                assert_eq!(read(text), Err(expected));
+            }
+            for text in ["0", "-0", "0.0", "10", "1099.0"] {
+                read(text).unwrap();
+            }
+        }
+        assert_eq!(text_slot(&ColumnType::Text, "01099"), Ok(Slot::Text("01099".into())));
+        assert_eq!(text_slot(&ColumnType::Float64, "0.5"), Ok(Slot::Float(0.5)));
     }
 
     #[test]

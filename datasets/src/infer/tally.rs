@@ -190,9 +190,7 @@ impl Tally {
         let digits = text.strip_prefix('-').unwrap_or(text).as_bytes();
         let is_digits = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
         // Leading zeros are part of a code, not of a number.
-        if let [b'0', second, ..] = digits
-            && second.is_ascii_digit()
-        {
+        if parse::has_leading_zero(text) {
             return Look::Text;
         }
         // So is a plus before digits alone, as in +49170123.

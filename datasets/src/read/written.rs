@@ -102,6 +102,9 @@ impl CsvOptions {
                 }
             }
             Some(Cow::Borrowed(text)) => parse::text_slot(data_type, text),
+            Some(Cow::Owned(text)) if data_type.is_numeric() && parse::has_leading_zero(&text) => {
+                Err(wrong(&format!("{} without a leading zero", self.expected(data_type))))
+            }
             Some(Cow::Owned(text)) => match parse::text_slot(data_type, &text) {
                 Ok(Slot::Int(value)) => Ok(Slot::Int(value)),
                 Ok(Slot::Float(value)) => Ok(Slot::Float(value)),
@@ -273,6 +276,19 @@ mod tests {
             let expected = format!("expected decimal(12,2) with a decimal comma, found {bad:?}");
             assert_eq!(problem, expected);
         }
+    }
+
+    #[test]
+    fn a_leading_zero_is_no_number_with_any_marks() {
+        let comma = CsvOptions { decimal_comma: true, ..CsvOptions::default() };
+        for (field, expected) in [
+            ("01.099,50", "decimal(12,2) with a decimal comma without a leading zero"),
+            ("01099", "decimal(12,2) without a leading zero"),
+        ] {
+            let problem = read(&comma, "decimal(12,2)", field).unwrap_err();
+            assert_eq!(problem, format!("expected {expected}, found {field:?}"));
+        }
+        assert_eq!(read(&comma, "decimal(12,2)", "0,50").unwrap(), "Decimal(50)");
     }
 
     #[test]
