@@ -12,6 +12,9 @@ const PRECISION: u8 = 18;
 /// Digits behind the point of what is taken for an amount.
 const SCALES: std::ops::RangeInclusive<usize> = 2..=4;
 
+/// Most digits of a decimal.
+const DIGITS_MAX: usize = 38;
+
 /// Longer fields are no numbers or dates.
 const OTHERWISE_MAX_BYTES: usize = 40;
 
@@ -103,6 +106,11 @@ fn is_date(field: &str, order: DateOrder) -> bool {
     text.is_some_and(|text| {
         parse::date_days(&text).or(parse::timestamp_us(&text).map(|_| 0)).is_some()
     })
+}
+
+/// Whether a number with so many digits after its point is a float to its last digit, as programs print floats.
+fn is_exact_float(text: &str, fraction: usize) -> bool {
+    text.parse::<f64>().is_ok_and(|value| format!("{value:.fraction$}") == text)
 }
 
 /// The type of a column, and what was against another one.
@@ -210,10 +218,13 @@ impl Tally {
                     self.whole = self.whole.max(length);
                     Look::Int
                 }
-                (Err(_), ..=38) => Look::Long,
+                (Err(_), ..=DIGITS_MAX) => Look::Long,
                 (Err(_), _) => Look::Text,
             };
         };
+        if whole.len() + fraction.len() > DIGITS_MAX && !is_exact_float(text, fraction.len()) {
+            return Look::Text;
+        }
         self.whole = self.whole.max(whole.len());
         let (least, most) = self.fraction.unwrap_or((fraction.len(), fraction.len()));
         self.fraction = Some((least.min(fraction.len()), most.max(fraction.len())));
@@ -291,8 +302,8 @@ impl Tally {
                 Some((least, most)) if least == most && SCALES.contains(&most) => {
                     match self.whole + most {
                         0..=18 => ColumnType::Decimal(PRECISION, most as u8),
-                        19..=38 => ColumnType::Decimal(38, most as u8),
-                        _ => ColumnType::Float64,
+                        19..=DIGITS_MAX => ColumnType::Decimal(38, most as u8),
+                        _ => ColumnType::Text,
                     }
                 }
                 _ => ColumnType::Float64,
@@ -334,6 +345,13 @@ mod tests {
             (&["18446744073709551615", "1"], "decimal(38,0)"),
             (&["18446744073709551615", "1.25"], "float64"),
             (&["1e3", "1.25"], "float64"),
+            (&["1234567890123456789012345678901234567890.99", "1.10"], "text"),
+            (&["123456789012345678901234567890123456.99", "1.10"], "decimal(38,2)"),
+            (&["1234567890123456789012345678901234567890", "1"], "text"),
+            (&["0.333333333333333333333333333333333333333", "1.5"], "text"),
+            // All digits of a float.
+            (&["0.1000000000000000055511151231257827021181583404541015625", "1.5"], "float64"),
+            (&["+00.5", "1.5"], "text"),
             (&["2024-01-01", "2024-01-01 10:00:00"], "timestamp"),
             (&["2024-01-01"], "date"),
             (&["true", "False"], "bool"),
