@@ -65,7 +65,7 @@ pub fn text_slot<'a>(data_type: &ColumnType, text: &'a str) -> Result<Slot<'a>, 
         },
         ColumnType::Timestamp => timestamp_us(text.trim())
             .map(Slot::Int)
-            .map_or_else(|| wrong("a timestamp (RFC 3339, or YYYY-MM-DD hh:mm:ss in UTC)"), Ok),
+            .map_or_else(|| wrong("a timestamp (RFC 3339, or YYYY-MM-DD hh:mm:ss)"), Ok),
         ColumnType::Date => date_days(text.trim())
             .map(|d| Slot::Int(d.into()))
             .map_or_else(|| wrong("a date (YYYY-MM-DD)"), Ok),

@@ -34,7 +34,7 @@ fn rows_that_do_not_fit_are_set_aside() {
     assert_eq!(
         rejected(azure, Format::AzureLlm),
         [
-            r#"f:3 (row 2): "at": expected a timestamp (RFC 3339, or YYYY-MM-DD hh:mm:ss in UTC), found "now""#
+            r#"f:3 (row 2): "at": expected a timestamp (RFC 3339, or YYYY-MM-DD hh:mm:ss), found "now""#
         ]
     );
     let mooncake = "{\"timestamp\": 1, \"input_length\": 2, \"output_length\": 3}\n{\"timestamp\": 1}\n{\"timestamp\"\n";
