@@ -6,7 +6,7 @@
 use chrono::{DateTime, LocalResult, Offset, TimeZone};
 use chrono_tz::Tz;
 
-use crate::parse::{quoted, timestamp_us};
+use crate::parse::{is_in_years, quoted, timestamp_us};
 
 /// The instant of `text`, in microseconds: by its own offset, or as a local time of `zone`.
 pub(crate) fn instant_in(text: &str, zone: Tz) -> Result<i64, String> {
@@ -29,7 +29,11 @@ pub(crate) fn instant_of(micros: i64, zone: Tz, shown: impl Fn() -> String) -> R
         return Err(format!("expected a timestamp in range, found {}", shown()));
     };
     match zone.from_local_datetime(&local) {
-        LocalResult::Single(at) => Ok(at.timestamp_micros()),
+        LocalResult::Single(at) if is_in_years(at.timestamp_micros()) => Ok(at.timestamp_micros()),
+        LocalResult::Single(_) => Err(format!(
+            "expected an instant in the years 1 to 9999 of UTC, found the local time {} in {zone}",
+            shown()
+        )),
         LocalResult::None => Err(format!(
             "the local time {} does not exist in {zone}, where a clock change skips it; expected a time \
              with its offset, such as 2026-01-31T09:30:00+01:00",
@@ -81,6 +85,13 @@ mod tests {
         assert_eq!(tokyo, Ok(utc("1970-01-01T00:00:00Z")));
         assert_eq!(instant_in("2025-03-30 02:30", Tz::UTC), Ok(utc("2025-03-30T02:30:00Z")));
         instant_in("9999-12-31T23:59:59.999999", Tz::Asia__Tokyo).unwrap();
-        instant_in("0001-01-01T00:00:00", Tz::Asia__Tokyo).unwrap();
+        instant_in("0001-01-02T00:00:00", Tz::Asia__Tokyo).unwrap();
+        for (text, zone) in [
+            ("9999-12-31 23:59:59", Tz::America__New_York),
+            ("0001-01-01 00:00:00", Tz::Asia__Tokyo),
+        ] {
+            let error = instant_in(text, zone).unwrap_err();
+            assert!(error.starts_with("expected an instant in the years 1 to 9999"), "{error}");
+        }
     }
 }

@@ -213,7 +213,7 @@ pub fn date_days(text: &str) -> Option<i32> {
 /// An instant as microseconds since 1970-01-01 UTC.
 ///
 /// RFC 3339 with any offset, `YYYY-MM-DD hh:mm[:ss[.fraction]]` (UTC when no offset is given), or a
-/// bare day (its midnight). Fractions finer than a microsecond are cut off.
+/// bare day (its midnight), in the years 1 to 9999. Fractions finer than a microsecond are cut off.
 pub fn timestamp_us(text: &str) -> Option<i64> {
     let b = text.as_bytes();
     let days = i64::from(date_prefix(b)?);
@@ -249,7 +249,15 @@ pub fn timestamp_us(text: &str) -> Option<i64> {
     }
     let offset_s = offset_seconds(&b[at..])?;
     let seconds = hour * 3_600 + minute * 60 + second - offset_s;
-    Some(midnight_us + seconds * MICROS_PER_SECOND + micros)
+    let instant_us = midnight_us + seconds * MICROS_PER_SECOND + micros;
+    is_in_years(instant_us).then_some(instant_us)
+}
+
+/// Whether an instant is in the years 1 to 9999 of UTC.
+pub(crate) fn is_in_years(instant_us: i64) -> bool {
+    const FIRST_US: i64 = -62_135_596_800_000_000;
+    const LAST_US: i64 = 253_402_300_799_999_999;
+    (FIRST_US..=LAST_US).contains(&instant_us)
 }
 
 fn offset_seconds(b: &[u8]) -> Option<i64> {
@@ -283,7 +291,7 @@ fn date_prefix(b: &[u8]) -> Option<i32> {
         2 => 28 + i64::from(leap),
         _ => return None,
     };
-    (1..=days_in_month).contains(&day).then(|| days_from_civil(year, month, day))
+    (year > 0 && (1..=days_in_month).contains(&day)).then(|| days_from_civil(year, month, day))
 }
 
 /// Days since 1970-01-01 of a day of the proleptic Gregorian calendar
@@ -434,6 +442,8 @@ mod tests {
             ("2015-01-05T09:02:50.000+0000", "2015-01-05T09:02:50Z"),
             ("1969-12-31T23:59:59.5Z", "1969-12-31T23:59:59.5Z"),
             ("0001-01-01T00:00:00-23:59", "0001-01-01T23:59:00Z"),
+            ("0001-01-01", "0001-01-01T00:00:00Z"),
+            ("9999-12-31T23:59:59.999999", "9999-12-31T23:59:59.999999Z"),
             ("2024-02-29", "2024-02-29T00:00:00Z"),
             ("2024-02-29 10:20", "2024-02-29T10:20:00Z"),
             ("2024-02-29 10:20:30 UTC", "2024-02-29T10:20:30Z"),
@@ -451,6 +461,9 @@ mod tests {
             "2023-01-01T10:00:00+1",
             "2023-01-01x10:00:00",
             "é023-01-01",
+            "0000-12-31",
+            "0001-01-01T00:00:00+00:01",
+            "9999-12-31T23:59:59-00:01",
             "2023-01-01T10",
             "1700000000",
         ] {
