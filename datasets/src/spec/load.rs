@@ -6,7 +6,8 @@
 use std::fmt;
 
 use chrono_tz::Tz;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{Error, Result};
 use crate::read::{CsvOptions, DateOrder, Format, TextEncoding};
@@ -71,19 +72,19 @@ pub struct LoadSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encoding: Option<String>,
     /// The character that separates fields.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "character_or_word")]
     pub delimiter: Option<char>,
     /// The character that encloses fields.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "character_or_word")]
     pub quote: Option<char>,
     /// Whether the first record names the columns.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<bool>,
     /// The mark before the fraction of a number.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "character_or_word")]
     pub decimal_mark: Option<char>,
     /// The mark between groups of three digits.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "character_or_word")]
     pub thousands_mark: Option<char>,
     /// The order of day and month in dates that do not begin with the year.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -348,6 +349,18 @@ fn character(text: &str) -> Option<char> {
     characters.next().is_none().then_some(first)
 }
 
+/// Reads a mark of a spec, as a character or by its name.
+fn character_or_word<'a, D: Deserializer<'a>>(
+    from: D,
+) -> std::result::Result<Option<char>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(from)? else { return Ok(None) };
+    let found = character(&text).map(Some);
+    let words = MARKS.map(|(word, _)| word).join(", ");
+    found.ok_or_else(|| {
+        D::Error::custom(format!("expected a character, or one of {words}; found {text:?}"))
+    })
+}
+
 fn mark(what: &'static str, text: &str, allowed: &str) -> Result<char> {
     let found = character(text).filter(|c| allowed.contains(*c));
     found.ok_or_else(|| {
@@ -432,6 +445,19 @@ mod tests {
         let text = toml::to_string(&all).unwrap();
         assert_eq!(toml::from_str::<LoadSettings>(&text).unwrap(), all, "{text}");
         assert!(toml::from_str::<LoadSettings>("decimal = \",\"").is_err());
+        let named = "delimiter = \"tab\"\ndecimal_mark = \"comma\"\nthousands_mark = \"point\"\nquote = \"apostrophe\"";
+        let named = toml::from_str::<LoadSettings>(named).unwrap();
+        let text =
+            [("delimiter", "tab"), ("decimal_mark", ","), ("thousands_mark", "."), ("quote", "'")];
+        assert_eq!(named, settings(&text));
+        let json =
+            serde_json::from_str::<LoadSettings>("{\"decimal_mark\": \"comma\", \"quote\": null}");
+        assert_eq!(json.unwrap(), settings(&[("decimal_mark", ",")]));
+        let error = toml::from_str::<LoadSettings>("decimal_mark = \"komma\"").unwrap_err();
+        assert!(
+            error.to_string().contains("expected a character, or one of comma, point"),
+            "{error}"
+        );
     }
 
     #[test]
