@@ -61,7 +61,8 @@ impl Sheet {
         let (sender, rows) = sync_channel(BLOCKS_WAITING);
         let row_max_bytes = options.row_max_bytes;
         let reading = std::thread::Builder::new().name("xlsx".to_owned()).spawn(move || {
-            let read = contain(|| send_rows(&mut workbook, &sheet, row_max_bytes, &sender));
+            let read =
+                contain(|| send_rows(&mut workbook, &sheet, row_max_bytes, states_utc, &sender));
             if let Ok(Err(problem)) | Err(problem) = read {
                 // The receiver may have been dropped.
                 let _ = sender.send(Err(problem));

@@ -1,6 +1,7 @@
 //! The value of a cell of a worksheet.
 
 use calamine::{CellErrorType, DataRef};
+use chrono::DateTime;
 use chrono_tz::Tz;
 
 use crate::column_type::ColumnType;
@@ -9,6 +10,12 @@ use crate::local_time::instant_in;
 use crate::parse::{self, Slot};
 
 const MILLIS_PER_DAY: f64 = 86_400_000.0;
+const MICROS_PER_DAY: f64 = 86_400_000_000.0;
+/// How far from a whole millisecond a cell may be, in units of its own floating-point precision, to mean that millisecond.
+/// Sums of times are not exact in Excel.
+const COMPUTED_ULPS: f64 = 4.0;
+/// The same for a cell that states its instant to the microsecond.
+const EXACT_ULPS: f64 = 0.5;
 
 /// The value of a cell.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +35,8 @@ pub(super) enum Cell {
 }
 
 impl Cell {
-    pub(super) fn of(value: &DataRef<'_>) -> Self {
+    /// The value of a cell. `is_exact` says whether the workbook states its instants to the microsecond.
+    pub(super) fn of(value: &DataRef<'_>, is_exact: bool) -> Self {
         match value {
             DataRef::Empty => Self::Empty,
             DataRef::Int(number) => Self::Number(number.to_string(), Look::Int),
@@ -47,13 +55,15 @@ impl Cell {
                 let is_midnight = (hour, minute, second, milli) == (0, 0, 0, 0);
                 match at.as_f64() {
                     serial if (0.0..1.0).contains(&serial) => Self::Time(time, Look::Text),
-                    _ if is_midnight => {
-                        Self::Time(format!("{year:04}-{month:02}-{day:02}"), Look::Date)
-                    }
-                    _ => {
-                        let text = format!("{year:04}-{month:02}-{day:02} {time}");
-                        Self::Time(text, Look::Timestamp)
-                    }
+                    serial => match micros_beyond(serial, is_exact) {
+                        0 if is_midnight => {
+                            Self::Time(format!("{year:04}-{month:02}-{day:02}"), Look::Date)
+                        }
+                        beyond => {
+                            let text = format!("{year:04}-{month:02}-{day:02} {time}");
+                            Self::Time(shifted(text, beyond), Look::Timestamp)
+                        }
+                    },
                 }
             }
             DataRef::DateTimeIso(text) => match parse::date_days(text) {
@@ -133,6 +143,22 @@ fn number_cell(number: f64) -> Cell {
     }
 }
 
+/// The microseconds of an instant beyond its nearest millisecond, which may be negative; 0 if the cell means that millisecond.
+fn micros_beyond(serial: f64, is_exact: bool) -> i64 {
+    let ulps = if is_exact { EXACT_ULPS } else { COMPUTED_ULPS };
+    let ulp_us = (serial.next_up() - serial) * MICROS_PER_DAY;
+    let micros = serial.fract() * MICROS_PER_DAY;
+    let beyond = micros - (micros / 1_000.0).round() * 1_000.0;
+    if beyond.abs() <= ulps * ulp_us { 0 } else { beyond.round() as i64 }
+}
+
+/// The instant `text`, which is to the millisecond, with so many microseconds more.
+fn shifted(text: String, micros: i64) -> String {
+    let at = parse::timestamp_us(&text).filter(|_| micros != 0);
+    let at = at.and_then(|at| DateTime::from_timestamp_micros(at + micros));
+    at.map_or(text, |at| at.format("%Y-%m-%d %H:%M:%S%.6f").to_string())
+}
+
 /// A length of time as `hours:minutes:seconds`, the hours beyond a day included.
 fn duration_text(days: f64) -> String {
     let millis = (days.abs() * MILLIS_PER_DAY).round() as u64;
@@ -140,4 +166,45 @@ fn duration_text(days: f64) -> String {
     let sign = if days < 0.0 { "-" } else { "" };
     let text = format!("{sign}{}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60);
     if millis > 0 { format!("{text}.{millis:03}") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use calamine::{ExcelDateTime, ExcelDateTimeType};
+
+    use super::*;
+
+    /// The cell of an instant, given as microseconds since 1970, with an error of `ulps`.
+    fn cell(micros: i64, ulps: i32, is_exact: bool) -> Cell {
+        let mut serial = (micros as f64 + 25_569.0 * MICROS_PER_DAY) / MICROS_PER_DAY;
+        for _ in 0..ulps {
+            serial = serial.next_up();
+        }
+        let at = ExcelDateTime::new(serial, ExcelDateTimeType::DateTime, false);
+        Cell::of(&DataRef::DateTime(at), is_exact)
+    }
+
+    #[test]
+    fn an_exported_instant_has_its_microseconds() {
+        let day = parse::timestamp_us("2025-07-01").unwrap();
+        for micros in [0, 1, 2, 499, 500, 999, 1_000, 123_456, 43_200_123_456, 86_399_999_999] {
+            let cell = cell(day + micros, 0, true);
+            assert_eq!(parse::timestamp_us(cell.text()), Some(day + micros), "{cell:?}");
+        }
+        let text = cell(day + 43_200_123_456, 0, true);
+        assert_eq!(text, Cell::Time("2025-07-01 12:00:00.123456".to_owned(), Look::Timestamp));
+        assert_eq!(cell(day, 0, true), Cell::Time("2025-07-01".to_owned(), Look::Date));
+        // Far from 1900 a cell is coarser than a microsecond, and a whole millisecond is still one.
+        let far = parse::timestamp_us("2500-07-01T12:00:00.123").unwrap();
+        assert_eq!(cell(far, 0, true).text(), "2500-07-01 12:00:00.123");
+    }
+
+    #[test]
+    fn a_computed_instant_is_a_whole_millisecond_within_its_precision() {
+        let noon = parse::timestamp_us("2025-07-01T12:00:00").unwrap();
+        assert_eq!(cell(noon, 3, false).text(), "2025-07-01 12:00:00");
+        assert_eq!(cell(noon + 250_000, 3, false).text(), "2025-07-01 12:00:00.250");
+        assert_eq!(cell(noon + 123_456, 0, false).text(), "2025-07-01 12:00:00.123456");
+    }
 }

@@ -87,11 +87,13 @@ pub(super) fn column_name(column: u32) -> String {
     letters.iter().rev().collect()
 }
 
-/// Reads the rows of a sheet that have a value, and sends them in blocks.
+/// Reads the rows of a sheet that have a value, and sends them in blocks. `is_exact` says whether instants are stated to the
+/// microsecond.
 pub(super) fn send_rows(
     book: &mut Workbook,
     sheet: &str,
     row_max_bytes: usize,
+    is_exact: bool,
     sender: &SyncSender<Block>,
 ) -> Result<(), String> {
     let mut cells = book.worksheet_cells_reader(sheet).map_err(|error| error.to_string())?;
@@ -99,7 +101,7 @@ pub(super) fn send_rows(
     // Why the cell before the next one could not be read. Its position is unknown: it lies between its neighbours.
     let mut fault: Option<Fault> = None;
     loop {
-        match next_cell(&mut cells)? {
+        match next_cell(&mut cells, is_exact)? {
             Next::Fault(problem) => {
                 let is_noted = rows.lacks_cells();
                 if let Some(row) = rows.row.as_mut().filter(|_| is_noted) {
@@ -147,7 +149,10 @@ enum Next {
     End,
 }
 
-fn next_cell(cells: &mut XlsxCellReader<'_, Box<dyn Input>>) -> Result<Next, String> {
+fn next_cell(
+    cells: &mut XlsxCellReader<'_, Box<dyn Input>>,
+    is_exact: bool,
+) -> Result<Next, String> {
     use XlsxError as E;
     match cells.next_cell_with_formula_metadata() {
         Ok(None) => Ok(Next::End),
@@ -155,7 +160,7 @@ fn next_cell(cells: &mut XlsxCellReader<'_, Box<dyn Input>>) -> Result<Next, Str
             let (line, column) = cell.pos;
             let value = match (cell.value, cell.formula) {
                 (DataRef::Empty, Some(_)) => Cell::Uncomputed,
-                (value, _) => Cell::of(&value),
+                (value, _) => Cell::of(&value, is_exact),
             };
             Ok(Next::Cell(line, column, value))
         }
@@ -240,7 +245,7 @@ mod tests {
         let input: Box<dyn Input> = Box::new(Cursor::new(bytes));
         let mut book: Workbook = calamine::Reader::new(input).unwrap();
         let (sender, receiver) = std::sync::mpsc::sync_channel(1_000);
-        send_rows(&mut book, "Sheet1", 1 << 24, &sender).unwrap();
+        send_rows(&mut book, "Sheet1", 1 << 24, false, &sender).unwrap();
         drop(sender);
         let held = |rows: Vec<SheetRow>| {
             let cells = rows.iter().map(|row| row.cells.capacity() * size_of::<(u32, Cell)>());
