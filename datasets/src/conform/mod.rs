@@ -26,7 +26,7 @@ use chrono_tz::Tz;
 use crate::column_type::ColumnType;
 use crate::encode::JsonEncoder;
 use crate::error::{Error, Result};
-use crate::infer::{column_of_field, to_identifier};
+use crate::infer::{column_of_field, shown_type, to_identifier};
 use crate::parse::{month_start_days, quoted};
 use crate::read::{Chunk, DELIMITERS};
 use crate::rejected::RejectedRow;
@@ -308,7 +308,7 @@ fn plan(column: &ColumnSpec, schema: &Schema, index: usize, source_name: &str) -
         problem: format!(
             "column {:?} is {}; {} is expected, and there is no way from one to the other without loss",
             column.name,
-            field.data_type(),
+            shown_type(field),
             column.data_type
         ),
     })
@@ -329,7 +329,7 @@ fn unknown_columns(spec: &DatasetSpec, schema: &Schema, unknown: &[usize]) -> St
     };
     let given = unknown.iter().map(|at| schema.field(*at));
     let given: Vec<String> =
-        given.map(|field| format!("{} ({})", quoted(field.name()), field.data_type())).collect();
+        given.map(|field| format!("{} ({})", quoted(field.name()), shown_type(field))).collect();
     let what = match given.as_slice() {
         [one] => format!("column {one} is not a column"),
         several => format!("columns {} are not columns", few(several)),

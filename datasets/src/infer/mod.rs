@@ -108,7 +108,7 @@ pub(crate) fn column_of_field(source_name: &str, field: &Field) -> Result<Column
         problem: format!(
             "column {:?} is {}, for which there is no column type",
             field.name(),
-            field.data_type()
+            shown_type(field)
         ),
     })?;
     Ok(ColumnSpec {
@@ -141,6 +141,18 @@ pub(crate) fn type_of_field(field: &Field) -> Option<ColumnType> {
     );
     // What has no type of its own is kept as a document: a union within it, fields of one name, too many of them.
     ColumnType::from_arrow(field.data_type()).or(is_nested.then_some(ColumnType::Json))
+}
+
+/// The type of a source's column as messages show it.
+pub(crate) fn shown_type(field: &Field) -> String {
+    match field.data_type() {
+        // These become texts or numbers, and are neither.
+        DataType::Time32(_) | DataType::Time64(_) => "a time of day".to_owned(),
+        DataType::Interval(_) => "an interval".to_owned(),
+        DataType::Duration(_) => "a length of time".to_owned(),
+        DataType::Decimal256(precision, scale) => format!("decimal({precision},{scale})"),
+        other => type_of_field(field).map_or_else(|| other.to_string(), |known| known.to_string()),
+    }
 }
 
 /// The unit of the numbers that a length of time becomes, and those within lists and maps. A structure's fields have their own.
