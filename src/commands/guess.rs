@@ -53,7 +53,7 @@ pub(super) fn guessed(
     };
     let doing = |e| Error::from(e).while_doing(format_args!("make {dataset} from {name}"));
     let Guess { mut spec, notes, .. } = guess(dataset, source, format, &options).map_err(doing)?;
-    spec.load = spec.load.with(&stated, dataset.as_str())?;
+    spec.load = spec.load.of_spec_with(&stated, dataset.as_str())?;
     // States the policy explicitly, so that every reader of the spec sees it.
     spec.load.on_conflict = (!spec.key.is_empty()).then_some(KeyPolicy::Refuse);
     for Note { text, hints } in &notes {
@@ -114,6 +114,7 @@ impl Trial {
         source: &Source,
         format: Format,
         spec: &DatasetSpec,
+        is_new: bool,
         arguments: &Ingest,
     ) -> Result<Self> {
         let options = read_options(&spec.load, arguments)?;
@@ -121,6 +122,9 @@ impl Trial {
         options.require_used(format, &name)?;
         let mut reader = read::open(source.clone(), format, Some(spec), &options)?;
         let schema = reader.schema();
+        if is_new {
+            Conformer::require_fit_of_new(spec, &schema, &name)?;
+        }
         let (conformer, _) = Conformer::growing(spec, &schema, &name)?;
         let conformer = conformer.in_zone(options.csv.zone);
         let (mut accepted, mut rejected, mut causes) = (0, 0, Causes::default());

@@ -125,15 +125,19 @@ async fn try_all(
     for file in &arguments.files {
         let known = there.as_ref().or(made.as_ref());
         let file = incoming(arguments, dataset, file, known, &spec, output)?;
+        let is_made_here = file.create.is_some();
         let of = file.create.as_ref().or(spec.as_ref()).or(known);
         let mut of = of.ok_or_else(|| Error::internal("a dataset without a spec"))?.clone();
         let (stated, name) = (arguments.written.settings()?, file.source.name());
         stated.require_used(file.format, name)?;
-        of.load = of.load.with(&stated, dataset.as_str())?;
+        of.load = match is_made_here {
+            true => of.load.of_spec_with(&stated, dataset.as_str())?,
+            false => of.load.with(&stated, dataset.as_str())?,
+        };
         if new_columns(arguments) == NewColumns::Add {
             of.evolution = Evolution::AddNullable;
         }
-        let trial = Trial::make(&file.source, file.format, &of, arguments)?;
+        let trial = Trial::make(&file.source, file.format, &of, is_made_here, arguments)?;
         trials.push(trial.within(arguments.max_quarantined));
         if !of.key.is_empty() && !matches!(on_conflict(arguments), OnConflict::Add) {
             keys = Some(of.key.join(", "));

@@ -73,7 +73,12 @@ impl Conformer {
         if !matched.unknown.is_empty() {
             return Err(Error::Mismatch {
                 source_name: source_name.into(),
-                problem: unknown_columns(spec, source_schema, &matched.unknown),
+                problem: unknown_columns(
+                    spec,
+                    source_schema,
+                    &matched.unknown,
+                    DatasetState::Existing,
+                ),
             });
         }
         let mut columns = Vec::with_capacity(spec.columns.len());
@@ -122,6 +127,20 @@ impl Conformer {
         let grown = evolve(spec, source_schema, source_name)?;
         let conformer = Self::new(grown.as_ref().unwrap_or(spec), source_schema, source_name)?;
         Ok((conformer, grown))
+    }
+
+    /// Fails if the rows of a source do not fit a dataset that they are to create with `spec`.
+    pub fn require_fit_of_new(
+        spec: &DatasetSpec,
+        source_schema: &Schema,
+        source_name: &str,
+    ) -> Result<()> {
+        let unknown = Matched::new(spec, source_schema, source_name)?.unknown;
+        if !unknown.is_empty() && spec.evolution == Evolution::Fixed {
+            let problem = unknown_columns(spec, source_schema, &unknown, DatasetState::New);
+            return Err(Error::Mismatch { source_name: source_name.into(), problem });
+        }
+        Self::growing(spec, source_schema, source_name).map(drop)
     }
 
     /// Reads times without an offset as local times of `zone`; without one they are UTC.
@@ -314,10 +333,27 @@ fn plan(column: &ColumnSpec, schema: &Schema, index: usize, source_name: &str) -
     })
 }
 
+/// Whether a dataset exists, or is to be created by the rows.
+#[derive(Clone, Copy, PartialEq)]
+enum DatasetState {
+    Existing,
+    New,
+}
+
 /// The error for columns that a dataset lacks, with the ways to add them.
-fn unknown_columns(spec: &DatasetSpec, schema: &Schema, unknown: &[usize]) -> String {
+fn unknown_columns(
+    spec: &DatasetSpec,
+    schema: &Schema,
+    unknown: &[usize],
+    state: DatasetState,
+) -> String {
     let name = &spec.name;
     let (rule, advice) = match spec.evolution {
+        Evolution::Fixed if state == DatasetState::New => (
+            "by its spec",
+            "; add what is missing to the spec, or load the file with add_columns (`--add-columns`)"
+                .to_owned(),
+        ),
         Evolution::Fixed => (
             "whose columns are fixed",
             format!(

@@ -214,13 +214,31 @@ impl LoadSettings {
     /// Merges the `given` settings into these of `dataset`. A setting with two different values is an error that names both.
     /// `on_conflict` is the exception: each load may choose it.
     pub fn with(&self, given: &Self, dataset: &str) -> Result<Self> {
-        let differs = |name: &str, stored: String, given: String| Error::Mismatch {
+        self.merged(given, |name, stored, given| Error::Mismatch {
             source_name: format!("dataset {dataset}"),
             problem: format!(
                 "{name} {given:?} was given, and the dataset stores {name} {stored:?}; leave the \
                  option out, or change what is stored with `colonnade alter {dataset} --set {name}={given}`"
             ),
-        };
+        })
+    }
+
+    /// The same for the settings of a spec, by which `dataset` is to be created.
+    pub fn of_spec_with(&self, given: &Self, dataset: &str) -> Result<Self> {
+        self.merged(given, |name, stored, given| Error::Mismatch {
+            source_name: format!("spec of {dataset}"),
+            problem: format!(
+                "{name} {given:?} was given, and the spec states {name} {stored:?}; leave the option out, or \
+                 change the spec"
+            ),
+        })
+    }
+
+    fn merged(
+        &self,
+        given: &Self,
+        differs: impl Fn(&str, String, String) -> Error,
+    ) -> Result<Self> {
         let (stored, wanted) = (self.stated(), given.stated());
         for (name, value) in wanted.iter().filter(|(name, _)| *name != "on_conflict") {
             let mut known = stored.iter().filter(|(of, _)| of == name).map(|(_, value)| value);
@@ -499,6 +517,13 @@ mod tests {
         let same = [("decimal_mark", "comma"), ("null", "-"), ("zone", "Asia/Tokyo")];
         let merged = stored.with(&settings(&same), "orders").unwrap();
         assert_eq!(merged, LoadSettings { zone: Some("Asia/Tokyo".to_owned()), ..stored.clone() });
+        let says = stored.of_spec_with(&settings(&[("decimal_mark", ".")]), "orders").unwrap_err();
+        let says = says.to_string();
+        assert!(
+            says.starts_with("spec of orders: decimal_mark \".\" was given, and the spec states"),
+            "{says}"
+        );
+        assert!(!says.contains("alter"), "{says}");
         // Each load may choose its key policy.
         let policy = |name: &str| settings(&[("on_conflict", name)]);
         let merged = policy("skip").with(&policy("replace"), "orders").unwrap();

@@ -31,13 +31,13 @@ pub(super) async fn require_readable(
     format: Format,
     options: &LoadOptions,
 ) -> Result<()> {
-    let (spec, source, read) = (spec.clone(), source.clone(), options.read.clone());
+    let spec = reading_spec(spec.clone(), options.new_columns);
+    let (source, read) = (source.clone(), options.read.clone());
     let looked = tokio::task::spawn_blocking(move || {
         let name = source.name().to_owned();
         let reader = datasets::read::open(source, format, Some(&spec), &read)?;
         let schema = reader.schema();
-        Conformer::growing(&spec, &schema, &name)?;
-        Ok(())
+        Ok(Conformer::require_fit_of_new(&spec, &schema, &name)?)
     });
     looked.await.map_err(|e| Error::bug("looking at the file stopped", e))?
 }

@@ -69,7 +69,7 @@ impl Engine {
 /// The settings that a load states, by its caller and by the spec that it may create.
 fn given(options: &LoadOptions, dataset: &str) -> Result<LoadSettings> {
     let of_spec = options.create.as_ref().map(|spec| spec.load.clone()).unwrap_or_default();
-    Ok(of_spec.with(&options.settings, dataset)?)
+    Ok(of_spec.of_spec_with(&options.settings, dataset)?)
 }
 
 /// Fails if the caller states an invalid setting, or one that has no effect on this format.
@@ -82,7 +82,7 @@ pub(super) fn require_usable(options: &LoadOptions, format: Format, name: &str) 
 /// The spec of a dataset that a load creates: it includes the settings that the load states.
 pub(super) fn created_by(spec: DatasetSpec, options: &LoadOptions) -> Result<DatasetSpec> {
     let on_conflict = spec.load.on_conflict;
-    let load = spec.load.with(&options.settings, spec.name.as_str())?;
+    let load = spec.load.of_spec_with(&options.settings, spec.name.as_str())?;
     // A load's policy does not become the dataset's.
     Ok(DatasetSpec { load: LoadSettings { on_conflict, ..load }, ..spec })
 }
