@@ -28,7 +28,7 @@ use crate::encode::JsonEncoder;
 use crate::error::{Error, Result};
 use crate::infer::{column_of_field, shown_type, to_identifier};
 use crate::parse::{month_start_days, quoted};
-use crate::read::{Chunk, DELIMITERS};
+use crate::read::{Chunk, DELIMITERS, numbered_column};
 use crate::rejected::RejectedRow;
 use crate::spec::{ColumnSpec, DatasetSpec, Evolution, PartitionTransform, shown_mark};
 use crate::validate::{Checks, Failures};
@@ -371,7 +371,9 @@ fn unknown_columns(
         several => format!("columns {} are not columns", few(several)),
     };
     let there = listed(spec.columns.iter().map(|c| c.name.as_str()));
-    let advice = other_delimiter(spec, schema).unwrap_or(advice);
+    let advice = other_delimiter(spec, schema)
+        .or_else(|| first_row_as_values(spec, schema))
+        .unwrap_or(advice);
     format!("{what} of {name}, {rule} ({there}){advice}")
 }
 
@@ -388,17 +390,38 @@ fn other_delimiter(spec: &DatasetSpec, schema: &Schema) -> Option<String> {
     ))
 }
 
-fn missing(spec: &DatasetSpec, column: &ColumnSpec, schema: &Schema, source_name: &str) -> Error {
-    Error::Mismatch {
-        source_name: source_name.into(),
-        problem: format!(
-            "{} needs column {:?} ({}); found {}",
-            spec.name,
-            column.name,
-            column.data_type,
-            listed(schema.fields().iter().map(|f| f.name().as_str()))
-        ),
+/// Advice for a file of which the first row was read as values, so that its columns have numbers for names.
+fn first_row_as_values(spec: &DatasetSpec, schema: &Schema) -> Option<String> {
+    let names = || schema.fields().iter().map(|field| field.name());
+    let is_numbered = (1..).zip(names()).all(|(at, name)| *name == numbered_column(at));
+    if !is_numbered || names().any(|name| spec.column(name).is_some()) {
+        return None;
     }
+    let dataset = &spec.name;
+    let (why, header) = match spec.load.header {
+        Some(false) => (
+            " by the dataset's setting header=false",
+            format!("change the setting with `colonnade alter {dataset} --set header=true`"),
+        ),
+        _ => ("", "state header=true for this load (`--header true`)".to_owned()),
+    };
+    Some(format!(
+        "; the first row was read as values{why}; if it names the columns, {header}; if it does not, name them \
+         with `--rename \"#1=NAME\"`"
+    ))
+}
+
+fn missing(spec: &DatasetSpec, column: &ColumnSpec, schema: &Schema, source_name: &str) -> Error {
+    let needed = format!("{} needs column {:?} ({})", spec.name, column.name, column.data_type);
+    let found = || listed(schema.fields().iter().map(|f| f.name().as_str()));
+    let problem = match schema.fields().is_empty() {
+        true => format!("the file is empty; {needed}"),
+        false => {
+            let advice = first_row_as_values(spec, schema).unwrap_or_default();
+            format!("{needed}; found {}{advice}", found())
+        }
+    };
+    Error::Mismatch { source_name: source_name.into(), problem }
 }
 
 /// Names for a message; a few of them where there are many.

@@ -84,6 +84,58 @@ fn sources_that_can_not_fit_are_refused_whole() {
 }
 
 #[test]
+fn columns_without_names_are_reported_with_the_setting_that_reads_them() {
+    let text: ArrayRef = Arc::new(StringArray::from(vec!["a"]));
+    let unnamed = chunk(vec![("column_1", Arc::clone(&text)), ("column_2", text)]).batch.schema();
+    let of = |columns: &str, header: Option<bool>| {
+        let mut spec = spec(columns, "");
+        spec.load.header = header;
+        Conformer::new(&spec, &unnamed, "a.csv").unwrap_err().to_string()
+    };
+    let named = r#"{name="id",type="text",nullable=true}"#;
+    let error = of(named, Some(false));
+    let expected = "; the first row was read as values by the dataset's setting header=false; if it names the columns, \
+                    change the setting with `colonnade alter rows --set header=true`";
+    assert!(error.contains(expected) && !error.contains("add-columns"), "{error}");
+    let error = of(named, None);
+    assert!(error.contains("values; if it names the columns, state header=true"), "{error}");
+    // One of the dataset's columns has no name in its files either.
+    let error = of(r#"{name="column_1",type="text"}"#, Some(false));
+    assert!(error.contains("`--add-columns`"), "{error}");
+}
+
+#[test]
+fn a_new_dataset_is_not_to_be_altered() {
+    let spec = spec(r#"{name="id",type="text"}"#, "");
+    let text: ArrayRef = Arc::new(StringArray::from(vec!["a"]));
+    let more = chunk(vec![("id", Arc::clone(&text)), ("price", text)]).batch.schema();
+    let error = Conformer::require_fit_of_new(&spec, &more, "a.csv").unwrap_err().to_string();
+    let expected = "column \"price\" (text) is not a column of rows, by its spec (\"id\"); add what is missing to the spec";
+    assert!(error.contains(expected) && !error.contains("alter"), "{error}");
+}
+
+#[test]
+fn types_have_the_names_of_specs_in_messages() {
+    let spec = spec(r#"{name="x",type="bool",nullable=true}"#, "");
+    let field = |kind: DataType| Field::new("x", kind, true);
+    use arrow::datatypes::{IntervalUnit, TimeUnit};
+    for (kind, shown) in [
+        (DataType::UInt64, "decimal(20,0)"),
+        (DataType::Float64, "float64"),
+        (DataType::Timestamp(TimeUnit::Second, None), "timestamp"),
+        (DataType::Time64(TimeUnit::Nanosecond), "a time of day"),
+        (DataType::Interval(IntervalUnit::DayTime), "an interval"),
+        (DataType::Duration(TimeUnit::Second), "a length of time"),
+        (DataType::Decimal256(50, 2), "decimal(50,2)"),
+        (DataType::new_list(DataType::Int64, true), "list(int64)"),
+    ] {
+        let schema = Schema::new(vec![field(kind)]);
+        let error = Conformer::new(&spec, &schema, "a").unwrap_err().to_string();
+        assert!(error.contains(&format!("\"x\" is {shown}; bool is expected")), "{error}");
+    }
+}
+
+#[test]
 fn a_delimiter_other_than_the_stored_one_is_reported() {
     let mut spec = spec(r#"{name="id",type="text"},{name="x",type="float64"}"#, "");
     spec.load.set("delimiter", ";").unwrap();

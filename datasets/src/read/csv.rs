@@ -132,7 +132,7 @@ impl CsvRecords {
                 unit: "columns",
             });
         }
-        let numbered = |at: usize| format!("column_{}", at + 1);
+        let numbered = |at: usize| numbered_column(at + 1);
         let named = |(at, field): (usize, &[u8])| {
             let name = String::from_utf8_lossy(field).trim().to_owned();
             if name.is_empty() { numbered(at) } else { name }
@@ -290,6 +290,11 @@ impl CsvRecords {
             },
         }
     }
+}
+
+/// The name of the column with this number, from 1, where the file has none.
+pub(crate) fn numbered_column(number: usize) -> String {
+    format!("column_{number}")
 }
 
 /// Reads separated values into typed columns.

@@ -49,7 +49,7 @@ use crate::error::Result;
 use crate::rejected::{Position, RejectedRow};
 use crate::spec::DatasetSpec;
 
-pub(crate) use csv::look as csv_looks;
+pub(crate) use csv::{look as csv_looks, numbered_column};
 pub(crate) use dialect::DELIMITERS;
 pub use encoding::TextEncoding;
 pub use format::Format;
