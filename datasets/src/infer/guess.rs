@@ -145,6 +145,12 @@ pub fn guess(
     Ok(Guess { spec, notes, renames })
 }
 
+/// The error for a file without rows and without a header.
+fn empty(source: &Source) -> Error {
+    let (source_name, problem) = (source.name().to_owned(), "the file is empty".to_owned());
+    Error::Mismatch { source_name, problem }
+}
+
 /// The error for the column at `at`, which could be renamed to `to`.
 fn collision(source: &Source, names: &[String], at: usize, to: &str) -> Error {
     let identifier = to_identifier(&names[at]);
@@ -186,6 +192,9 @@ fn csv(
         looks = read::csv_looks(source, &read, options.bytes_max, options.mostly)?;
         notes.push("numbers have a comma between thousands".to_owned().into());
     }
+    if looks.columns.is_empty() {
+        return Err(empty(source));
+    }
     if looks.encoding != UTF_8 {
         notes.push(format!("read as {}", looks.encoding.name()).into());
     }
@@ -204,6 +213,9 @@ fn csv(
 
 fn ndjson(source: &Source, options: &GuessOptions) -> Result<(Schema, Vec<Note>)> {
     let looks = read::ndjson_looks(source, &options.read, options.bytes_max, options.mostly)?;
+    if looks.rows == 0 {
+        return Err(empty(source));
+    }
     let mut notes: Vec<Note> = partial(looks.is_whole, looks.rows, options).into_iter().collect();
     let (schema, found) = typed(looks.columns, options);
     notes.extend(found);

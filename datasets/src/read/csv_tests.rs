@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::encode::JsonRows;
+use crate::infer::{GuessOptions, guess};
 use crate::spec::LoadSettings;
 
 /// The rows that the command line reads by `settings`, and the places and reasons of the others.
@@ -149,4 +150,23 @@ fn a_utf8_file_contradicts_another_stored_encoding() {
     assert_eq!(read(b"n\nabc\n", "windows-1252", true).unwrap(), [r#"{"n":"abc"}"#]);
     // What a caller states for this file applies.
     assert_eq!(read(utf8, "windows-1252", false).unwrap(), [r#"{"n":"MÃ¼ller"}"#]);
+}
+
+#[test]
+fn an_empty_file_makes_no_dataset() {
+    let made = |text: &str, format| {
+        let source = Source::Body { bytes: Bytes::from(text.to_owned()), name: "f".into() };
+        let options = GuessOptions::default();
+        guess(&"best".parse().unwrap(), &source, format, &options).unwrap_err().to_string()
+    };
+    for (text, format) in [
+        ("", Format::Csv),
+        ("\u{feff}", Format::Csv),
+        ("\n\n", Format::Csv),
+        ("sep=;\n", Format::Csv),
+        ("", Format::Ndjson),
+        ("[]", Format::Ndjson),
+    ] {
+        assert_eq!(made(text, format), "f: the file is empty", "{text:?}");
+    }
 }

@@ -37,6 +37,8 @@ const BLOCKS_WAITING: usize = 4;
 /// The rows of a sheet.
 struct Sheet {
     source_name: String,
+    /// The sheet that is read.
+    name: String,
     rows: Receiver<Block>,
     block: VecDeque<SheetRow>,
     header: Vec<String>,
@@ -58,6 +60,7 @@ impl Sheet {
             contain(|| Xlsx::new(input_of(source)?).map_err(|e| unreadable(&name, e)))
                 .unwrap_or_else(|problem| Err(unreadable(&name, problem)))?;
         let (sheet, others) = sheet_of(&workbook, &name, options.sheet.as_deref())?;
+        let sheet_name = sheet.clone();
         let (sender, rows) = sync_channel(BLOCKS_WAITING);
         let row_max_bytes = options.row_max_bytes;
         let reading = std::thread::Builder::new().name("xlsx".to_owned()).spawn(move || {
@@ -75,6 +78,7 @@ impl Sheet {
         })?;
         let mut sheet = Self {
             source_name: name,
+            name: sheet_name,
             rows,
             block: VecDeque::new(),
             header: Vec::new(),
@@ -89,7 +93,16 @@ impl Sheet {
     }
 
     fn read_header(&mut self, options: &ReadOptions) -> Result<()> {
-        let Some(row) = self.next_sheet_row()? else { return Ok(()) };
+        let Some(row) = self.next_sheet_row()? else {
+            let others = match self.others.as_slice() {
+                [] => String::new(),
+                others => {
+                    format!("; name another with --sheet: {}", super::renames::listed(others))
+                }
+            };
+            let problem = format!("sheet {} is empty{others}", parse::quoted(&self.name));
+            return Err(Error::Mismatch { source_name: self.source_name.clone(), problem });
+        };
         let over = |what: String, limit: usize, unit: &'static str| Error::Limit {
             source_name: self.source_name.clone(),
             what,

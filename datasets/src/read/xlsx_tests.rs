@@ -318,3 +318,22 @@ fn a_broken_workbook_is_refused_or_read() {
     let limited = made(whole, &GuessOptions { read: small, ..GuessOptions::default() });
     assert!(limited.err().unwrap().to_string().contains("over the limit of 1000 bytes"));
 }
+
+#[test]
+fn an_empty_sheet_is_refused_with_the_names_of_the_others() {
+    let mut workbook = Workbook::new();
+    workbook.add_worksheet().set_name("Leer").unwrap();
+    let bytes = workbook.save_to_buffer().unwrap();
+    let problem = made(bytes, &GuessOptions::default()).err().unwrap().to_string();
+    assert_eq!(problem, "f.xlsx: sheet \"Leer\" is empty");
+    for name in ["Daten", "Mehr"] {
+        let sheet = workbook.add_worksheet().set_name(name).unwrap();
+        sheet.write_string(0, 0, name).unwrap();
+    }
+    let bytes = workbook.save_to_buffer().unwrap();
+    let problem = made(bytes, &GuessOptions::default()).err().unwrap().to_string();
+    let expected =
+        "f.xlsx: sheet \"Leer\" is empty; name another with --sheet: \"Daten\", \"Mehr\"";
+    assert_eq!(problem, expected);
+}
+
