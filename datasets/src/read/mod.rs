@@ -64,8 +64,8 @@ pub(crate) use renames::distinct as distinct_names;
 pub use renames::{Renames, RepeatedNames};
 pub(crate) use rows::Place;
 pub use written::{CsvOptions, DateOrder};
-pub use xlsx::WORKBOOK_ZONE;
 pub(crate) use xlsx::look as xlsx_looks;
+pub use xlsx::{WORKBOOK_ZONE, other_sheet};
 
 /// Some rows of a source.
 #[derive(Clone, Debug)]

@@ -56,9 +56,7 @@ impl Sheet {
     fn open(source: &Source, options: &ReadOptions) -> Result<Self> {
         let name = source.name().to_owned();
         let states_utc = check_parts(&name, input_of(source)?, options)?;
-        let mut workbook =
-            contain(|| Xlsx::new(input_of(source)?).map_err(|e| unreadable(&name, e)))
-                .unwrap_or_else(|problem| Err(unreadable(&name, problem)))?;
+        let mut workbook = open_workbook(source, &name)?;
         let (sheet, others) = sheet_of(&workbook, &name, options.sheet.as_deref())?;
         let sheet_name = sheet.clone();
         let (sender, rows) = sync_channel(BLOCKS_WAITING);
@@ -275,6 +273,22 @@ fn sheet_of(
     })?;
     let others = names.into_iter().filter(|name| *name != found).collect();
     Ok((found, others))
+}
+
+/// The requested sheet, if it is another one than the sheet that is read without a request.
+pub fn other_sheet(source: &Source, options: &ReadOptions) -> Result<Option<String>> {
+    let Some(asked) = &options.sheet else { return Ok(None) };
+    let name = source.name();
+    check_parts(name, input_of(source)?, options)?;
+    let workbook = open_workbook(source, name)?;
+    let (found, _) = sheet_of(&workbook, name, Some(asked))?;
+    let (default, _) = sheet_of(&workbook, name, None)?;
+    Ok((found != default).then_some(found))
+}
+
+fn open_workbook(source: &Source, name: &str) -> Result<Workbook> {
+    contain(|| Xlsx::new(input_of(source)?).map_err(|e| unreadable(name, e)))
+        .unwrap_or_else(|problem| Err(unreadable(name, problem)))
 }
 
 /// Reads a worksheet into typed columns.

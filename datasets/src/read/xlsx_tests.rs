@@ -337,3 +337,14 @@ fn an_empty_sheet_is_refused_with_the_names_of_the_others() {
     assert_eq!(problem, expected);
 }
 
+#[test]
+fn a_sheet_other_than_the_default_one_is_named() {
+    let named = |sheet: Option<&str>| {
+        let options = ReadOptions { sheet: sheet.map(str::to_owned), ..ReadOptions::default() };
+        other_sheet(&body(workbook()), &options)
+    };
+    assert_eq!(named(None).unwrap(), None);
+    assert_eq!(named(Some("Sales")).unwrap(), None);
+    assert_eq!(named(Some("Notes")).unwrap(), Some("Notes".to_owned()));
+    assert!(named(Some("Sold")).is_err());
+}

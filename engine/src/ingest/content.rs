@@ -1,18 +1,24 @@
 //! Files that are known again by what they hold, where rows have no key.
 
-use datasets::read::Source;
+use datasets::read::{ReadOptions, Source, other_sheet};
 
 use super::OnConflict;
-use super::sequence::digest_of;
+use super::sequence::{digest, digest_of};
 use crate::error::{Code, Error, Result};
 use crate::identity::Version;
 use crate::lake::Table;
 
-/// What a file is known by when it comes again.
-pub(super) async fn content_of(source: &Source) -> Result<String> {
-    let source = source.clone();
-    let digest = tokio::task::spawn_blocking(move || digest_of(&source)).await;
-    digest.map_err(|e| Error::bug("reading the file stopped", e))?
+/// The digest by which a load is recognized: that of the file, and of the sheet if it is not the default one.
+pub(super) async fn content_of(source: &Source, read: &ReadOptions) -> Result<String> {
+    let (source, read) = (source.clone(), read.clone());
+    let found = tokio::task::spawn_blocking(move || {
+        let file = digest_of(&source)?;
+        Ok(match other_sheet(&source, &read)? {
+            Some(sheet) => digest(format!("{file} {sheet}").as_bytes()),
+            None => file,
+        })
+    });
+    found.await.map_err(|e| Error::bug("reading the file stopped", e))?
 }
 
 /// A file of which nothing is loaded where its rows are there.
@@ -26,8 +32,12 @@ pub(super) struct Content {
 }
 
 impl Content {
-    pub(super) async fn of(source: &Source, on: OnConflict) -> Result<Self> {
-        let (digest, name) = (content_of(source).await?, source.name().to_owned());
+    pub(super) async fn of(source: &Source, read: &ReadOptions, on: OnConflict) -> Result<Self> {
+        let digest = content_of(source, read).await?;
+        let name = match &read.sheet {
+            Some(sheet) => format!("{}, sheet {sheet:?}", source.name()),
+            None => source.name().to_owned(),
+        };
         Ok(Self { digest, name, on, looked_up_to: 0 })
     }
 

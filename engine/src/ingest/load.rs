@@ -109,7 +109,9 @@ impl Ingest {
         require_key(&table, on)?;
         let request = match producer {
             None => None,
-            Some(producer) => Some(Numbered::new(producer, content_of(&source).await?)),
+            Some(producer) => {
+                Some(Numbered::new(producer, content_of(&source, &options.read).await?))
+            }
         };
         if let Some(duplicate) = standing(&self.lake, &table, request.as_ref()).await? {
             return Ok(duplicate);
@@ -118,7 +120,7 @@ impl Ingest {
             OnConflict::Again | OnConflict::Once
                 if !has_key && !is_folder(&source) && request.is_none() =>
             {
-                let mut content = Content::of(&source, on).await?;
+                let mut content = Content::of(&source, &options.read, on).await?;
                 let at = table.head().await.version();
                 if content.is_taken(&table, at).await? {
                     return Ok(duplicate(&self.lake, at));

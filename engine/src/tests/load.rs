@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use datasets::read::Source;
+use datasets::read::{ReadOptions, Source};
 
 use super::*;
 use crate::{Code, LoadOptions, LoadProgress, OnConflict, Version};
@@ -177,4 +177,38 @@ async fn a_file_that_is_not_there_or_not_for_the_dataset_is_told() {
     let source = file(folder.path(), &lines);
     let nowhere = engine.load(&who(), &to, source, Format::Ndjson, LoadOptions::default()).await;
     assert_eq!(nowhere.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn each_sheet_of_a_workbook_is_a_load_of_its_own() {
+    let engine = Engine::open(options("memory:")).await.unwrap();
+    let spec = "name = \"months\"\ncolumns = [{name = \"n\", type = \"int64\"}]";
+    engine
+        .create_dataset(&who(), DatasetSpec::from_toml(spec, "months.toml").unwrap())
+        .await
+        .unwrap();
+    let mut workbook = rust_xlsxwriter::Workbook::new();
+    for (number, month) in [(1.0, "Jan"), (2.0, "Feb")] {
+        let sheet = workbook.add_worksheet().set_name(month).unwrap();
+        sheet.write_string(0, 0, "n").unwrap();
+        sheet.write_number(1, 0, number).unwrap();
+    }
+    let bytes = workbook.save_to_buffer().unwrap();
+    let load = async |sheet: Option<&str>| {
+        let source = Source::Body { bytes: bytes.clone().into(), name: "months.xlsx".to_owned() };
+        let read = ReadOptions { sheet: sheet.map(str::to_owned), ..ReadOptions::default() };
+        let options =
+            LoadOptions { on_conflict: OnConflict::Again, read, ..LoadOptions::default() };
+        engine.load(&who(), &name("months"), source, Format::Xlsx, options).await
+    };
+    load(Some("Jan")).await.unwrap();
+    load(Some("Feb")).await.unwrap();
+    assert_eq!(number(&engine, "SELECT sum(n) FROM months").await, 3);
+    // The first sheet is the one that is read without a request.
+    for sheet in [None, Some("Jan"), Some("Feb")] {
+        let error = load(sheet).await.unwrap_err();
+        assert_eq!(error.code(), Code::Conflict, "{sheet:?}: {error}");
+    }
+    let error = load(Some("Feb")).await.unwrap_err().to_string();
+    assert!(error.contains("months.xlsx, sheet \"Feb\": it was loaded before"), "{error}");
 }
