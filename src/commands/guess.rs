@@ -134,7 +134,13 @@ impl Trial {
             rejected += conformed.rejected.len() as u64;
             conformed.rejected.iter().for_each(|row| causes.add(row));
         }
-        Ok(Self { name, accepted, rejected, causes: causes.into_sorted(), refused: None })
+        let refused = (is_new && accepted == 0 && rejected > 0).then(|| {
+            format!(
+                "{name}: none of {rejected} rows fits; dataset {} would not be created",
+                spec.name
+            )
+        });
+        Ok(Self { name, accepted, rejected, causes: causes.into_sorted(), refused })
     }
 
     /// The same where no more than `most` of its rows may be rejected.
@@ -145,7 +151,7 @@ impl Trial {
         let refused = over.map(|most| {
             format!("{name}: {rejected} of {all} rows do not fit, and at most {most} may; it would not be loaded")
         });
-        Self { refused, ..self }
+        Self { refused: refused.or(self.refused), ..self }
     }
 }
 

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use chrono::Utc;
 use datasets::read::{Format, Source};
 use datasets::rejected::{quarantine_batch, quarantine_spec};
-use datasets::{Cause, Causes, DatasetName, DatasetSpec, LoadSettings};
+use datasets::{Causes, DatasetName, DatasetSpec, LoadSettings};
 use tokio::sync::mpsc;
 
 use super::brought::Brought;
@@ -22,10 +22,11 @@ use super::content::{Content, content_of};
 use super::group_commit::Ingest;
 use super::numbered::{Numbered, producer_of, standing};
 use super::reading::{Checked, Reading, require_readable};
+use super::refused::{none_fits, too_many};
 use super::rejects::Rejects;
 use super::sequence::Standing;
 use super::settings::{Numbering, complete, created_by, require_usable};
-use super::{IngestReceipt, LoadOptions, OnConflict, RejectsMax, duplicate};
+use super::{IngestReceipt, LoadOptions, OnConflict, duplicate};
 use crate::bus::CommitKind;
 use crate::derived::refuse_derived;
 use crate::error::{Code, Error, Result};
@@ -36,8 +37,6 @@ use crate::lake::{
 };
 use crate::session::Session;
 
-/// Causes that an error lists.
-const CAUSES_TOLD_MAX: usize = 8;
 /// Chunks between the reading thread and the writer.
 const CHUNKS_MAX: usize = 4;
 
@@ -71,7 +70,8 @@ impl Ingest {
             (_, is_made) = self.lake.find_or_create(who, &spec).await?;
             self.lake.require_ensurable(who, &spec).await?;
         }
-        let loaded = self.load_into(who, session, dataset, source, format, options).await;
+        let to = Destination { dataset, is_new: is_made };
+        let loaded = self.load_into(who, session, to, source, format, options).await;
         if is_made
             && loaded.is_err()
             && let Err(error) = self.lake.unmake(who, dataset).await
@@ -86,13 +86,13 @@ impl Ingest {
         &self,
         who: &Principal,
         session: &Session,
-        dataset: &DatasetName,
+        to: Destination<'_>,
         source: Source,
         format: Format,
         mut options: LoadOptions,
     ) -> Result<IngestReceipt> {
         let producer = producer_of(&options);
-        let table = self.table(who, dataset).await?;
+        let table = self.table(who, to.dataset).await?;
         let (name, rejects_max) = (source.name().to_owned(), options.rejects_max);
         let entry = table.entry();
         let spec = &entry.spec;
@@ -137,6 +137,11 @@ impl Ingest {
             let causes = written.causes.clone().into_sorted();
             written.discard(&table).await;
             return Err(too_many(&name, (rejected, all), most, &causes));
+        }
+        if to.is_new && written.accepted == 0 && rejected > 0 {
+            let causes = written.causes.clone().into_sorted();
+            written.discard(&table).await;
+            return Err(none_fits(&name, to.dataset, rejected, &causes));
         }
         let written = Written { settings, ..written };
         let receipt = if on == OnConflict::Add || !has_key {
@@ -406,22 +411,11 @@ impl Ingest {
     }
 }
 
-/// The error of a file of which too many rows were rejected.
-fn too_many(name: &str, (rejected, all): (u64, u64), most: RejectsMax, causes: &[Cause]) -> Error {
-    let mut says = format!(
-        "{name}: {rejected} of {all} rows do not fit, and at most {most} may; nothing was loaded"
-    );
-    for Cause { cause, rows, first } in causes.iter().take(CAUSES_TOLD_MAX) {
-        says.push_str(&format!("; {rows} rows: {cause}, the first at {first}"));
-    }
-    if causes.len() > CAUSES_TOLD_MAX {
-        let rows: u64 = causes.iter().skip(CAUSES_TOLD_MAX).map(|cause| cause.rows).sum();
-        says.push_str(&format!(
-            "; {rows} rows for {} other causes",
-            causes.len() - CAUSES_TOLD_MAX
-        ));
-    }
-    Error::user(Code::BadInput, says)
+/// Where a file is loaded to.
+struct Destination<'a> {
+    dataset: &'a DatasetName,
+    /// Whether this load created the dataset.
+    is_new: bool,
 }
 
 /// Files of a load that are written and not committed.

@@ -15,6 +15,7 @@ mod load;
 mod numbered;
 mod quarantine;
 mod reading;
+mod refused;
 mod rejects;
 mod sequence;
 mod settings;

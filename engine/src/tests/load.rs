@@ -180,6 +180,36 @@ async fn a_file_that_is_not_there_or_not_for_the_dataset_is_told() {
 }
 
 #[tokio::test]
+async fn a_load_of_which_no_row_fits_creates_no_dataset() {
+    let root = tempfile::tempdir().unwrap();
+    let engine = Engine::open(options(root.path().to_str().unwrap())).await.unwrap();
+    let load = async |text: &str| {
+        let source = Source::Body { bytes: text.to_owned().into(), name: "n.csv".to_owned() };
+        let spec = "name = \"numbers\"\ncolumns = [{name = \"n\", type = \"int64\"}]";
+        let spec = DatasetSpec::from_toml(spec, "numbers.toml").unwrap();
+        let create = LoadOptions { create: Some(spec), ..LoadOptions::default() };
+        engine.load(&who(), &name("numbers"), source, Format::Csv, create).await
+    };
+    let error = load("n\nx\n007\n").await.unwrap_err();
+    assert_eq!(error.code(), Code::BadInput);
+    let message = error.to_string();
+    for part in [
+        "n.csv: none of 2 rows fits; dataset numbers was not created; 1 rows: \"n\": expected int64, the first at",
+        "expected int64 without a leading zero",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+    let there = engine.refresh_catalog(&who()).await.unwrap();
+    assert!(there.datasets.is_empty() && there.dropped.is_empty());
+    assert_eq!(parquet_files(root.path()), 0);
+    // One row is enough, and a dataset that exists stays.
+    load("n\nx\n7\n").await.unwrap();
+    let receipt = load("n\nx\n").await.unwrap();
+    assert_eq!((receipt.accepted, receipt.quarantined), (0, 1));
+    assert_eq!(number(&engine, "SELECT count(*) FROM numbers").await, 1);
+}
+
+#[tokio::test]
 async fn each_sheet_of_a_workbook_is_a_load_of_its_own() {
     let engine = Engine::open(options("memory:")).await.unwrap();
     let spec = "name = \"months\"\ncolumns = [{name = \"n\", type = \"int64\"}]";
