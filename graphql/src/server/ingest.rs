@@ -128,6 +128,9 @@ const ADD_COLUMNS: &str = "add_columns";
 /// The parameter that bounds the rows which may be rejected.
 const MAX_QUARANTINED: &str = "max_quarantined";
 
+/// The parameters that may be repeated: each of them adds a value.
+const REPEATABLE: [&str; 2] = ["null", "rename"];
+
 /// What the URL's parameters ask for: settings by the names of [`LoadSettings`], options of one file by those of
 /// [`ReadOptions`], `add_columns` and `max_quarantined`.
 #[derive(Default)]
@@ -145,8 +148,16 @@ impl Asked {
             .params()
             .map_err(|error| bad_input(format!("the URL's parameters: {error}")))?;
         let mut asked = Self::default();
-        for (name, value) in parameters {
-            asked.take(&name, &value)?;
+        for (at, (name, value)) in parameters.iter().enumerate() {
+            let is_again = parameters[..at].iter().any(|(before, _)| before == name);
+            if is_again && !REPEATABLE.contains(&name.as_str()) {
+                let shown: String = name.chars().take(80).collect();
+                return Err(bad_input(format!(
+                    "the URL's parameters: expected {shown} once, found it again; {} may be repeated",
+                    REPEATABLE.join(" and ")
+                )));
+            }
+            asked.take(name, value)?;
         }
         Ok(asked)
     }

@@ -325,6 +325,8 @@ async fn rows_whose_key_is_there_are_treated_as_the_url_says() {
         ("?on_conflict", policies),
         ("?onConflict=skip", names),
         ("?on_conflict=skip&x=%22", names),
+        ("?on_conflict=add&on_conflict=replace", "expected on_conflict once, found it again"),
+        ("?decimal_mark=.&decimal_mark=,", "null and rename may be repeated"),
         ("?add_columns=perhaps", "add_columns= true or false"),
         ("?date_order=ymd", "date_order \"ymd\": expected dmy or mdy"),
         ("?decimal_mark=,", "decimal_mark is an option of CSV files"),
