@@ -97,7 +97,7 @@ pub enum Command {
     Delete(Delete),
     /// Change columns of rows that are there
     Update(Update),
-    /// Add, rename or drop a column of a dataset, or give it another type
+    /// Change a dataset: its columns and their types, its key, how rows are loaded, what it declares
     Alter(Alter),
     /// Drop a dataset: it is gone for everyone, and can be restored until its files are purged
     Drop(Drop),

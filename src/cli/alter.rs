@@ -5,8 +5,9 @@ use clap::Args;
 
 use super::column_type;
 
-/// One change of columns, a key, or a measure or dimension. For all but a column more and what is declared, all rows are written anew, as one commit, so that every reader of Delta
-/// tables finds them under the new names and types; older versions stay as they are.
+/// Changes a dataset as one commit: a column, its type, the key, a setting by which rows are loaded (--set, --unset), or a
+/// measure or dimension. A change of existing columns rewrites all rows, so that every reader of Delta tables finds the new
+/// names and types. Older versions stay as they are.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("change").required(true))]
 #[command(group = clap::ArgGroup::new("described"))]
