@@ -73,18 +73,19 @@ impl OpenAct {
 /// Makes the next row of the chain.
 async fn end(shared: &Shared, act: &Act) -> Result<()> {
     let (store, content) = (shared.records.store(), act.content()?);
-    if store.end_act(&act.tenant, &act.id, &content).await? {
-        return Ok(());
+    if !store.end_act(&act.tenant, &act.id, &content).await? {
+        // The first act of this control state. The chain may be older.
+        let last = last(&shared.engine, &recorder(&act.tenant)?).await?;
+        let (number, hash) =
+            last.map_or((0, GENESIS.to_owned()), |(_, number, hash)| (number, hash));
+        store.begin_chain(&act.tenant, number, &hash).await?;
+        store.end_act(&act.tenant, &act.id, &content).await?;
     }
-    // The first act of this control state. The chain may be older.
-    let last = last(&shared.engine, &recorder(&act.tenant)?).await?;
-    let (number, hash) = last.map_or((0, GENESIS.to_owned()), |(_, number, hash)| (number, hash));
-    store.begin_chain(&act.tenant, number, &hash).await?;
-    store.end_act(&act.tenant, &act.id, &content).await?;
     // The mark is set after the chain begins, because a root with a mark and no chain serves
-    // nothing. If the process ends in between, the next start sets the mark.
+    // nothing. If it cannot be set now, the next act of this process tries again.
     if shared.records.is_durable() {
-        shared.engine.set_mark(RootMark::Audit).await?;
+        let set_mark = || shared.engine.set_mark(RootMark::Audit);
+        shared.audit_mark.get_or_try_init(set_mark).await?;
     }
     Ok(())
 }

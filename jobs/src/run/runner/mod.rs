@@ -106,6 +106,8 @@ struct Shared {
     online: Online,
     records: Records,
     logs: Arc<LogBook>,
+    /// Set once the root has the mark of an audit chain.
+    audit_mark: OnceCell<()>,
     /// The GPU that runs share.
     device: Option<DeviceRoom>,
     worker: Mutex<Worker>,
@@ -216,6 +218,7 @@ impl Runner {
             online: Online::new(options.online_bytes_max),
             records,
             logs: Arc::default(),
+            audit_mark: OnceCell::new(),
             device,
             engine,
             options,
