@@ -4,9 +4,10 @@
 //! second defence, for allocations that neither of them counts. When the process approaches its memory limit, the largest query
 //! is cancelled, so that the kernel does not kill the process for every tenant.
 
+use std::cmp::Reverse;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::Context;
 use std::time::{Duration, Instant};
 
@@ -39,25 +40,40 @@ pub(super) struct Query {
     began: Instant,
     /// Bytes reserved by its operators.
     reserved: AtomicUsize,
-    is_shed: AtomicBool,
-    /// Wakes the task that waits for rows of the query.
+    /// Bytes of these that its repartitions reserved.
+    repartitioned: AtomicUsize,
+    shed: OnceLock<Cause>,
+    /// The task that waits for rows of the query.
     waker: AtomicWaker,
 }
 
+/// Why a query was cancelled to free memory.
+#[derive(Clone, Copy, Debug)]
+enum Cause {
+    /// The process approached its memory limit.
+    LowMemory,
+    /// The query's repartitions need more than this many bytes.
+    Repartitions(usize),
+}
+
 impl Query {
-    /// `error`, or the reason for which the query was cancelled.
+    /// `error`, or the reason why the query was cancelled.
     pub(super) fn why(&self, error: Error) -> Error {
-        match error.code() == Code::Cancelled && self.is_shed.load(Ordering::Relaxed) {
-            true => Error::user(
-                Code::ResourcesExhausted,
-                "the server ran low on memory, and this query held the most; expected a query that reads fewer or shorter rows at a time",
+        let Some(cause) = self.shed.get().filter(|_| error.code() == Code::Cancelled) else {
+            return error;
+        };
+        let message = match cause {
+            Cause::LowMemory => "the server ran low on memory, and this query held the most; expected a query that reads fewer or shorter rows at a time".to_owned(),
+            Cause::Repartitions(limit) => format!(
+                "the rows that wait between the partitions of this query take more than {} MiB; expected a query with fewer or shorter rows, or a larger memory budget (`--memory` of the server or command)",
+                limit >> 20
             ),
-            false => error,
-        }
+        };
+        Error::user(Code::ResourcesExhausted, message)
     }
 
-    /// The context of the query. Its memory pool counts the query's reservations. Its disk manager
-    /// rejects spills once the query is cancelled.
+    /// The context of the query. It counts the query's reservations and rejects spills once the
+    /// query is cancelled.
     pub(super) fn query_context(self: &Arc<Self>, context: TaskContext) -> PlanResult<TaskContext> {
         let mut runtime = RuntimeEnv::clone(&context.runtime_env());
         let (pool, query) = (Arc::clone(&runtime.memory_pool), Arc::clone(self));
@@ -66,18 +82,21 @@ impl Query {
         Ok(context.with_runtime(Arc::new(runtime)))
     }
 
-    /// Cancels the query because memory runs low.
-    fn shed(&self) {
-        self.is_shed.store(true, Ordering::Relaxed);
+    /// Cancels the query to free memory.
+    fn shed(&self, cause: Cause) {
+        if self.shed.set(cause).is_ok() {
+            let bytes = self.reserved.load(Ordering::Relaxed);
+            tracing::warn!(bytes, ?cause, "a query was cancelled to free memory");
+        }
         self.control.cancel();
         self.waker.wake();
     }
 
-    /// Whether the query was cancelled because memory ran low. If that happens later, the task of
-    /// `cx` is woken.
+    /// Whether the query was cancelled to free memory. Registers the task of `cx` to be woken by a
+    /// later cancellation.
     pub(super) fn is_shed(&self, cx: &Context<'_>) -> bool {
         self.waker.register(cx.waker());
-        self.is_shed.load(Ordering::Relaxed)
+        self.shed.get().is_some()
     }
 }
 
@@ -88,7 +107,8 @@ impl Queries {
             control: control.clone(),
             began: Instant::now(),
             reserved: AtomicUsize::new(0),
-            is_shed: AtomicBool::new(false),
+            repartitioned: AtomicUsize::new(0),
+            shed: OnceLock::new(),
             waker: AtomicWaker::new(),
         });
         let mut running = self.0.lock();
@@ -97,16 +117,15 @@ impl Queries {
         query
     }
 
-    /// Cancels the query that holds the most memory, the youngest on a tie. Returns whether there
-    /// was one.
+    /// Cancels the query that holds the most memory, the oldest on a tie: a query that just began did
+    /// not fill the memory. Returns whether there was one.
     fn shed(&self) -> bool {
         let running: Vec<_> = self.0.lock().iter().filter_map(Weak::upgrade).collect();
-        let running = running.iter().filter(|query| !query.is_shed.load(Ordering::Relaxed));
-        let key = |query: &&Arc<Query>| (query.reserved.load(Ordering::Relaxed), query.began);
+        let running = running.iter().filter(|query| query.shed.get().is_none());
+        let key =
+            |query: &&Arc<Query>| (query.reserved.load(Ordering::Relaxed), Reverse(query.began));
         let Some(largest) = running.max_by_key(key) else { return false };
-        largest.shed();
-        let bytes = largest.reserved.load(Ordering::Relaxed);
-        tracing::warn!(bytes, "memory runs low: the largest query was cancelled");
+        largest.shed(Cause::LowMemory);
         true
     }
 
@@ -143,26 +162,40 @@ struct Counted {
 }
 
 impl Counted {
-    /// Grows the reservation of a repartition although the pool has no room. Returns whether it
-    /// grew.
+    /// Grows the reservation beyond the pool's limit if it belongs to a repartition. Returns
+    /// whether it grew.
     ///
-    /// A repartition that cannot reserve memory spills the batch, and its query may then hang: the
-    /// reader waits at the older of two files for a batch in the newer one
-    /// (apache/datafusion#24883). So a repartition always gets memory, and other operators spill
-    /// instead. A repartition that needs more than the whole pool cancels the query.
+    /// A repartition that cannot reserve memory spills the batch. That can deadlock the query: the
+    /// reader waits on the older of two files for a batch in the newer one
+    /// (apache/datafusion#24883). So a repartition may exceed its share of the pool. Meanwhile
+    /// other operators of all queries have less, and spill earlier or fail. A query whose
+    /// repartitions need more than half of the pool is cancelled.
     fn overcommit(&self, reservation: &MemoryReservation, additional: usize) -> bool {
-        if !reservation.consumer().name().starts_with("RepartitionExec") {
+        if !is_repartition(reservation) {
             return false;
         }
-        if let MemoryLimit::Finite(max_bytes) = self.pool.memory_limit()
-            && reservation.size().saturating_add(additional) > max_bytes
-        {
-            self.query.shed();
-            return false;
+        if let MemoryLimit::Finite(limit) = self.pool.memory_limit() {
+            let max_bytes = limit / 2;
+            let held = self.query.repartitioned.load(Ordering::Relaxed);
+            if held.saturating_add(additional) > max_bytes {
+                self.query.shed(Cause::Repartitions(max_bytes));
+                return false;
+            }
         }
         self.pool.grow(reservation, additional);
         true
     }
+
+    fn count(&self, reservation: &MemoryReservation, additional: usize) {
+        self.query.reserved.fetch_add(additional, Ordering::Relaxed);
+        if is_repartition(reservation) {
+            self.query.repartitioned.fetch_add(additional, Ordering::Relaxed);
+        }
+    }
+}
+
+fn is_repartition(reservation: &MemoryReservation) -> bool {
+    reservation.consumer().name().starts_with("RepartitionExec")
 }
 
 impl fmt::Debug for Counted {
@@ -192,12 +225,15 @@ impl MemoryPool for Counted {
 
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
         self.pool.grow(reservation, additional);
-        self.query.reserved.fetch_add(additional, Ordering::Relaxed);
+        self.count(reservation, additional);
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
         self.pool.shrink(reservation, shrink);
         self.query.reserved.fetch_sub(shrink, Ordering::Relaxed);
+        if is_repartition(reservation) {
+            self.query.repartitioned.fetch_sub(shrink, Ordering::Relaxed);
+        }
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> PlanResult<()> {
@@ -206,7 +242,7 @@ impl MemoryPool for Counted {
         {
             return Err(error);
         }
-        self.query.reserved.fetch_add(additional, Ordering::Relaxed);
+        self.count(reservation, additional);
         Ok(())
     }
 
@@ -221,6 +257,13 @@ impl MemoryPool for Counted {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::io::Write;
+    use std::sync::atomic::AtomicBool;
+    use std::task::{Wake, Waker};
+
+    use datafusion::execution::memory_pool::GreedyMemoryPool;
+
     use super::*;
 
     #[test]
@@ -236,9 +279,78 @@ mod tests {
         let other = running[0].why(Error::user(Code::Cancelled, "cancelled"));
         assert_eq!(other.code(), Code::Cancelled);
         assert!(queries.shed());
-        assert_eq!(ended(), [false, true, true], "the youngest");
+        assert_eq!(ended(), [true, true, false], "the oldest");
         drop(running);
         assert!(!queries.shed());
+    }
+
+    /// A query over a pool of `limit` bytes, with reservations of a sort and of a repartition.
+    fn counted(limit: usize) -> (Arc<Query>, MemoryReservation, MemoryReservation) {
+        let query = Queries::default().begin(&Control::new());
+        let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(limit));
+        let context = TaskContext::default();
+        let mut runtime = RuntimeEnv::clone(&context.runtime_env());
+        runtime.memory_pool = pool;
+        let context = query.query_context(context.with_runtime(Arc::new(runtime))).unwrap();
+        let [sort, repartition] = ["ExternalSorter[0]", "RepartitionExec[0]"]
+            .map(|name| MemoryConsumer::new(name).register(context.memory_pool()));
+        (query, sort, repartition)
+    }
+
+    #[test]
+    fn a_query_that_was_cancelled_cannot_spill() {
+        let query = Queries::default().begin(&Control::new());
+        let context = query.query_context(TaskContext::default()).unwrap();
+        let disk = &context.runtime_env().disk_manager;
+        let mut writer = disk.create_tmp_file("a sort").unwrap().open_writer().unwrap();
+        writer.write_all(b"rows").unwrap();
+        query.control.cancel();
+        writer.write_all(b"rows").unwrap_err();
+    }
+
+    #[test]
+    fn a_query_that_waits_is_woken_when_it_is_shed() {
+        let (queries, control) = (Arc::new(Queries::default()), Control::new());
+        let query = queries.begin(&control);
+        let (woken, waker) = flagged_waker();
+        assert!(!query.is_shed(&Context::from_waker(&waker)));
+        assert!(queries.shed());
+        assert!(woken.load(Ordering::Relaxed));
+        assert!(query.is_shed(&Context::from_waker(&waker)) && control.is_cancelled());
+    }
+
+    /// A waker, and whether it was woken.
+    fn flagged_waker() -> (Arc<AtomicBool>, Waker) {
+        struct Flag(Arc<AtomicBool>);
+        impl Wake for Flag {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let woken = Arc::new(AtomicBool::new(false));
+        let waker = Waker::from(Arc::new(Flag(Arc::clone(&woken))));
+        (woken, waker)
+    }
+
+    #[test]
+    fn repartitions_of_a_query_may_exceed_a_full_pool_up_to_half_of_its_size() {
+        let (query, sort, _) = counted(100);
+        sort.try_grow(90).unwrap();
+        assert!(sort.try_grow(20).is_err());
+        assert!(!query.control.is_cancelled());
+
+        let (query, sort, repartition) = counted(100);
+        sort.try_grow(90).unwrap();
+        repartition.try_grow(30).unwrap();
+        let other = repartition.new_empty();
+        other.try_grow(20).unwrap();
+        assert!(!query.control.is_cancelled());
+        let error = other.try_grow(1).unwrap_err();
+        assert!(query.control.is_cancelled(), "{error}");
+        let why = query.why(Error::user(Code::Cancelled, "cancelled"));
+        assert!(why.to_string().contains("between the partitions"), "{why}");
+        (repartition.free(), other.free());
+        assert_eq!(query.repartitioned.load(Ordering::Relaxed), 0);
     }
 
     #[test]
