@@ -333,3 +333,38 @@ impl RecordBatchStream for Rows {
         self.rows.schema()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use arrow::array::{AsArray, Int64Array};
+    use arrow::datatypes::{Field, Int64Type};
+    use datafusion::datasource::memory::MemorySourceConfig;
+    use datafusion::physical_expr::expressions::col;
+    use datafusion::physical_plan::collect;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_sort_checks_for_cancellation_and_keeps_its_properties() {
+        let control = Control::new();
+        let schema = Arc::new(Schema::new(vec![Field::new("v", DataType::Int64, false)]));
+        let values = Arc::new(Int64Array::from(vec![3, 1, 2]));
+        let batch = RecordBatch::try_new(Arc::clone(&schema), vec![values]).unwrap();
+        let input =
+            MemorySourceConfig::try_new_exec(&[vec![batch]], Arc::clone(&schema), None).unwrap();
+        let by = PhysicalSortExpr::new_default(col("v", &schema).unwrap());
+        let sort: Arc<dyn ExecutionPlan> =
+            Arc::new(SortExec::new(LexOrdering::new([by]).unwrap(), input));
+        let checked = with_checked_sort(Arc::clone(&sort), &control).unwrap();
+        assert_eq!(checked.properties().output_ordering(), sort.properties().output_ordering());
+
+        let context = Arc::new(TaskContext::default());
+        let rows = collect(Arc::clone(&checked), Arc::clone(&context)).await.unwrap();
+        let sorted = rows[0].column(0).as_primitive::<Int64Type>();
+        assert_eq!(sorted.values().as_ref(), [1, 2, 3]);
+        control.cancel();
+        let error = collect(checked, context).await.unwrap_err();
+        assert!(error.to_string().contains("cancelled"), "{error}");
+    }
+}

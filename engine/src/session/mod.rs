@@ -61,10 +61,11 @@ use datafusion::datasource::provider_as_source;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
-use datafusion::physical_plan::{collect, execute_stream};
+use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
 use datasets::DatasetName;
+use futures::TryStreamExt;
 use futures::future::BoxFuture;
 
 pub(crate) use carry::{carried, carried_or_null, fits, has_way};
@@ -465,18 +466,7 @@ impl Session {
 
     /// Runs a plan; rows come as they are made. Errors in the stream become ours with `Error::from`.
     pub fn stream(&self, frame: DataFrame) -> BoxFuture<'_, Result<SendableRecordBatchStream>> {
-        Box::pin(async move {
-            let reading = Reading::of(frame.logical_plan(), &self.schema)?;
-            let (frame, context, stop) = stoppable(frame)?;
-            let begun = async {
-                let plan = stop.plan(frame).await?;
-                Ok(execute_stream(plan, context)?)
-            };
-            match begun.await {
-                Ok(rows) => Ok(Stoppable::wrap(reading.watches(rows), stop)),
-                Err(error) => Err(stop.why(reading.failed(error))),
-            }
-        })
+        Box::pin(async move { Ok(self.stream_counted(frame).await?.0) })
     }
 
     /// The same, with a count of the rows that were read so far.
@@ -500,15 +490,7 @@ impl Session {
 
     /// Runs a plan to its end. The result must fit into memory.
     pub fn collect(&self, frame: DataFrame) -> BoxFuture<'_, Result<Vec<RecordBatch>>> {
-        Box::pin(async move {
-            let reading = Reading::of(frame.logical_plan(), &self.schema)?;
-            let (frame, context, stop) = stoppable(frame)?;
-            let collected = async {
-                let plan = stop.plan(frame).await?;
-                Ok(collect(plan, context).await?)
-            };
-            collected.await.map_err(|error| stop.why(reading.failed(error)))
-        })
+        Box::pin(async move { Ok(self.stream(frame).await?.try_collect().await?) })
     }
 
     /// The DataFusion session below, for plans over data that is no dataset (a job's intermediate

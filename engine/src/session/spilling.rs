@@ -26,7 +26,6 @@ pub(super) fn cancellable_disk_manager(
     let factory = CancellableSpillFactory { shared: Arc::clone(shared), control: control.clone() };
     let manager = DiskManagerBuilder::default()
         .with_temp_file_factory(Arc::new(factory))
-        .with_max_temp_directory_size(shared.max_temp_directory_size())
         .with_max_spill_merge_fan_in(shared.max_spill_merge_fan_in());
     Ok(Arc::new(manager.build()?))
 }
