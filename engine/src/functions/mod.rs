@@ -81,6 +81,7 @@ mod nearest;
 mod nested;
 mod paced;
 mod parts;
+mod plain_text;
 mod profile;
 mod results;
 mod rolling;
@@ -145,6 +146,10 @@ pub(crate) fn register(state: &mut SessionState, execution: Execution) -> Result
         state.register_udf(Arc::new(function))?;
     }
     datafusion_functions_json::register_all(state)?;
+    for name in plain_text::VIEWED {
+        let function = plain_text::PlainText::new(state.udf(name)?);
+        state.register_udf(Arc::new(ScalarUDF::new_from_impl(function)))?;
+    }
     instants::register(state)?;
     let memory = Memory::of(&state.runtime_env().memory_pool);
     for function in bounded::bounded(|name| state.udf(name).ok(), &memory) {

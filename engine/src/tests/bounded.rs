@@ -248,3 +248,32 @@ async fn coalesced_batches_are_bounded_in_bytes() {
         assert!(batches.len() <= max_batches, "{} batches: {sql}", batches.len());
     }
 }
+
+/// Functions return plain text, which costs as much memory as it is long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hashes_are_sorted_and_grouped_in_little_memory() {
+    let options = EngineOptions { memory_budget_bytes: 300 << 20, ..options("memory:") };
+    let engine = Engine::open(options).await.unwrap();
+    let hashes = "(SELECT value % 100000 AS p, md5(CAST(value AS text)) AS t FROM generate_series(1, 200000))";
+    for (sql, expected) in [
+        (
+            format!(
+                "SELECT CAST(count(*) AS bigint) FROM (SELECT t, row_number() OVER (ORDER BY t DESC) AS n FROM {hashes}) WHERE n > 0"
+            ),
+            200_000,
+        ),
+        (format!("SELECT CAST(count(DISTINCT t) AS bigint) FROM {hashes}"), 200_000),
+        (
+            format!("SELECT CAST(count(*) AS bigint) FROM (SELECT DISTINCT t, p FROM {hashes})"),
+            200_000,
+        ),
+        (
+            format!(
+                "SELECT CAST(count(*) AS bigint) FROM (SELECT t, max(p) FROM {hashes} GROUP BY 1)"
+            ),
+            200_000,
+        ),
+    ] {
+        assert_eq!(number(&engine, &sql).await, expected, "{sql}");
+    }
+}
