@@ -70,12 +70,12 @@ pub(super) fn bind_zone(expression: &mut ast::Expr) {
     let ast::Expr::AtTimeZone { timestamp, time_zone } = expression else { return };
     let ast::Expr::Value(zone) = time_zone.as_ref() else { return };
     let Value::SingleQuotedString(zone) = &zone.value else { return };
-    let data_type = SqlType::Custom(
-        ObjectName::from(vec![Ident::new(IN_ZONE)]),
-        vec![format!("'{}'", zone.replace('\'', ""))],
-    );
+    let data_type = in_zone(zone);
     let null = ast::Expr::Value(Value::Null.into());
-    let timestamp = std::mem::replace(timestamp.as_mut(), null);
+    let mut timestamp = std::mem::replace(timestamp.as_mut(), null);
+    if let Some(kind) = literal_with_offset(&mut timestamp) {
+        *kind = in_zone("UTC");
+    }
     *expression = ast::Expr::Cast {
         kind: CastKind::Cast,
         expr: Box::new(timestamp),
@@ -83,6 +83,38 @@ pub(super) fn bind_zone(expression: &mut ast::Expr) {
         array: false,
         format: None,
     };
+}
+
+/// The SQL type of instants in a zone.
+fn in_zone(zone: &str) -> SqlType {
+    let zone = format!("'{}'", zone.replace('\'', ""));
+    SqlType::Custom(ObjectName::from(vec![Ident::new(IN_ZONE)]), vec![zone])
+}
+
+/// The type of a literal such as `TIMESTAMP '2026-01-31T12:00:00Z'`, if its text states the offset. Without one it is a local
+/// time.
+fn literal_with_offset(expression: &mut ast::Expr) -> Option<&mut SqlType> {
+    match expression {
+        ast::Expr::Nested(inner) => literal_with_offset(inner),
+        ast::Expr::TypedString(literal) => {
+            let Value::SingleQuotedString(text) = &literal.value.value else { return None };
+            let is_timestamp = matches!(literal.data_type, SqlType::Timestamp(None, _));
+            (is_timestamp && has_offset(text)).then_some(&mut literal.data_type)
+        }
+        ast::Expr::Cast { expr, data_type, .. } => {
+            let ast::Expr::Value(value) = expr.as_ref() else { return None };
+            let Value::SingleQuotedString(text) = &value.value else { return None };
+            let is_timestamp = matches!(data_type, SqlType::Timestamp(None, _));
+            (is_timestamp && has_offset(text)).then_some(data_type)
+        }
+        _ => None,
+    }
+}
+
+/// Whether the text of a timestamp ends with `Z`, `UTC` or an offset.
+fn has_offset(text: &str) -> bool {
+    let time = text.trim().get(10..).unwrap_or_default();
+    time.contains(['Z', 'z', '+', '-']) || time.ends_with("UTC")
 }
 
 /// The analyzer rule. It runs first, before DataFusion coerces types.

@@ -228,15 +228,15 @@ async fn instants_in_a_zone_are_truncated_and_binned_in_local_time() {
             "date_bin('1 month', TIMESTAMP '2026-03-10', TIMESTAMP '2026-01-15')",
             "2026-02-15T00:00:00",
         ),
-        ("to_timestamp(1.5)", "1970-01-01T00:00:01.500"),
-        ("to_timestamp(1700000000.123456)", "2023-11-14T22:13:20.123456"),
+        ("to_timestamp(1.5)", "1970-01-01T00:00:01.500Z"),
+        ("to_timestamp(1700000000.123456)", "2023-11-14T22:13:20.123456Z"),
         ("CAST(1700000000 AS TIMESTAMP)", "2023-11-14T22:13:20"),
-        ("to_timestamp_seconds('2500-01-01T00:00:00Z')", "2500-01-01T00:00:00"),
-        ("to_timestamp_millis('0001-01-01T00:00:00Z')", "0001-01-01T00:00:00"),
-        ("to_timestamp('04.07.2500 18:45', '%d.%m.%Y %H:%M')", "2500-07-04T18:45:00"),
+        ("to_timestamp_seconds('2500-01-01T00:00:00Z')", "2500-01-01T00:00:00Z"),
+        ("to_timestamp_millis('0001-01-01T00:00:00Z')", "0001-01-01T00:00:00Z"),
+        ("to_timestamp('04.07.2500 18:45', '%d.%m.%Y %H:%M')", "2500-07-04T18:45:00Z"),
         (
             "to_timestamp('2025-07-04 18:45 Europe/Berlin', '%Y-%m-%d %H:%M %Z')",
-            "2025-07-04T16:45:00",
+            "2025-07-04T16:45:00Z",
         ),
         ("to_unixtime('2500-01-01T00:00:00Z')", "16725225600"),
         ("date_part('epoch', TIMESTAMP '2500-01-01')", "16725225600.0"),
@@ -309,8 +309,8 @@ async fn only_explicit_requests_return_nanoseconds() {
     let engine = engine().await;
     for (expression, expected) in [
         ("arrow_typeof(TIMESTAMP '2026-01-01')", "Timestamp(µs)"),
-        ("arrow_typeof(now())", "Timestamp(µs)"),
-        ("arrow_typeof(to_timestamp('2026-01-01'))", "Timestamp(µs)"),
+        ("arrow_typeof(now())", "Timestamp(µs, \"UTC\")"),
+        ("arrow_typeof(to_timestamp('2026-01-01'))", "Timestamp(µs, \"UTC\")"),
         ("arrow_typeof(CAST('2026-01-01' AS TIMESTAMP(9)))", "Timestamp(ns)"),
         ("arrow_typeof(to_timestamp_nanos('2026-01-01'))", "Timestamp(ns)"),
         (
@@ -327,5 +327,46 @@ async fn only_explicit_requests_return_nanoseconds() {
         ),
     ] {
         assert_eq!(text(&engine, expression).await, expected, "{expression}");
+    }
+}
+
+/// `AT TIME ZONE` shows an instant in the local time of a zone, and takes a text without an offset as local time.
+#[tokio::test]
+async fn instants_are_converted_and_local_times_are_read_in_a_zone() {
+    let engine = far_calls().await;
+    let noon = "TIMESTAMP '2026-01-01T12:00:00Z'";
+    for (expression, expected) in [
+        (format!("{noon} AT TIME ZONE 'Asia/Kolkata'"), "2026-01-01T17:30:00+05:30"),
+        (
+            "TIMESTAMP '2026-01-01T12:00:00+05:00' AT TIME ZONE 'Europe/Berlin'".to_owned(),
+            "2026-01-01T08:00:00+01:00",
+        ),
+        (
+            "CAST('2026-01-01 12:00:00Z' AS TIMESTAMP) AT TIME ZONE 'Europe/Berlin'".to_owned(),
+            "2026-01-01T13:00:00+01:00",
+        ),
+        (
+            "to_timestamp('2026-01-01T12:00:00Z') AT TIME ZONE 'Europe/Berlin'".to_owned(),
+            "2026-01-01T13:00:00+01:00",
+        ),
+        (
+            "to_timestamp_seconds(1767268800) AT TIME ZONE 'Europe/Berlin'".to_owned(),
+            "2026-01-01T13:00:00+01:00",
+        ),
+        (
+            "TIMESTAMP '2026-01-01 12:00:00' AT TIME ZONE 'Europe/Berlin'".to_owned(),
+            "2026-01-01T12:00:00+01:00",
+        ),
+    ] {
+        let found = query(&engine, &format!("SELECT CAST({expression} AS text) AS x")).await;
+        assert!(found.contains(expected), "{expression}: {found}");
+    }
+    for condition in [
+        "now() AT TIME ZONE 'Asia/Kolkata' = now()",
+        "current_timestamp AT TIME ZONE 'Europe/Berlin' = current_timestamp",
+        &format!("{noon} AT TIME ZONE 'Asia/Kolkata' = to_timestamp('2026-01-01T12:00:00Z')"),
+    ] {
+        let sql = format!("SELECT CAST(count(*) AS bigint) FROM (SELECT 1) WHERE {condition}");
+        assert_eq!(number(&engine, &sql).await, 1, "{condition}");
     }
 }

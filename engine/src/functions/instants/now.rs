@@ -10,7 +10,12 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
 };
 
-const KIND: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
+/// An instant, so that `AT TIME ZONE` converts it.
+fn kind() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some(UTC.into()))
+}
+
+const UTC: &str = "UTC";
 
 /// `now`.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -29,11 +34,11 @@ impl ScalarUDFImpl for Now {
     named_as_function!();
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(KIND)
+        Ok(kind())
     }
 
     fn return_field_from_args(&self, _: ReturnFieldArgs<'_>) -> Result<FieldRef> {
-        Ok(Arc::new(Field::new(self.name(), KIND, false)))
+        Ok(Arc::new(Field::new(self.name(), kind(), false)))
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -44,7 +49,7 @@ impl ScalarUDFImpl for Now {
         let Some(now) = of.query_execution_start_time() else {
             return Ok(ExprSimplifyResult::Original(arguments));
         };
-        let now = ScalarValue::TimestampMicrosecond(Some(now.timestamp_micros()), None);
+        let now = ScalarValue::TimestampMicrosecond(Some(now.timestamp_micros()), Some(UTC.into()));
         Ok(ExprSimplifyResult::Simplified(Expr::Literal(now, None)))
     }
 }

@@ -39,6 +39,11 @@ impl ToTimestamp {
         Self { function, unit }
     }
 
+    /// The type of the result: an instant, so that `AT TIME ZONE` converts it.
+    fn kind(&self) -> DataType {
+        DataType::Timestamp(self.unit, Some("UTC".into()))
+    }
+
     /// Whether numbers are seconds. Otherwise they have the unit of the result.
     fn takes_seconds(&self) -> bool {
         self.name() == "to_timestamp"
@@ -49,13 +54,12 @@ impl ScalarUDFImpl for ToTimestamp {
     named_as_function!();
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Timestamp(self.unit, None))
+        Ok(self.kind())
     }
 
     fn return_field_from_args(&self, of: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         let field = self.function.return_field_from_args(of)?;
-        let kind = DataType::Timestamp(self.unit, None);
-        Ok(Arc::new(field.as_ref().clone().with_data_type(kind)))
+        Ok(Arc::new(field.as_ref().clone().with_data_type(self.kind())))
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -68,7 +72,7 @@ impl ScalarUDFImpl for ToTimestamp {
             || (self.takes_seconds()
                 && (kind.is_numeric() || matches!(kind, DataType::Timestamp(..) | DataType::Null)));
         if !is_ours {
-            return self.function.invoke_with_args(arguments);
+            return self.function.invoke_with_args(arguments)?.cast_to(&self.kind(), None);
         }
         let rows = arguments.number_rows;
         let micros_of = |values: &ArrayRef| -> Result<ArrayRef> {
@@ -87,7 +91,7 @@ impl ScalarUDFImpl for ToTimestamp {
                 _ => Ok(cast_with_options(values, &MICROS, &STRICT)?),
             }
         };
-        let target = DataType::Timestamp(self.unit, None);
+        let target = self.kind();
         let finished = |values: &ArrayRef| -> Result<ArrayRef> {
             Ok(cast_with_options(&micros_of(values)?, &target, &STRICT)?)
         };
