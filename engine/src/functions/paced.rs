@@ -15,31 +15,53 @@ use super::sizes::Sizes;
 use super::slices::{Slices, is_constant, slice};
 
 /// Those functions.
-const PACED: [&str; 12] = [
-    "array_except",
-    "array_has_all",
-    "array_has_any",
-    "array_intersect",
-    "array_union",
-    "find_in_set",
-    "levenshtein",
-    "regexp_count",
-    "regexp_instr",
-    "regexp_like",
-    "regexp_match",
-    "regexp_replace",
+const PACED: [(&str, Effort); 19] = [
+    ("array_distinct", Effort::Items),
+    ("array_except", Effort::Items),
+    ("array_has_all", Effort::Items),
+    ("array_has_any", Effort::Items),
+    ("array_intersect", Effort::Items),
+    ("array_sort", Effort::Items),
+    ("array_to_string", Effort::Items),
+    ("array_union", Effort::Items),
+    ("btrim", Effort::Product),
+    ("find_in_set", Effort::Bytes),
+    ("levenshtein", Effort::Product),
+    ("ltrim", Effort::Product),
+    ("map", Effort::Items),
+    ("regexp_count", Effort::Bytes),
+    ("regexp_instr", Effort::Bytes),
+    ("regexp_like", Effort::Bytes),
+    ("regexp_match", Effort::Bytes),
+    ("regexp_replace", Effort::Bytes),
+    ("rtrim", Effort::Product),
 ];
+
+/// What the time for a row grows with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Effort {
+    /// The bytes of its arguments.
+    Bytes,
+    /// The lengths of its first two arguments, multiplied.
+    Product,
+    /// The items of its lists, each of which is compared or hashed.
+    Items,
+}
 
 /// Rows at first, and what some rows shall take.
 const ROWS: usize = 1;
 const PACE: Duration = Duration::from_millis(20);
-const LEVENSHTEIN: &str = "levenshtein";
-/// Most steps of `levenshtein` for one row: the product of the lengths of its two strings.
-const STEPS_MAX: u64 = 1 << 26;
+/// The largest product, and the most items, that take about a second in a build without optimisation.
+const PRODUCT_MAX: u64 = 1 << 24;
+const ITEMS_MAX: u64 = 1 << 20;
 
 /// Whether a function is one of them.
 pub(super) fn is_paced(name: &str) -> bool {
-    PACED.contains(&name)
+    effort(name).is_some()
+}
+
+fn effort(name: &str) -> Option<Effort> {
+    PACED.iter().find(|(paced, _)| *paced == name).map(|(_, effort)| *effort)
 }
 
 /// Those that `known` has, of no query yet.
@@ -47,7 +69,7 @@ pub(super) fn paced(
     known: impl Fn(&str) -> Option<Arc<ScalarUDF>>,
     execution: &Shared,
 ) -> Vec<ScalarUDF> {
-    let of = |name: &&str| Some(Paced::of(&known(name)?, execution));
+    let of = |&(name, _): &(&str, Effort)| Some(Paced::of(&known(name)?, execution));
     PACED.iter().filter_map(of).collect()
 }
 
@@ -116,17 +138,31 @@ impl Paced {
 
     /// Fails if a single row would take too long.
     fn check(&self, arguments: &ScalarFunctionArgs) -> Result<()> {
-        let (LEVENSHTEIN, [one, other, ..]) = (self.name(), &arguments.args[..]) else {
-            return Ok(());
-        };
-        let (one, other) = (Sizes::bytes(one), Sizes::bytes(other));
-        for row in 0..arguments.number_rows {
-            let (one, other) = (one.at(row), other.at(row));
-            if one.saturating_mul(other) > STEPS_MAX {
-                return Err(beyond(format!(
-                    "{LEVENSHTEIN}: expected two strings whose lengths in bytes multiply to at most {STEPS_MAX}, found {one} and {other} bytes"
-                )));
+        let name = self.name();
+        match (effort(name), &arguments.args[..]) {
+            (Some(Effort::Product), [one, other, ..]) => {
+                let (one, other) = (Sizes::bytes(one), Sizes::bytes(other));
+                for row in 0..arguments.number_rows {
+                    let (one, other) = (one.at(row), other.at(row));
+                    if one.saturating_mul(other) > PRODUCT_MAX {
+                        return Err(beyond(format!(
+                            "{name}: expected two strings whose lengths in bytes multiply to at most {PRODUCT_MAX}, found {one} and {other} bytes"
+                        )));
+                    }
+                }
             }
+            (Some(Effort::Items), lists) => {
+                let lists = lists.iter().map(Sizes::values).collect::<Result<Vec<_>>>()?;
+                for row in 0..arguments.number_rows {
+                    let items = lists.iter().map(|list| list.at(row)).fold(0, u64::saturating_add);
+                    if items > ITEMS_MAX {
+                        return Err(beyond(format!(
+                            "{name}: expected lists of at most {ITEMS_MAX} items in a row, found {items}"
+                        )));
+                    }
+                }
+            }
+            _ => {}
         }
         Ok(())
     }

@@ -19,6 +19,8 @@ use crate::stop::current;
 
 /// Most bytes of the result of one call, for the rows of one batch.
 pub(crate) const RESULT_BYTES_MAX: u64 = 256 << 20;
+/// Most bytes of the constants that the planner computes for one query, together. The optimizer copies constants several times.
+const CONSTANT_BYTES_MAX: u64 = 16 << 20;
 /// The bound above which a call is made in slices.
 const SLICE_BYTES_MAX: u64 = 32 << 20;
 
@@ -39,9 +41,9 @@ fn add_constant(name: &str, bytes: u64) -> Result<()> {
         sum.get()
     });
     match sum {
-        Ok(sum) if sum > RESULT_BYTES_MAX => Err(beyond(format!(
+        Ok(sum) if sum > CONSTANT_BYTES_MAX => Err(beyond(format!(
             "{name}: the constants of the query take more than {} MiB",
-            RESULT_BYTES_MAX >> 20
+            CONSTANT_BYTES_MAX >> 20
         ))),
         _ => Ok(()),
     }

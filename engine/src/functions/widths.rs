@@ -34,6 +34,8 @@ pub(crate) fn constant_bytes(value: &ScalarValue) -> u64 {
         ScalarValue::Binary(bytes)
         | ScalarValue::LargeBinary(bytes)
         | ScalarValue::BinaryView(bytes) => bytes.as_ref().map_or(0, Vec::len) as u64,
+        ScalarValue::Null => 0,
+        ScalarValue::Boolean(_) => 1,
         // A null takes the full width.
         ScalarValue::FixedSizeBinary(length, _) => u64::try_from(*length).unwrap_or(0),
         ScalarValue::List(one) => total_bytes(one.as_ref()),
