@@ -2,7 +2,11 @@
 
 /// The message for an internal error of DataFusion that a function's arguments cause; `None` for any other error.
 pub(crate) fn of_arguments(text: &str) -> Option<&'static str> {
-    const CAUSED: [(&str, &str); 4] = [
+    const CAUSED: [(&str, &str); 5] = [
+        (
+            "could not cast array of type List(",
+            "expected a list of numbers, found a list of lists; flatten(…) makes it flat",
+        ),
         (
             "array_resize: failed to convert size to usize",
             "array_resize: expected a size of at least 0, found a negative number",

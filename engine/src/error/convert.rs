@@ -294,6 +294,10 @@ fn arrow_problem(error: &ArrowError) -> Option<String> {
             "the values of one column take more than 2 GiB in one batch; expected shorter values"
                 .to_owned(),
         ),
+        ArrowError::DictionaryKeyOverflowError => Some(
+            "a dictionary has more values than its type of keys can number; expected one of more bits"
+                .to_owned(),
+        ),
         ArrowError::DivideByZero | ArrowError::ArithmeticOverflow(_) => {
             Some(scrub(&plain(&error.to_string())))
         }

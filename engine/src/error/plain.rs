@@ -68,6 +68,10 @@ const KNOWN: &[(&str, &str)] = &[
     ),
     ("Divide by zero", "division by zero; write nullif(divisor, 0), or safe_divide(a, b)"),
     (
+        "Cannot cast timezone to different timezone",
+        "a clock change of the zone skips or repeats a local time; expected a time with its offset, such as TIMESTAMP '2026-01-31T02:30:00+01:00'",
+    ),
+    (
         "Unable to cast to Date32 for converting from i64 to i32 failed",
         "a text is not a date; expected a date such as 2026-01-31",
     ),
