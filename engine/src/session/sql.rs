@@ -220,11 +220,14 @@ fn tokens(text: &str) -> Vec<TokenWithSpan> {
 fn asof_join(text: &str) -> Option<Location> {
     let tokens = tokens(text);
     let joins = [Keyword::JOIN, Keyword::INNER, Keyword::LEFT, Keyword::RIGHT, Keyword::FULL];
-    let found = tokens.windows(2).find(|pair| {
-        is_keyword(&pair[0].token, Keyword::ASOF)
-            && joins.iter().any(|join| is_keyword(&pair[1].token, *join))
-    });
-    found.map(|pair| pair[0].span.start)
+    let is_asof = |at: &usize| {
+        // `t AS asof JOIN u` names a table.
+        !(*at > 0 && is_keyword(&tokens[at - 1].token, Keyword::AS))
+            && is_keyword(&tokens[*at].token, Keyword::ASOF)
+            && joins.iter().any(|join| is_keyword(&tokens[at + 1].token, *join))
+    };
+    let found = (0..tokens.len().saturating_sub(1)).find(is_asof);
+    found.map(|at| tokens[at].span.start)
 }
 
 /// Words of a query without quotes that are words of SQL, and names of columns.
