@@ -382,7 +382,8 @@ fn unknown_columns(
 fn other_delimiter(spec: &DatasetSpec, schema: &Schema) -> Option<String> {
     let stored = spec.load.delimiter?;
     let [only] = schema.fields().as_ref() else { return None };
-    let found = DELIMITERS.into_iter().map(char::from).find(|mark| only.name().contains(*mark))?;
+    let is_other = |mark: &char| *mark != stored && only.name().contains(*mark);
+    let found = DELIMITERS.into_iter().map(char::from).find(is_other)?;
     let (dataset, value) = (&spec.name, shown_mark(found));
     Some(format!(
         "; the file seems to use the delimiter {found:?}, but the dataset's `delimiter` setting is {stored:?}; \

@@ -139,12 +139,17 @@ fn types_have_the_names_of_specs_in_messages() {
 fn a_delimiter_other_than_the_stored_one_is_reported() {
     let mut spec = spec(r#"{name="id",type="text"},{name="x",type="float64"}"#, "");
     spec.load.set("delimiter", ";").unwrap();
-    let text: ArrayRef = Arc::new(StringArray::from(vec!["a,1.5"]));
-    let chunk = chunk(vec![("id,x", text)]);
-    let error = Conformer::new(&spec, &chunk.batch.schema(), "a.csv").unwrap_err().to_string();
+    let refused = |header: &str| {
+        let text: ArrayRef = Arc::new(StringArray::from(vec!["a,1.5"]));
+        let chunk = chunk(vec![(header, text)]);
+        Conformer::new(&spec, &chunk.batch.schema(), "a.csv").unwrap_err().to_string()
+    };
     let expected =
         "the file seems to use the delimiter ',', but the dataset's `delimiter` setting is ';'";
+    let error = refused("id,x");
     assert!(error.contains(expected), "{error}");
+    let error = refused("id;x");
+    assert!(!error.contains("seems to use the delimiter"), "{error}");
 }
 
 #[test]
