@@ -169,13 +169,12 @@ impl Counted {
     /// reader waits on the older of two files for a batch in the newer one
     /// (apache/datafusion#24883). So a repartition may exceed its share of the pool. Meanwhile
     /// other operators of all queries have less, and spill earlier or fail. A query whose
-    /// repartitions need more than half of the pool is cancelled.
+    /// repartitions together need more than the whole pool is cancelled.
     fn overcommit(&self, reservation: &MemoryReservation, additional: usize) -> bool {
         if !is_repartition(reservation) {
             return false;
         }
-        if let MemoryLimit::Finite(limit) = self.pool.memory_limit() {
-            let max_bytes = limit / 2;
+        if let MemoryLimit::Finite(max_bytes) = self.pool.memory_limit() {
             let held = self.query.repartitioned.load(Ordering::Relaxed);
             if held.saturating_add(additional) > max_bytes {
                 self.query.shed(Cause::Repartitions(max_bytes));
@@ -333,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn repartitions_of_a_query_may_exceed_a_full_pool_up_to_half_of_its_size() {
+    fn repartitions_of_a_query_may_exceed_a_full_pool_up_to_its_size() {
         let (query, sort, _) = counted(100);
         sort.try_grow(90).unwrap();
         assert!(sort.try_grow(20).is_err());
@@ -341,9 +340,9 @@ mod tests {
 
         let (query, sort, repartition) = counted(100);
         sort.try_grow(90).unwrap();
-        repartition.try_grow(30).unwrap();
+        repartition.try_grow(60).unwrap();
         let other = repartition.new_empty();
-        other.try_grow(20).unwrap();
+        other.try_grow(40).unwrap();
         assert!(!query.control.is_cancelled());
         let error = other.try_grow(1).unwrap_err();
         assert!(query.control.is_cancelled(), "{error}");
