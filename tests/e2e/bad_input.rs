@@ -106,7 +106,7 @@ async fn a_column_of_another_type_is_refused_with_both_types() {
     writer.write(&batch).unwrap();
     let body = writer.into_inner().unwrap();
     let answer = server.ingest("model_calls", "application/vnd.apache.arrow.stream", body).await;
-    says(answer.refused_with(400, "BAD_INPUT"), &["id", "text", "Struct"]);
+    says(answer.refused_with(400, "BAD_INPUT"), &["id", "text", "struct"]);
     let filter = "{ modelCalls(where: {inputTokens: {eq: \"many\"}}) { totalCount } }";
     let answer = server.graphql(filter, json!({})).await;
     says(answer.body["errors"][0]["message"].as_str().unwrap(), &["many"]);
