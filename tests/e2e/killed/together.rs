@@ -94,13 +94,15 @@ async fn results_of_several_outputs_are_never_half_published() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
     assert_eq!(runs.len(), number + 1);
-    // Whoever lost five processes is given up, and then nothing of it is there.
+    // A run that lost five processes is given up, and then nothing of it is there. On a busy
+    // machine this can happen to one of a few runs.
     let is_given_up = |run: &&Value| {
         run["state"] == "FAILED"
             && run["error"]["message"].as_str().is_some_and(|says| says.starts_with("interrupted"))
     };
     let given_up = runs.iter().filter(is_given_up).count();
-    assert!(given_up * 20 <= runs.len(), "{given_up} of {} runs were given up", runs.len());
+    let most = (runs.len() / 20).max(1);
+    assert!(given_up <= most, "{given_up} of {} runs were given up", runs.len());
     let done: Vec<&Value> = runs.iter().filter(|run| !is_given_up(run)).collect();
     for run in &done {
         assert_eq!(run["state"], "SUCCEEDED", "{run}");
