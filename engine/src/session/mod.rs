@@ -39,6 +39,7 @@ mod scan;
 mod semantics;
 mod sliding;
 mod sparing;
+mod spill_folder;
 mod spilling;
 mod sql;
 mod stopping;

@@ -24,6 +24,7 @@ use super::nan::NothingLearntOfFloats;
 use super::not_in::NotInOnce;
 use super::running::Queries;
 use super::sliding::WindowsMoveWithoutCancellation;
+use super::spill_folder::SpillFolder;
 use super::whole::WholeNumbersFit;
 use super::{CATALOG, SCHEMA};
 use crate::error::{Code, Error, Result};
@@ -92,12 +93,20 @@ fn spill_bytes_max(options: &EngineOptions) -> u64 {
 
 /// The state that every session begins with.
 pub(super) fn template(options: &EngineOptions, root: &Root) -> Result<SessionState> {
+    let parent = options.spill_dir.clone().unwrap_or_else(std::env::temp_dir);
+    let created = std::fs::create_dir_all(&parent).and_then(|()| SpillFolder::create(&parent));
+    let folder = match created {
+        Ok(folder) => Some(folder),
+        // Without a temporary folder, queries run until one has to spill.
+        Err(_) if options.spill_dir.is_none() => None,
+        Err(error) => {
+            let doing = format!("cannot use the folder for spills {}", parent.display());
+            return Err(Error::environment(Code::BadInput, doing, error));
+        }
+    };
     let mut disk = DiskManagerBuilder::default();
-    if let Some(folder) = &options.spill_dir {
-        std::fs::create_dir_all(folder).map_err(|e| {
-            Error::environment(Code::BadInput, "the folder to spill to can't be made", e)
-        })?;
-        disk = disk.with_mode(DiskManagerMode::Directories(vec![folder.clone()]));
+    if let Some(folder) = &folder {
+        disk = disk.with_mode(DiskManagerMode::Directories(vec![folder.path().to_owned()]));
     }
     let disk = disk.with_max_temp_directory_size(spill_bytes_max(options));
     // A kernel's own memory comes on top of the rows that the query holds.
@@ -121,6 +130,8 @@ pub(super) fn template(options: &EngineOptions, root: &Root) -> Result<SessionSt
         queries.keep_below(most);
     }
     config.set_extension(queries);
+    // The folder is removed with the last session.
+    config.set_extension(Arc::new(folder));
     let settings = config.options_mut();
     settings.execution.parquet.pushdown_filters = true;
     settings.optimizer.repartition_file_min_size = SPLIT_BYTES_MIN;
