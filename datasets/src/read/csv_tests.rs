@@ -8,11 +8,11 @@ use crate::encode::JsonRows;
 use crate::infer::{GuessOptions, guess};
 use crate::spec::LoadSettings;
 
+/// Accepted rows as JSON, and the line and reason of each rejected row.
+type Read = (Vec<String>, Vec<(u64, String)>);
+
 /// The rows that the command line reads by `settings`, and the places and reasons of the others.
-fn rows(
-    text: impl Into<Vec<u8>>,
-    settings: &[(&str, &str)],
-) -> Result<(Vec<String>, Vec<(u64, String)>)> {
+fn rows(text: impl Into<Vec<u8>>, settings: &[(&str, &str)]) -> Result<Read> {
     let mut load = LoadSettings::default();
     settings.iter().try_for_each(|(name, value)| load.set(name, value))?;
     let csv = load.csv_options(TextEncoding::Found);
@@ -21,11 +21,7 @@ fn rows(
     read_all(source, None, &options)
 }
 
-fn read_all(
-    source: Source,
-    target: Option<&DatasetSpec>,
-    options: &ReadOptions,
-) -> Result<(Vec<String>, Vec<(u64, String)>)> {
+fn read_all(source: Source, target: Option<&DatasetSpec>, options: &ReadOptions) -> Result<Read> {
     let mut reader = open(source, Format::Csv, target, options)?;
     let (mut rows, mut reasons) = (Vec::new(), Vec::new());
     while let Some(chunk) = reader.next_chunk()? {

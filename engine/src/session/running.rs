@@ -348,7 +348,8 @@ mod tests {
         assert!(query.control.is_cancelled(), "{error}");
         let why = query.why(Error::user(Code::Cancelled, "cancelled"));
         assert!(why.to_string().contains("between the partitions"), "{why}");
-        (repartition.free(), other.free());
+        repartition.free();
+        other.free();
         assert_eq!(query.repartitioned.load(Ordering::Relaxed), 0);
     }
 

@@ -92,6 +92,7 @@ impl SpillWriter for CancellableSpillWriter {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use std::io::Write;
 
     use super::*;
