@@ -1,6 +1,7 @@
 //! The dialect of a file of separated values, told from its first records.
 
 use super::CsvOptions;
+use super::encoding::without_mark;
 
 /// How fields and records are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +30,7 @@ impl Dialect {
 
     /// The same, as far as `options` do not say it.
     pub(crate) fn of(head: &[u8], options: &CsvOptions) -> Self {
-        let head = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head);
+        let head = without_mark(head);
         let quote = options.quote.unwrap_or_else(|| sniff_quote(head));
         let mut best = (0.0, 0, options.delimiter.unwrap_or(b','));
         for delimiter in DELIMITERS {
@@ -69,7 +70,7 @@ impl Dialect {
 
 /// The delimiter that a first line such as `sep=;` states, and the bytes of that line.
 pub(crate) fn delimiter_line(head: &[u8]) -> Option<(u8, usize)> {
-    let marked = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head);
+    let marked = without_mark(head);
     let end = marked.iter().position(|byte| *byte == b'\n')?;
     let line = marked[..end].trim_ascii_end();
     // Tab is the only blank that separates fields.

@@ -12,7 +12,8 @@ use crate::error::{Error, Result};
 
 /// Bytes in which the encoding is detected.
 const HEAD_BYTES: usize = 1 << 20;
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+/// The byte-order mark of UTF-8.
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// Multi-byte sequences for each invalid byte with which a text is UTF-8. In texts of other encodings most bytes beyond ASCII
 /// are invalid UTF-8.
 const SEQUENCES_PER_INVALID_BYTE: usize = 4;
@@ -90,6 +91,11 @@ pub(crate) fn check_stored(source: &Source, encoding: TextEncoding, dataset: &st
              state that for this load"
         ),
     })
+}
+
+/// A text without the byte-order mark of UTF-8.
+pub(super) fn without_mark(head: &[u8]) -> &[u8] {
+    head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(head)
 }
 
 /// The most likely encoding of a text that begins with `head`.

@@ -5,6 +5,8 @@
 
 use std::io::{self, BufRead, ErrorKind, Read};
 
+use super::encoding::without_mark;
+
 /// An array that ends in the middle.
 #[derive(Debug, thiserror::Error)]
 #[error("the array has no end: expected \"]\"")]
@@ -47,7 +49,7 @@ impl ArrayItems {
 
     /// Whether a text that begins so is an array.
     pub(super) fn begins(head: &[u8]) -> bool {
-        let head = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head);
+        let head = without_mark(head);
         head.trim_ascii_start().first() == Some(&b'[')
     }
 

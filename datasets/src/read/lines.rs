@@ -2,6 +2,8 @@
 
 use std::io::{self, BufRead, Read};
 
+use super::encoding::BYTE_ORDER_MARK;
+
 /// Reads lines.
 pub(crate) struct Lines {
     input: Box<dyn BufRead + Send>,
@@ -78,8 +80,6 @@ impl Lines {
         }
     }
 }
-
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// How much is kept of a row that was too long to be read.
 pub(crate) const ORIGINAL_KEPT_BYTES: usize = 4_096;

@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use arrow::datatypes::SchemaRef;
 use simdutf8::compat::from_utf8;
 
+use super::encoding::without_mark;
 use super::json::{self, JsonError, Kind, RawValue};
 use super::json_array::ArrayItems;
 use super::lines::{Line, Lines};
@@ -150,7 +151,7 @@ impl RowReader for NdjsonReader {
 
 /// Says early that the whole source is another shape of JSON, rather than setting every line aside.
 fn check_first(source_name: &str, head: &[u8]) -> Result<()> {
-    let start = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head);
+    let start = without_mark(head);
     let skipped = head.len() - start.trim_ascii_start().len();
     let Some(first) = head.get(skipped) else { return Ok(()) };
     if matches!(first, b'{' | b'[') {
