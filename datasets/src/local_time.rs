@@ -6,7 +6,7 @@
 use chrono::{DateTime, LocalResult, Offset, TimeZone};
 use chrono_tz::Tz;
 
-use crate::parse::{is_in_years, quoted, timestamp_us};
+use crate::parse::{has_offset, is_in_years, quoted, timestamp_us};
 
 /// The instant of `text`, in microseconds: by its own offset, or as a local time of `zone`.
 pub(crate) fn instant_in(text: &str, zone: Tz) -> Result<i64, String> {
@@ -53,12 +53,6 @@ pub(crate) fn instant_of(micros: i64, zone: Tz, shown: impl Fn() -> String) -> R
 pub(crate) fn shown_local(micros: i64) -> String {
     let local = DateTime::from_timestamp_micros(micros).map(|at| at.naive_utc());
     quoted(&local.map_or_else(|| micros.to_string(), |local| local.to_string()))
-}
-
-/// Whether a timestamp that [`timestamp_us`] reads names its offset.
-fn has_offset(text: &str) -> bool {
-    let time = text.as_bytes().get(11..).unwrap_or_default();
-    time.iter().any(|byte| matches!(byte, b'Z' | b'z' | b'+' | b'-' | b'C'))
 }
 
 #[cfg(test)]

@@ -253,6 +253,12 @@ pub fn timestamp_us(text: &str) -> Option<i64> {
     is_in_years(instant_us).then_some(instant_us)
 }
 
+/// Whether a timestamp that [`timestamp_us`] reads states its offset.
+pub fn has_offset(text: &str) -> bool {
+    let time = text.as_bytes().get(11..).unwrap_or_default();
+    time.iter().any(|byte| matches!(byte, b'Z' | b'z' | b'+' | b'-' | b'C'))
+}
+
 /// Whether an instant is in the years 1 to 9999 of UTC.
 pub(crate) fn is_in_years(instant_us: i64) -> bool {
     const FIRST_US: i64 = -62_135_596_800_000_000;

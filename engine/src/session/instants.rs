@@ -22,7 +22,9 @@ use datafusion::optimizer::AnalyzerRule;
 use datafusion::sql::sqlparser::ast::{
     self, CastKind, DataType as SqlType, Ident, ObjectName, Value,
 };
+use datasets::parse::has_offset;
 
+use super::constants::compares;
 use crate::error::{Code, Error};
 
 /// The custom type that stands for `AT TIME ZONE`, with the zone as its modifier.
@@ -99,22 +101,16 @@ fn literal_with_offset(expression: &mut ast::Expr) -> Option<&mut SqlType> {
         ast::Expr::TypedString(literal) => {
             let Value::SingleQuotedString(text) = &literal.value.value else { return None };
             let is_timestamp = matches!(literal.data_type, SqlType::Timestamp(None, _));
-            (is_timestamp && has_offset(text)).then_some(&mut literal.data_type)
+            (is_timestamp && has_offset(text.trim())).then_some(&mut literal.data_type)
         }
         ast::Expr::Cast { expr, data_type, .. } => {
             let ast::Expr::Value(value) = expr.as_ref() else { return None };
             let Value::SingleQuotedString(text) = &value.value else { return None };
             let is_timestamp = matches!(data_type, SqlType::Timestamp(None, _));
-            (is_timestamp && has_offset(text)).then_some(data_type)
+            (is_timestamp && has_offset(text.trim())).then_some(data_type)
         }
         _ => None,
     }
-}
-
-/// Whether the text of a timestamp ends with `Z`, `UTC` or an offset.
-fn has_offset(text: &str) -> bool {
-    let time = text.trim().get(10..).unwrap_or_default();
-    time.contains(['Z', 'z', '+', '-']) || time.ends_with("UTC")
 }
 
 /// The analyzer rule. It runs first, before DataFusion coerces types.
@@ -224,11 +220,6 @@ pub(super) fn met(expression: Expr, schema: &dyn ExprSchema) -> Result<Transform
 }
 
 const MICROS: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
-
-fn compares(operator: Operator) -> bool {
-    use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
-    matches!(operator, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
-}
 
 fn kind_of(expression: &Expr, schema: &dyn ExprSchema) -> Option<DataType> {
     match expression {
