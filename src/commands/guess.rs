@@ -15,10 +15,7 @@ use crate::output::{Output, count};
 
 /// How files are read by these settings.
 pub(super) fn read_options(settings: &LoadSettings, arguments: &Ingest) -> Result<ReadOptions> {
-    let mut csv = settings.csv_options(TextEncoding::Found);
-    if let Some(stated) = arguments.written.settings()?.stated_encoding() {
-        csv.encoding = stated;
-    }
+    let csv = settings.csv_options_stated(&arguments.written.settings()?, TextEncoding::Found);
     let mut options = ReadOptions { csv, ..ReadOptions::default() };
     let renames = arguments.renames.iter().map(|text| ("rename", text));
     let sheet = arguments.sheet.iter().map(|text| ("sheet", text));

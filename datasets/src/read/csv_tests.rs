@@ -117,10 +117,8 @@ fn a_utf8_file_contradicts_another_stored_encoding() {
     let spec = DatasetSpec::from_json(spec).unwrap();
     let read = |text: &[u8], encoding: &str, is_stored: bool| {
         let load = LoadSettings { encoding: Some(encoding.to_owned()), ..LoadSettings::default() };
-        let mut csv = load.csv_options(TextEncoding::Utf8);
-        if !is_stored {
-            csv.encoding = load.stated_encoding().unwrap();
-        }
+        let stated = if is_stored { LoadSettings::default() } else { load.clone() };
+        let csv = load.csv_options_stated(&stated, TextEncoding::Utf8);
         let options = ReadOptions { csv, ..ReadOptions::default() };
         let bytes = Bytes::from(text.to_vec());
         let source = Source::Body { bytes, name: "f.csv".into() };

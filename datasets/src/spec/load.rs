@@ -310,9 +310,12 @@ impl LoadSettings {
         })
     }
 
-    /// The encoding that a caller states with these settings, which applies whatever the file looks like.
-    pub fn stated_encoding(&self) -> Option<TextEncoding> {
-        self.encoding.as_deref().and_then(TextEncoding::named)
+    /// How text files are read by these settings of a dataset, for a caller who states some of them. A stated encoding applies
+    /// whatever the file looks like.
+    pub fn csv_options_stated(&self, stated: &Self, encoding: TextEncoding) -> CsvOptions {
+        let options = self.csv_options(encoding);
+        let named = stated.encoding.as_deref().and_then(TextEncoding::named);
+        CsvOptions { encoding: named.unwrap_or(options.encoding), ..options }
     }
 
     /// How text files are read by these settings of a dataset. `encoding` applies if they have none.

@@ -94,10 +94,7 @@ pub(super) fn complete(
 ) -> Result<Option<LoadSettings>> {
     let stored = &spec.load;
     let merged = stored.with(&given(options, spec.name.as_str())?, spec.name.as_str())?;
-    options.read.csv = merged.csv_options(options.read.csv.encoding);
-    if let Some(stated) = options.settings.stated_encoding() {
-        options.read.csv.encoding = stated;
-    }
+    options.read.csv = merged.csv_options_stated(&options.settings, options.read.csv.encoding);
     let merged = LoadSettings { on_conflict: stored.on_conflict, ..merged };
     Ok((merged != *stored).then_some(merged))
 }
