@@ -108,7 +108,7 @@ fn is_date(field: &str, order: DateOrder) -> bool {
     })
 }
 
-/// Whether a number with so many digits after its point is a float to its last digit, as programs print floats.
+/// Whether a number with `fraction` digits after its point is a float to its last digit, as programs print floats.
 fn is_exact_float(text: &str, fraction: usize) -> bool {
     text.parse::<f64>().is_ok_and(|value| format!("{value:.fraction$}") == text)
 }

@@ -8,7 +8,7 @@ use crate::error::{Code, Error};
 /// Causes that an error lists.
 const CAUSES_SHOWN_MAX: usize = 8;
 
-/// The error of a file of which too many rows were rejected.
+/// The error of a file with too many rejected rows.
 pub(super) fn too_many(
     name: &str,
     (rejected, all): (u64, u64),
@@ -21,7 +21,7 @@ pub(super) fn too_many(
     with_causes(message, causes)
 }
 
-/// The error of a file that was to create a dataset, and of which every row was rejected.
+/// The error of a file that was to create a dataset, if every row was rejected.
 pub(super) fn none_fits(
     name: &str,
     dataset: &DatasetName,

@@ -152,7 +152,7 @@ fn micros_beyond(serial: f64, is_exact: bool) -> i64 {
     if beyond.abs() <= ulps * ulp_us { 0 } else { beyond.round() as i64 }
 }
 
-/// The instant `text`, which is to the millisecond, with so many microseconds more.
+/// The instant `text`, which is to the millisecond, plus `micros` microseconds.
 fn shifted(text: String, micros: i64) -> String {
     let at = parse::timestamp_us(&text).filter(|_| micros != 0);
     let at = at.and_then(|at| DateTime::from_timestamp_micros(at + micros));
