@@ -364,8 +364,9 @@ def alike(key, ours, theirs, spreads):
     if isinstance(theirs, float) and isinstance(ours, (int, float)) and not isinstance(ours, bool):
         # Between two values is interpolated to a millionth of their distance, which is that of all of them at most.
         slack = 1e-6 * spreads.get(key, 0.0)
-        # What is summed up in another order.
-        return math.isclose(ours, theirs, rel_tol=1e-9, abs_tol=slack + 1e-9)
+        # Sums in another order differ by rounding, in addition to that.
+        rounding = 1e-9 * max(1.0, abs(ours), abs(theirs))
+        return ours == theirs or abs(ours - theirs) <= slack + rounding
     return same(ours, theirs)
 
 
