@@ -108,9 +108,13 @@ fn is_date(field: &str, order: DateOrder) -> bool {
     })
 }
 
+/// The most digits after the point that a float has.
+const FRACTION_DIGITS_MAX: usize = 1_074;
+
 /// Whether a number with `fraction` digits after its point is a float to its last digit, as programs print floats.
 fn is_exact_float(text: &str, fraction: usize) -> bool {
-    text.parse::<f64>().is_ok_and(|value| format!("{value:.fraction$}") == text)
+    fraction <= FRACTION_DIGITS_MAX
+        && text.parse::<f64>().is_ok_and(|value| format!("{value:.fraction$}") == text)
 }
 
 /// The type of a column, and what was against another one.
@@ -361,6 +365,16 @@ mod tests {
         ] {
             assert_eq!(plain(fields), data_type, "{fields:?}");
         }
+    }
+
+    #[test]
+    fn more_digits_than_a_float_has_make_a_text() {
+        let longest = "0.".to_owned() + &"1".repeat(70_000);
+        for digits in [longest, format!("0.{}1", "0".repeat(1_080))] {
+            assert_eq!(found(&[&digits], &CsvOptions::default(), 1.0).0, "text");
+        }
+        let least = format!("{:.1074}", f64::from_bits(1));
+        assert_eq!(found(&[&least], &CsvOptions::default(), 1.0).0, "float64");
     }
 
     #[test]
