@@ -55,7 +55,11 @@ impl Cell {
                 let is_midnight = (hour, minute, second, milli) == (0, 0, 0, 0);
                 match at.as_f64() {
                     serial if (0.0..1.0).contains(&serial) => Self::Time(time, Look::Text),
-                    serial => match micros_beyond(serial, is_exact) {
+                    serial => match micros_beyond(
+                        serial,
+                        is_exact,
+                        [hour.into(), minute.into(), second.into(), milli.into()],
+                    ) {
                         0 if is_midnight => {
                             Self::Time(format!("{year:04}-{month:02}-{day:02}"), Look::Date)
                         }
@@ -143,12 +147,15 @@ fn number_cell(number: f64) -> Cell {
     }
 }
 
-/// The microseconds of an instant beyond its nearest millisecond, which may be negative; 0 if the cell means that millisecond.
-fn micros_beyond(serial: f64, is_exact: bool) -> i64 {
+/// The microseconds of an instant beyond the time `[hour, minute, second, millisecond]` that it is shown as, which may be negative;
+/// 0 if the cell means that time.
+fn micros_beyond(serial: f64, is_exact: bool, [hour, minute, second, milli]: [i64; 4]) -> i64 {
     let ulps = if is_exact { EXACT_ULPS } else { COMPUTED_ULPS };
     let ulp_us = (serial.next_up() - serial) * MICROS_PER_DAY;
-    let micros = serial.fract() * MICROS_PER_DAY;
-    let beyond = micros - (micros / 1_000.0).round() * 1_000.0;
+    let shown = (((hour * 60 + minute) * 60 + second) * 1_000 + milli) as f64 * 1_000.0;
+    let beyond = serial.fract() * MICROS_PER_DAY - shown;
+    // An instant just before midnight may be shown as midnight.
+    let beyond = beyond - (beyond / MICROS_PER_DAY).round() * MICROS_PER_DAY;
     if beyond.abs() <= ulps * ulp_us { 0 } else { beyond.round() as i64 }
 }
 
@@ -198,6 +205,18 @@ mod tests {
         // Far from 1900 a cell is coarser than a microsecond, and a whole millisecond is still one.
         let far = parse::timestamp_us("2500-07-01T12:00:00.123").unwrap();
         assert_eq!(cell(far, 0, true).text(), "2500-07-01 12:00:00.123");
+    }
+
+    #[test]
+    fn an_instant_half_way_between_milliseconds_has_its_own_microseconds() {
+        let day = parse::timestamp_us("2013-03-22").unwrap();
+        for at in 0..20_000_i64 {
+            let micros = day + (at * 4_319_987 % 86_400_000) * 1_000 + 500;
+            let cell = cell(micros, 0, true);
+            assert_eq!(parse::timestamp_us(cell.text()), Some(micros), "{cell:?}");
+        }
+        let noted = parse::timestamp_us("2013-03-22 21:57:33.204500").unwrap();
+        assert_eq!(cell(noted, 0, true).text(), "2013-03-22 21:57:33.204500");
     }
 
     #[test]
