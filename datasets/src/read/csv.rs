@@ -12,7 +12,7 @@ use encoding_rs::{Encoding, UTF_8};
 use super::dialect::{BUFFER_BYTES, Dialect, delimiter_line};
 use super::encoding::{check_stored, decoded};
 use super::input::{Meter, Tracked};
-use super::line_ends::{Exchanged, are_lone_cr, exchange, exchange_in};
+use super::line_ends::{Exchanged, MixedLineEnds, are_lone_cr, exchange, exchange_in};
 use super::recent::{Recent, Seen};
 use super::rows::{Place, RowTable, check_encoding, check_header};
 use super::{Chunk, CsvOptions, ReadOptions, Renames, RowReader, Source, TextEncoding};
@@ -85,7 +85,9 @@ impl CsvRecords {
         let limit_bytes = options.row_max_bytes.saturating_add(BUFFER_BYTES);
         let (input, _) = decoded(source, TextEncoding::Named(encoding))?;
         let input: Box<dyn BufRead + Send> = match is_exchanged {
-            true => Box::new(BufReader::new(Exchanged(input)).chain(END.as_slice())),
+            true => {
+                Box::new(BufReader::new(Exchanged::new(input, dialect.quote)).chain(END.as_slice()))
+            }
             false => Box::new(input.chain(END.as_slice())),
         };
         let (input, meter) = Tracked::new(input, limit_bytes);
@@ -281,6 +283,11 @@ impl CsvRecords {
                 what: "the row (is a quote left open?)".into(),
                 limit: self.row_max_bytes as u64,
                 unit: "bytes",
+            },
+            csv::ErrorKind::Io(e) if MixedLineEnds::is(&e) => Error::Malformed {
+                position: Position { source: self.source.name().into(), row, line: Some(line) },
+                column: None,
+                problem: e.to_string(),
             },
             csv::ErrorKind::Io(e) => self.source.io("read", e),
             other => Error::Malformed {
