@@ -11,7 +11,7 @@ use crate::spec::LoadSettings;
 /// Accepted rows as JSON, and the line and reason of each rejected row.
 type Read = (Vec<String>, Vec<(u64, String)>);
 
-/// The rows that the command line reads by `settings`, and the places and reasons of the others.
+/// The accepted rows under `settings`, and the line and reason of each rejected row.
 fn rows(text: impl Into<Vec<u8>>, settings: &[(&str, &str)]) -> Result<Read> {
     let mut load = LoadSettings::default();
     settings.iter().try_for_each(|(name, value)| load.set(name, value))?;
@@ -83,6 +83,13 @@ fn lone_carriage_returns_end_lines() {
     assert_eq!(found, [r#"{"id":1,"name":"a\rb"}"#, r#"{"id":2,"name":"c\rd"}"#]);
     let (found, _) = rows("id,name\n1,\"a\rb\"\n", &[]).unwrap();
     assert_eq!(found, [r#"{"id":1,"name":"a\rb"}"#]);
+    // A line that ends otherwise, far behind the first ones, would be a part of the row before it.
+    let mixed = ["id,name\r", &"1,\"a\nb\"\r".repeat(20_000), "2,x\n3,y\n"].concat();
+    let error = rows(mixed, &[]).unwrap_err().to_string();
+    assert!(
+        error.contains("end with a lone carriage return, and a later one with a line feed"),
+        "{error}"
+    );
     let utf16: Vec<u8> = "id\tü\r1\tö\r".encode_utf16().flat_map(u16::to_le_bytes).collect();
     let (found, _) = rows([&b"\xFF\xFE"[..], &utf16].concat(), &[]).unwrap();
     assert_eq!(found, [r#"{"id":1,"ü":"ö"}"#]);
@@ -132,6 +139,18 @@ fn a_utf8_file_contradicts_another_stored_encoding() {
         assert!(error.starts_with(&says), "{error}");
         assert!(error.contains("`colonnade alter orders --set encoding=utf-8`"), "{error}");
     }
+    for (encoding, text) in [
+        ("gb18030", "n\n你好\n"),
+        ("gbk", "n\nMüller\n"),
+        ("big5", "n\nSão\n"),
+        ("euc-kr", "n\nZoë\n"),
+        ("shift_jis", "n\n名前\n"),
+    ] {
+        let error = read(text.as_bytes(), encoding, true).unwrap_err().to_string();
+        assert!(error.contains("the file is UTF-8, and dataset orders stores encoding"), "{error}");
+    }
+    assert_eq!(read(b"n\n\xC4\xE3\xBA\xC3\n", "gb18030", true).unwrap(), [r#"{"n":"你好"}"#]);
+    assert_eq!(read(b"n\nabc\n", "gb18030", true).unwrap(), [r#"{"n":"abc"}"#]);
     // Also where some of its bytes are invalid, and where the header differs.
     let damaged = [utf8, &utf8.repeat(9), b"x\xFF\n"].concat();
     assert!(read(&damaged, "windows-1252", true).is_err());

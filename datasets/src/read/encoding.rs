@@ -66,8 +66,7 @@ pub(crate) fn decoded(
 /// Fails if the text is UTF-8 while `dataset` stores another encoding, in which the text would be read as other characters.
 pub(crate) fn check_stored(source: &Source, encoding: TextEncoding, dataset: &str) -> Result<()> {
     let TextEncoding::Stored(encoding) = encoding else { return Ok(()) };
-    let is_utf16 = [UTF_16LE, UTF_16BE].contains(&encoding);
-    if !encoding.is_single_byte() && !is_utf16 {
+    if encoding == UTF_8 {
         return Ok(());
     }
     let head = source.head(HEAD_BYTES)?;
@@ -75,9 +74,14 @@ pub(crate) fn check_stored(source: &Source, encoding: TextEncoding, dataset: &st
     if Encoding::for_bom(&head).is_some() {
         return Ok(());
     }
-    let is_utf8 = match is_utf16 {
-        true => !head.is_empty() && !head.contains(&0) && std::str::from_utf8(&head).is_ok(),
-        false => NonAscii::count(&head).is_utf8(),
+    let is_utf8 = if [UTF_16LE, UTF_16BE].contains(&encoding) {
+        !head.is_empty() && !head.contains(&0) && std::str::from_utf8(&head).is_ok()
+    } else if encoding.is_single_byte() {
+        NonAscii::count(&head).is_utf8()
+    } else {
+        // In other encodings of several bytes, most texts are not UTF-8 throughout.
+        let bytes = NonAscii::count(&head);
+        bytes.sequences > 0 && bytes.invalid == 0
     };
     if !is_utf8 {
         return Ok(());
