@@ -253,10 +253,10 @@ pub fn timestamp_us(text: &str) -> Option<i64> {
     is_in_years(instant_us).then_some(instant_us)
 }
 
-/// Whether a timestamp that [`timestamp_us`] reads states its offset.
+/// Whether the text of a timestamp states its offset or the name of its zone.
 pub fn has_offset(text: &str) -> bool {
     let time = text.as_bytes().get(11..).unwrap_or_default();
-    time.iter().any(|byte| matches!(byte, b'Z' | b'z' | b'+' | b'-' | b'C'))
+    time.iter().any(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'+' | b'-'))
 }
 
 /// Whether an instant is in the years 1 to 9999 of UTC.

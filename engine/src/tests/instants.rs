@@ -354,6 +354,14 @@ async fn instants_are_converted_and_local_times_are_read_in_a_zone() {
             "2026-01-01T13:00:00+01:00",
         ),
         (
+            "TIMESTAMP '2026-01-01T12:00:00 EST' AT TIME ZONE 'Europe/Berlin'".to_owned(),
+            "2026-01-01T18:00:00+01:00",
+        ),
+        (
+            "TIMESTAMP '2026-07-01T12:00:00 Europe/Berlin' AT TIME ZONE 'Asia/Kolkata'".to_owned(),
+            "2026-07-01T15:30:00+05:30",
+        ),
+        (
             "TIMESTAMP '2026-01-01 12:00:00' AT TIME ZONE 'Europe/Berlin'".to_owned(),
             "2026-01-01T12:00:00+01:00",
         ),
