@@ -194,11 +194,11 @@ pub(super) fn spread(
 ) -> Result<ColumnarValue> {
     let ColumnarValue::Scalar(scalar) = &value else { return Ok(value) };
     let bytes = (scalar.size() as u64).saturating_mul(rows as u64);
-    if bytes < RESERVED_BYTES_MIN {
-        return Ok(value);
-    }
     if rows <= 1 {
         add_constant(name, bytes)?;
+        return Ok(value);
+    }
+    if bytes < RESERVED_BYTES_MIN {
         return Ok(value);
     }
     require_bounded(name, bytes)?;
