@@ -42,7 +42,7 @@ fn remove_abandoned(parent: &Path) {
         if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
             continue;
         }
-        let Ok(lock) = File::open(entry.path().join(LOCK)) else { continue };
+        let Some(lock) = own_file(&entry.path().join(LOCK)) else { continue };
         if lock.try_lock_exclusive().unwrap_or(false)
             && let Err(error) = fs::remove_dir_all(entry.path())
         {
@@ -50,6 +50,28 @@ fn remove_abandoned(parent: &Path) {
             tracing::warn!(?path, %error, "cannot remove the spill files of a process that ended");
         }
     }
+}
+
+/// Opens a regular file of this user. Others may put anything into a folder that all share.
+fn own_file(path: &Path) -> Option<File> {
+    let mut options = File::options();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW;
+        options.custom_flags(flags.bits() as i32);
+    }
+    let file = options.open(path).ok()?;
+    let metadata = file.metadata().ok()?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        if metadata.uid() != rustix::process::geteuid().as_raw() {
+            return None;
+        }
+    }
+    metadata.is_file().then_some(file)
 }
 
 #[cfg(test)]
@@ -69,9 +91,14 @@ mod tests {
         fs::write(left.join("datafusion-1/rows"), "rows").unwrap();
         let other = parent.path().join("other");
         fs::create_dir(&other).unwrap();
+        // Opening a pipe would wait for a writer.
+        let foreign = parent.path().join("colonnade-spill-foreign");
+        fs::create_dir(&foreign).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(foreign.join(LOCK)).status().unwrap();
+        assert!(made.success());
 
         let next = SpillFolder::create(parent.path()).unwrap();
-        assert!(running.path().join("rows").exists() && other.exists());
+        assert!(running.path().join("rows").exists() && other.exists() && foreign.exists());
         assert!(!left.exists());
         let path = next.path().to_owned();
         drop(next);
