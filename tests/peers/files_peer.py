@@ -311,15 +311,21 @@ def parquet_of_duckdb(table, folder):
     duckdb.sql(copy.format(version))
     # DuckDB's V2 files may have 33-bit deltas of 32-bit integers. The Parquet format forbids them,
     # and pyarrow refuses them.
-    try:
-        pyarrow.parquet.read_table(file.path)
-    except pyarrow.ArrowInvalid:
-        # pyarrow miscounts the items of some lists that DuckDB and Colonnade can read.
-        pass
-    except OSError:
+    if any(pyarrow_refuses(file.path, column) for column in data.column_names):
         file.what = "DuckDB Parquet V1"
         duckdb.sql(copy.format("V1"))
     return floored(file)
+
+
+def pyarrow_refuses(path, column):
+    try:
+        pyarrow.parquet.read_table(path, columns=[column])
+    except pyarrow.ArrowInvalid:
+        # pyarrow miscounts the items of some lists that DuckDB and Colonnade can read.
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def parquet_of_pandas(table, folder):
