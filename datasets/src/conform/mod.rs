@@ -391,7 +391,7 @@ fn other_delimiter(spec: &DatasetSpec, schema: &Schema) -> Option<String> {
     ))
 }
 
-/// Advice for a file whose first row was read as values, so that its columns have numbers for names.
+/// Advice for a file whose header was read as a data row, so that its columns are named `column_1`, `column_2` and so on.
 fn first_row_as_values(spec: &DatasetSpec, schema: &Schema) -> Option<String> {
     let names = || schema.fields().iter().map(|field| field.name());
     let is_numbered = (1..).zip(names()).all(|(at, name)| *name == numbered_column(at));

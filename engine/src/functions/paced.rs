@@ -37,7 +37,7 @@ const PACED: [(&str, Effort); 19] = [
     ("rtrim", Effort::Product),
 ];
 
-/// What the time for a row grows with.
+/// The quantity that determines the cost of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Effort {
     /// The bytes of its arguments.

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 const ROW_BYTES_KEY: &str = "colonnade.rowBytesMax";
 /// Rows over which the width is a mean: what stands alone does no harm.
 const WINDOW_ROWS: usize = 64;
-/// Widest row for which a table's configuration states no width.
+/// The row width limit of tables that configure none.
 pub(crate) const USUAL_ROW_BYTES: u64 = 8 << 10;
 
 /// Bytes of a row, as a mean of neighbours, where they are the widest; 0 where all are as wide as usual.
