@@ -14,11 +14,11 @@ use super::dialect::DELIMITERS;
 pub(crate) fn are_lone_cr(head: &[u8], quote: u8) -> bool {
     let (mut quotes, mut has_cr) = (Quotes::new(quote), false);
     for (at, byte) in head.iter().enumerate() {
+        let is_outside = quotes.is_outside(*byte);
         match byte {
-            _ if !quotes.is_outside(*byte) => {}
-            b'\n' => return false,
+            b'\n' if is_outside => return false,
             // The last one may belong to a CRLF that the end of the head cuts.
-            b'\r' => has_cr |= at + 1 < head.len(),
+            b'\r' if is_outside => has_cr |= at + 1 < head.len(),
             _ => {}
         }
     }
