@@ -275,26 +275,19 @@ impl CsvRecords {
     }
 
     fn failed(&self, error: csv::Error, line: u64) -> Error {
-        let row = self.row + 1;
+        let source = self.source.name().into();
+        let position = Position { source, row: self.row + 1, line: Some(line) };
+        let malformed = |position, problem| Error::Malformed { position, column: None, problem };
         match error.into_kind() {
             csv::ErrorKind::Io(e) if Tracked::is_limit(&e) => Error::Limit {
-                source_name: Position { source: self.source.name().into(), row, line: Some(line) }
-                    .to_string(),
+                source_name: position.to_string(),
                 what: "the row (is a quote left open?)".into(),
                 limit: self.row_max_bytes as u64,
                 unit: "bytes",
             },
-            csv::ErrorKind::Io(e) if MixedLineEnds::is(&e) => Error::Malformed {
-                position: Position { source: self.source.name().into(), row, line: Some(line) },
-                column: None,
-                problem: e.to_string(),
-            },
+            csv::ErrorKind::Io(e) if MixedLineEnds::is(&e) => malformed(position, e.to_string()),
             csv::ErrorKind::Io(e) => self.source.io("read", e),
-            other => Error::Malformed {
-                position: Position { source: self.source.name().into(), row, line: Some(line) },
-                column: None,
-                problem: format!("{other:?}"),
-            },
+            other => malformed(position, format!("{other:?}")),
         }
     }
 }
