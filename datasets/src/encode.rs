@@ -6,17 +6,22 @@
 
 mod csv;
 mod shown;
+mod sink;
 
-use std::fmt::Write;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder};
+use arrow::array::{
+    Array, ArrayRef, AsArray, LargeStringArray, RecordBatch, StringArray, StringBuilder,
+    StringViewArray,
+};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, UnionMode};
 use arrow::error::ArrowError;
 
 pub use self::csv::{CsvOptions, Formulas, Header, NestedAs, Quoting};
 pub use self::shown::Shown;
+pub use self::sink::{Sink, TextPieces};
+use self::sink::{push_bytes, push_parts};
 use crate::parse;
 use crate::read::json;
 use crate::spec::TYPE_METADATA_KEY;
@@ -33,7 +38,9 @@ enum Kind<'a> {
     /// As above, unless it is NaN or infinite.
     Float(Shown<'a>),
     Text(&'a StringArray),
-    /// Text of another layout, or a value that JSON holds as text.
+    LargeText(&'a LargeStringArray),
+    TextView(&'a StringViewArray),
+    /// A value that JSON holds as text.
     Quoted(Shown<'a>),
     Bytes(&'a dyn Array),
     Null,
@@ -65,7 +72,11 @@ pub fn json_texts(array: &dyn Array) -> Result<ArrayRef, ArrowError> {
             continue;
         }
         text.clear();
-        encoder.write(row, &mut text);
+        encoder.write(row, &mut text)?;
+        let bytes = builder.values_slice().len().saturating_add(text.len());
+        if i32::try_from(bytes).is_err() {
+            return Err(ArrowError::OffsetOverflowError(bytes));
+        }
         builder.append_value(&text);
     }
     Ok(Arc::new(builder.finish()))
@@ -76,10 +87,7 @@ pub fn json_texts(array: &dyn Array) -> Result<ArrayRef, ArrowError> {
 pub fn as_text(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     Ok(match array.data_type() {
         kind if kind.is_nested() => json_texts(array)?,
-        DataType::Binary
-        | DataType::LargeBinary
-        | DataType::BinaryView
-        | DataType::FixedSizeBinary(_) => {
+        kind if kind.is_binary() => {
             let text = |row| parse::base64_text(bytes_of(array.as_ref(), row));
             let texts = (0..array.len()).map(|row| array.is_valid(row).then(|| text(row)));
             Arc::new(texts.collect::<StringArray>())
@@ -116,33 +124,36 @@ impl<'a> JsonRows<'a> {
         Ok(Self { columns: columns.collect::<Result<_, ArrowError>>()? })
     }
 
-    /// Appends one row, in one line.
-    pub fn write(&self, row: usize, out: &mut String) {
-        out.push('{');
+    /// Appends one row, in one line. Fails, and leaves a part of the row, if a value has no text.
+    pub fn write(&self, row: usize, out: &mut impl Sink) -> Result<(), ArrowError> {
+        out.text().push('{');
         for (at, (name, cells)) in self.columns.iter().enumerate() {
             if at > 0 {
-                out.push(',');
+                out.text().push(',');
             }
-            out.push_str(name);
-            out.push(':');
+            out.text().push_str(name);
+            out.text().push(':');
             match cells {
-                Cells::Values(encoder) => encoder.write(row, out),
-                Cells::Documents(documents) if documents.is_null(row) => out.push_str("null"),
+                Cells::Values(encoder) => encoder.write(row, out)?,
+                Cells::Documents(documents) if documents.is_null(row) => {
+                    out.text().push_str("null");
+                }
                 Cells::Documents(documents) => {
                     let document = documents.value(row);
                     match json::check_document(document.as_bytes()) {
                         // In a document a line's end stands between values only.
-                        Ok(()) => out.extend(
-                            document
-                                .chars()
-                                .map(|c| if matches!(c, '\n' | '\r') { ' ' } else { c }),
-                        ),
-                        Err(_) => push_text(document, out),
+                        Ok(()) => push_parts(out, document, |part, text| {
+                            let no_line_end = |c| if matches!(c, '\n' | '\r') { ' ' } else { c };
+                            text.extend(part.chars().map(no_line_end));
+                        })?,
+                        Err(_) => push_text(document, out)?,
                     }
                 }
             }
+            out.relieve()?;
         }
-        out.push('}');
+        out.text().push('}');
+        Ok(())
     }
 }
 
@@ -163,9 +174,7 @@ impl<'a> JsonEncoder<'a> {
             | D::Decimal128(..)
             | D::Decimal256(..) => Kind::Raw(formatter()?),
             t if t.is_floating() => Kind::Float(formatter()?),
-            D::Binary | D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_) => {
-                Kind::Bytes(array)
-            }
+            t if t.is_binary() => Kind::Bytes(array),
             D::List(_) => {
                 let list = array.as_list::<i32>();
                 let offsets = list.value_offsets();
@@ -252,90 +261,114 @@ impl<'a> JsonEncoder<'a> {
                 }
             }
             D::Utf8 => Kind::Text(array.as_string()),
+            D::LargeUtf8 => Kind::LargeText(array.as_string()),
+            D::Utf8View => Kind::TextView(array.as_string_view()),
             _ => Kind::Quoted(formatter()?),
         };
         Ok(Self { nulls: array.logical_nulls(), kind })
     }
 
-    /// Appends the JSON of row `row` to `out`.
-    pub(crate) fn write(&self, row: usize, out: &mut String) {
+    /// Appends the JSON of row `row` to `out`. Fails, and leaves a part of the value, if one within it has no text.
+    pub(crate) fn write(&self, row: usize, out: &mut impl Sink) -> Result<(), ArrowError> {
         if self.is_null(row) {
-            out.push_str("null");
-            return;
+            out.text().push_str("null");
+            return Ok(());
         }
         match &self.kind {
-            Kind::Null => out.push_str("null"),
-            Kind::Raw(value) => {
-                let _ = value.push(row, out);
-            }
+            Kind::Null => out.text().push_str("null"),
+            Kind::Raw(value) => value.push(row, out.text())?,
             Kind::Float(value) => {
+                let out = out.text();
                 let begin = out.len();
-                let _ = value.push(row, out);
+                value.push(row, out)?;
                 if !out.ends_with(|c: char| c.is_ascii_digit()) {
                     out.insert(begin, '"');
                     out.push('"');
                 }
             }
-            Kind::Text(texts) => push_text(texts.value(row), out),
+            Kind::Text(texts) => push_text(texts.value(row), out)?,
+            Kind::LargeText(texts) => push_text(texts.value(row), out)?,
+            Kind::TextView(texts) => push_text(texts.value(row), out)?,
             Kind::Quoted(value) => {
-                let begin = out.len();
-                let _ = value.push(row, out);
-                match is_plain(&out[begin..]) {
+                let text = out.text();
+                let begin = text.len();
+                value.push(row, text)?;
+                match is_plain(&text[begin..]) {
                     true => {
-                        out.insert(begin, '"');
-                        out.push('"');
+                        text.insert(begin, '"');
+                        text.push('"');
                     }
                     false => {
-                        let text = out.split_off(begin);
-                        push_text(&text, out);
+                        let value = text.split_off(begin);
+                        push_text(&value, out)?;
                     }
                 }
             }
-            Kind::Bytes(array) => push_text(&parse::base64_text(bytes_of(*array, row)), out),
+            Kind::Bytes(array) => {
+                out.text().push('"');
+                push_base64(bytes_of(*array, row), out)?;
+                out.text().push('"');
+            }
             Kind::List { item, bounds } => {
-                out.push('[');
+                out.text().push('[');
                 for (at, index) in bounds(row).enumerate() {
                     if at > 0 {
-                        out.push(',');
+                        out.text().push(',');
                     }
-                    item.write(index, out);
+                    item.write(index, out)?;
+                    out.relieve()?;
                 }
-                out.push(']');
+                out.text().push(']');
             }
             Kind::Struct(members) => {
-                out.push('{');
+                out.text().push('{');
                 for (at, (name, member)) in members.iter().enumerate() {
-                    let _ = write!(out, "{}{name}:", if at > 0 { "," } else { "" });
-                    member.write(row, out);
+                    if at > 0 {
+                        out.text().push(',');
+                    }
+                    out.text().push_str(name);
+                    out.text().push(':');
+                    member.write(row, out)?;
+                    out.relieve()?;
                 }
-                out.push('}');
+                out.text().push('}');
             }
             Kind::Map { keys, values, bounds } => {
-                out.push('{');
+                out.text().push('{');
                 for (at, index) in bounds(row).enumerate() {
-                    let mut key = String::new();
-                    keys.write(index, &mut key);
                     if at > 0 {
-                        out.push(',');
+                        out.text().push(',');
                     }
-                    if key.starts_with('"') {
-                        out.push_str(&key)
-                    } else {
-                        push_text(&key, out)
-                    }
-                    out.push(':');
-                    values.write(index, out);
+                    keys.write_name(index, out)?;
+                    out.text().push(':');
+                    values.write(index, out)?;
+                    out.relieve()?;
                 }
-                out.push('}');
+                out.text().push('}');
             }
             Kind::Indirect { children, find } => {
                 let (child, index) = find(row);
                 match children.get(child) {
-                    Some(child) => child.write(index, out),
-                    None => out.push_str("null"),
+                    Some(child) => child.write(index, out)?,
+                    None => out.text().push_str("null"),
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Appends a key of a map. JSON only has names that are texts.
+    fn write_name(&self, row: usize, out: &mut impl Sink) -> Result<(), ArrowError> {
+        if matches!(self.kind, Kind::Text(_) | Kind::LargeText(_) | Kind::TextView(_)) {
+            return self.write(row, out);
+        }
+        let mut key = String::new();
+        self.write(row, &mut key)?;
+        match key.starts_with('"') {
+            true => out.text().push_str(&key),
+            false => push_text(&key, out)?,
+        }
+        Ok(())
     }
 
     /// Whether a row has no value.
@@ -344,15 +377,21 @@ impl<'a> JsonEncoder<'a> {
     }
 }
 
-fn push_text(text: &str, out: &mut String) {
-    if !is_plain(text) {
-        // Writing to a string can't fail.
-        let _ = write!(out, "{}", serde_json::Value::from(text));
-        return;
-    }
-    out.push('"');
-    out.push_str(text);
-    out.push('"');
+fn push_text(text: &str, out: &mut impl Sink) -> Result<(), ArrowError> {
+    out.text().push('"');
+    push_parts(out, text, |part, out| match is_plain(part) {
+        true => out.push_str(part),
+        false => {
+            let quoted = serde_json::Value::from(part).to_string();
+            out.push_str(&quoted[1..quoted.len() - 1]);
+        }
+    })?;
+    out.text().push('"');
+    Ok(())
+}
+
+fn push_base64(bytes: &[u8], out: &mut impl Sink) -> Result<(), ArrowError> {
+    push_bytes(out, bytes, |part, out| out.push_str(&parse::base64_text(part)))
 }
 
 /// Whether a text stands in JSON as it is.
@@ -386,7 +425,7 @@ mod tests {
         (0..array.len())
             .map(|row| {
                 let mut text = String::new();
-                encoder.write(row, &mut text);
+                encoder.write(row, &mut text).unwrap();
                 text
             })
             .collect()
@@ -429,7 +468,7 @@ mod tests {
         let rows = JsonRows::new(&batch).unwrap();
         let line = |row| {
             let mut line = String::new();
-            rows.write(row, &mut line);
+            rows.write(row, &mut line).unwrap();
             line
         };
         assert_eq!(

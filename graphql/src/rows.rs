@@ -144,7 +144,10 @@ impl Rows {
             Form::ArrowStream => about.named(&schema),
             _ => SchemaRef::clone(&schema),
         };
-        let pieces = Pieces::default();
+        let pieces = match &source {
+            Source::Plan { session, .. } => session.pieces(),
+            Source::Batch(_) => Pieces::default(),
+        };
         let encoder = Some(Encoder::new(pieces.clone(), &told_schema, options)?);
         let (source, left) = match source {
             Source::Plan { session, frame, skip } => {
@@ -228,8 +231,7 @@ impl InPieces for Rows {
                 },
             }
         }
-        let piece = self.pieces.take();
-        Ok((!piece.is_empty()).then_some(piece))
+        Ok(self.pieces.take_some())
     }
 }
 

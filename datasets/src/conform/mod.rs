@@ -478,7 +478,11 @@ fn json_rows(batch: &RecordBatch, rows: &[u32]) -> Vec<String> {
             }
             text.push_str(name);
             text.push(':');
-            column.write(row, &mut text);
+            let begin = text.len();
+            if let Err(error) = column.write(row, &mut text) {
+                text.truncate(begin);
+                text.push_str(&serde_json::Value::from(error.to_string()).to_string());
+            }
         }
         text.push('}');
         text

@@ -4,16 +4,15 @@
 //! to spread a structure over columns. Without options both write the same bytes.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
 
-use super::{Shown, as_text};
-
-/// Bytes of text that are handed on at once.
-const TEXT_BYTES: usize = 64 << 10;
+use super::sink::{PIECE_BYTES, push_parts};
+use super::{JsonEncoder, Shown, Sink, TextPieces, bytes_of, push_base64};
 
 const QUOTE: char = '"';
 /// What a cell begins with that spreadsheets compute.
@@ -124,9 +123,11 @@ impl CsvOptions {
             if at > 0 {
                 line.push(self.delimiter);
             }
-            self.push(name, Kind::Text, &mut line);
+            // A string takes everything.
+            let _ = self.push(name, Kind::Text, &mut line);
         }
-        ended(&mut line, 0, names.len());
+        let is_blank = line.is_empty();
+        end_line(&mut line, is_blank && names.len() == 1);
         Some(line)
     }
 
@@ -134,25 +135,23 @@ impl CsvOptions {
     pub fn write(&self, batch: &RecordBatch, to: &mut dyn Write) -> Result<(), ArrowError> {
         let mut columns = Vec::with_capacity(batch.num_columns());
         for column in batch.columns() {
-            take_columns(column, None, self.nested, &mut columns)?;
+            take_columns(column, None, self.nested, &mut columns);
         }
         let cells = columns.iter().map(Cells::new).collect::<Result<Vec<_>, _>>()?;
-        let mut text = String::new();
+        let mut out = TextPieces::to(to);
         for row in 0..batch.num_rows() {
-            let begin = text.len();
+            let begin = out.position();
             for (at, cells) in cells.iter().enumerate() {
                 if at > 0 {
-                    text.push(self.delimiter);
+                    out.text().push(self.delimiter);
                 }
-                cells.push(row, self, &mut text)?;
+                cells.push(row, self, &mut out)?;
+                out.relieve()?;
             }
-            ended(&mut text, begin, cells.len());
-            if text.len() >= TEXT_BYTES {
-                to.write_all(text.as_bytes())?;
-                text.clear();
-            }
+            let is_blank = out.position() == begin;
+            end_line(out.text(), is_blank && cells.len() == 1);
         }
-        Ok(to.write_all(text.as_bytes())?)
+        Ok(out.finish()?)
     }
 
     /// Whether a text is one only between quotes.
@@ -181,26 +180,79 @@ impl CsvOptions {
         !self.is_quoted(text, kind) && !self.is_formula(text, kind)
     }
 
-    fn push(&self, text: &str, kind: Kind, out: &mut String) {
-        let (is_quoted, is_formula) = (self.is_quoted(text, kind), self.is_formula(text, kind));
+    fn push(&self, text: &str, kind: Kind, out: &mut impl Sink) -> Result<(), ArrowError> {
+        let is_quoted = self.is_quoted(text, kind);
+        self.begin_cell(text, kind, is_quoted, out.text());
+        push_parts(out, text, |part, out| push_within(part, is_quoted, out))?;
+        if is_quoted {
+            out.text().push(QUOTE);
+        }
+        Ok(())
+    }
+
+    /// Writes what stands before a cell that begins with `text`.
+    fn begin_cell(&self, text: &str, kind: Kind, is_quoted: bool, out: &mut String) {
         if is_quoted {
             out.push(QUOTE);
         }
-        if is_formula {
+        if self.is_formula(text, kind) {
             out.push(FORMULA_ESCAPE);
         }
-        match is_quoted && text.contains(QUOTE) {
-            true => text.split_inclusive(QUOTE).for_each(|part| {
-                out.push_str(part);
-                if part.ends_with(QUOTE) {
-                    out.push(QUOTE);
-                }
-            }),
-            false => out.push_str(text),
+    }
+}
+
+/// Writes a part of a cell.
+fn push_within(part: &str, is_quoted: bool, out: &mut String) {
+    match is_quoted && part.contains(QUOTE) {
+        true => part.split_inclusive(QUOTE).for_each(|part| {
+            out.push_str(part);
+            if part.ends_with(QUOTE) {
+                out.push(QUOTE);
+            }
+        }),
+        false => out.push_str(part),
+    }
+}
+
+/// Writes a cell whose text comes part by part. A short one is quoted only if it must be, a long one always.
+struct Cell<'a, S> {
+    options: &'a CsvOptions,
+    out: &'a mut S,
+    text: String,
+    is_begun: bool,
+}
+
+impl<'a, S: Sink> Cell<'a, S> {
+    fn new(options: &'a CsvOptions, out: &'a mut S) -> Self {
+        Self { options, out, text: String::new(), is_begun: false }
+    }
+
+    fn finish(self) -> Result<(), ArrowError> {
+        if !self.is_begun {
+            return self.options.push(&self.text, Kind::Text, self.out);
         }
-        if is_quoted {
-            out.push(QUOTE);
+        push_within(&self.text, true, self.out.text());
+        self.out.text().push(QUOTE);
+        Ok(())
+    }
+}
+
+impl<S: Sink> Sink for Cell<'_, S> {
+    fn text(&mut self) -> &mut String {
+        &mut self.text
+    }
+
+    fn relieve(&mut self) -> Result<(), ArrowError> {
+        if self.text.len() < PIECE_BYTES {
+            return Ok(());
         }
+        if !self.is_begun {
+            self.options.begin_cell(&self.text, Kind::Text, true, self.out.text());
+            self.is_begun = true;
+        }
+        push_within(&self.text, true, self.out.text());
+        self.text.clear();
+        self.out.relieve()
     }
 }
 
@@ -213,9 +265,9 @@ enum Kind {
     Text,
 }
 
-/// Ends a line that begins there. One without a letter would be none.
-fn ended(text: &mut String, begin: usize, cells: usize) {
-    if cells == 1 && text.len() == begin {
+/// Ends a line. The only cell of a blank line is quoted, since readers skip blank lines.
+fn end_line(text: &mut String, is_blank: bool) {
+    if is_blank {
         text.push_str("\"\"");
     }
     text.push('\n');
@@ -247,17 +299,14 @@ fn take_columns(
     outer: Option<&NullBuffer>,
     nested: NestedAs,
     columns: &mut Vec<Column>,
-) -> Result<(), ArrowError> {
+) {
     let nulls = NullBuffer::union(outer, array.logical_nulls().as_ref());
     match array.as_struct_opt() {
         Some(structure) if is_spread(array.data_type(), nested) => {
-            let mut parts = structure.columns().iter();
-            parts.try_for_each(|part| take_columns(part, nulls.as_ref(), nested, columns))
+            let parts = structure.columns().iter();
+            parts.for_each(|part| take_columns(part, nulls.as_ref(), nested, columns));
         }
-        _ => {
-            columns.push(Column { values: as_text(array)?, nulls });
-            Ok(())
-        }
+        _ => columns.push(Column { values: Arc::clone(array), nulls }),
     }
 }
 
@@ -269,44 +318,61 @@ struct Cells<'a> {
 
 enum Values<'a> {
     Texts(&'a StringArray),
+    /// Lists, structures and maps. They are read back as the same values.
+    Json(JsonEncoder<'a>),
+    /// Bytes, as base64.
+    Bytes(&'a dyn Array),
     Shown(Shown<'a>, Kind),
 }
 
 impl<'a> Cells<'a> {
     fn new(column: &'a Column) -> Result<Self, ArrowError> {
-        let values = match column.values.as_string_opt::<i32>() {
-            Some(texts) => Values::Texts(texts),
-            None => {
-                let kind = match column.values.data_type() {
-                    kind if kind.is_numeric() => Kind::Number,
-                    DataType::Boolean => Kind::Number,
-                    _ => Kind::Text,
-                };
-                Values::Shown(Shown::new(&column.values)?, kind)
+        let array = column.values.as_ref();
+        let values = match array.data_type() {
+            DataType::Utf8 => Values::Texts(array.as_string()),
+            kind if kind.is_nested() => Values::Json(JsonEncoder::new(array)?),
+            kind if kind.is_binary() => Values::Bytes(array),
+            kind if kind.is_numeric() || *kind == DataType::Boolean => {
+                Values::Shown(Shown::new(array)?, Kind::Number)
             }
+            _ => Values::Shown(Shown::new(array)?, Kind::Text),
         };
         Ok(Self { nulls: column.nulls.as_ref(), values })
     }
 
-    fn push(&self, row: usize, options: &CsvOptions, out: &mut String) -> Result<(), ArrowError> {
+    fn push(
+        &self,
+        row: usize,
+        options: &CsvOptions,
+        out: &mut TextPieces<'_>,
+    ) -> Result<(), ArrowError> {
         if self.nulls.is_some_and(|nulls| nulls.is_null(row)) {
             out.push_str(&options.null);
             return Ok(());
         }
         match &self.values {
             Values::Texts(texts) => options.push(texts.value(row), Kind::Text, out),
+            Values::Json(encoder) => {
+                let mut cell = Cell::new(options, out);
+                encoder.write(row, &mut cell)?;
+                cell.finish()
+            }
+            Values::Bytes(array) => {
+                let mut cell = Cell::new(options, out);
+                push_base64(bytes_of(*array, row), &mut cell)?;
+                cell.finish()
+            }
             Values::Shown(shown, kind) => {
-                let begin = out.len();
-                shown
-                    .push(row, out)
-                    .map_err(|_| ArrowError::CsvError("a value that has no text".to_owned()))?;
+                let text = out.text();
+                let begin = text.len();
+                shown.push(row, text)?;
                 // Most stand as they are.
-                if !options.is_plain(&out[begin..], *kind) {
-                    let value = out.split_off(begin);
-                    options.push(&value, *kind, out);
+                if !options.is_plain(&text[begin..], *kind) {
+                    let value = text.split_off(begin);
+                    options.push(&value, *kind, out)?;
                 }
+                Ok(())
             }
         }
-        Ok(())
     }
 }

@@ -5,7 +5,7 @@
 //! formatter's.
 
 use std::cell::Cell;
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use arrow::array::{Array, ArrowPrimitiveType, AsArray, PrimitiveArray};
 use arrow::datatypes::{
@@ -23,7 +23,7 @@ const DAY_SECONDS: i64 = 86_400;
 /// From the first day of year 1, which is 1, to 1970-01-01.
 const EPOCH_DAYS: i64 = 719_163;
 
-type Push<'a> = Box<dyn Fn(usize, &mut String) -> fmt::Result + 'a>;
+type Push<'a> = Box<dyn Fn(usize, &mut String) -> Result<(), ArrowError> + 'a>;
 
 /// Writes values of an array as texts.
 pub struct Shown<'a>(Push<'a>);
@@ -55,6 +55,7 @@ impl<'a> Shown<'a> {
                     None => formatted(&formatter, row, out),
                 })
             }
+            DataType::Duration(_) => duration(formatter),
             DataType::Timestamp(unit, zone) => {
                 let end = match zone.as_deref() {
                     None => "",
@@ -80,8 +81,8 @@ impl<'a> Shown<'a> {
         }))
     }
 
-    /// Appends the value of a row that is not null.
-    pub fn push(&self, row: usize, out: &mut String) -> fmt::Result {
+    /// Appends the value of a row that is not null. Fails for an instant or a duration that the formatter has no text for.
+    pub fn push(&self, row: usize, out: &mut String) -> Result<(), ArrowError> {
         (self.0)(row, out)
     }
 }
@@ -92,8 +93,26 @@ impl fmt::Debug for Shown<'_> {
     }
 }
 
-fn formatted(formatter: &ArrayFormatter<'_>, row: usize, out: &mut String) -> fmt::Result {
-    write!(out, "{}", formatter.value(row))
+fn formatted(
+    formatter: &ArrayFormatter<'_>,
+    row: usize,
+    out: &mut String,
+) -> Result<(), ArrowError> {
+    formatter.value(row).write(out)
+}
+
+/// The formatter writes a duration that is too long as this text.
+const INVALID_DURATION: &str = "<invalid>";
+
+fn duration<'a>(formatter: ArrayFormatter<'a>) -> Push<'a> {
+    Box::new(move |row, out| {
+        let begin = out.len();
+        formatted(&formatter, row, out)?;
+        match out[begin..] == *INVALID_DURATION {
+            true => Err(ArrowError::CastError("a duration is too long to be written".to_owned())),
+            false => Ok(()),
+        }
+    })
 }
 
 fn whole<'a, T>(array: &'a dyn Array) -> Push<'a>
@@ -172,8 +191,8 @@ fn put(digits: &mut [u8], mut value: i64) {
     }
 }
 
-fn push_ascii(text: &[u8], out: &mut String) -> fmt::Result {
-    out.push_str(str::from_utf8(text).map_err(|_| fmt::Error)?);
+fn push_ascii(text: &[u8], out: &mut String) -> Result<(), ArrowError> {
+    out.push_str(str::from_utf8(text).map_err(|error| ArrowError::CastError(error.to_string()))?);
     Ok(())
 }
 
@@ -207,9 +226,9 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{
-        ArrayRef, Date32Array, Decimal128Array, Float64Array, Int8Array, Int64Array,
-        TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray,
-        TimestampSecondArray, UInt64Array,
+        ArrayRef, Date32Array, Date64Array, Decimal128Array, DurationSecondArray, Float64Array,
+        Int8Array, Int64Array, TimestampMicrosecondArray, TimestampMillisecondArray,
+        TimestampNanosecondArray, TimestampSecondArray, UInt64Array,
     };
     use rand::{Rng as _, SeedableRng as _};
     use rand_chacha::ChaCha8Rng;
@@ -269,11 +288,25 @@ mod tests {
                 (Shown::new(array).unwrap(), ArrayFormatter::try_new(array, OPTIONS).unwrap());
             for row in 0..array.len() {
                 let mut text = String::from("before ");
-                let written = shown.push(row, &mut text);
-                assert!(written.is_ok(), "{} {row}", array.data_type());
-                let expected = format!("before {}", formatter.value(row));
-                assert_eq!(text, expected, "{} {row}", array.data_type());
+                let written = shown.push(row, &mut text).map_err(|error| error.to_string());
+                let expected = formatter.value(row).try_to_string();
+                let expected = expected.map_err(|error| error.to_string());
+                let expected = expected.map(|value| format!("before {value}"));
+                assert_eq!(written.map(|()| text), expected, "{} {row}", array.data_type());
             }
+        }
+    }
+
+    #[test]
+    fn a_value_without_a_text_is_an_error() {
+        let arrays: [ArrayRef; 3] = [
+            Arc::new(TimestampSecondArray::from(vec![i64::MAX])),
+            Arc::new(Date64Array::from(vec![i64::MAX])),
+            Arc::new(DurationSecondArray::from(vec![i64::MAX])),
+        ];
+        for array in &arrays {
+            let shown = Shown::new(array).unwrap();
+            assert!(shown.push(0, &mut String::new()).is_err(), "{}", array.data_type());
         }
     }
 }

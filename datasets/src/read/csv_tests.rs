@@ -28,7 +28,7 @@ fn read_all(source: Source, target: Option<&DatasetSpec>, options: &ReadOptions)
         let encoder = JsonRows::new(&chunk.batch).unwrap();
         for row in 0..chunk.batch.num_rows() {
             let mut text = String::new();
-            encoder.write(row, &mut text);
+            encoder.write(row, &mut text).unwrap();
             rows.push(text);
         }
         let line = |row: &RejectedRow| row.position.line.unwrap();

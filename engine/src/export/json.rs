@@ -4,10 +4,10 @@ use std::io::Write as _;
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
-use datasets::encode::JsonRows;
+use datasets::encode::{JsonRows, TextPieces};
 
+use super::Encode;
 use super::packing::Packed;
-use super::{Encode, TEXT_BYTES};
 
 /// One array of objects, a line each.
 pub(super) struct Array {
@@ -23,12 +23,14 @@ impl Array {
 
 impl Encode for Array {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
-        let Self { to, has_rows } = self;
-        write_rows(batch, to, |rows, row, text| {
-            text.push_str(if *has_rows { ",\n" } else { "[" });
-            *has_rows = true;
-            rows.write(row, text);
-        })
+        let rows = JsonRows::new(batch)?;
+        let mut text = TextPieces::to(&mut self.to);
+        for row in 0..batch.num_rows() {
+            text.push_str(if self.has_rows { ",\n" } else { "[" });
+            self.has_rows = true;
+            rows.write(row, &mut text)?;
+        }
+        Ok(text.finish()?)
     }
 
     fn finish(mut self: Box<Self>) -> Result<Packed, ArrowError> {
@@ -48,30 +50,16 @@ impl Lines {
 
 impl Encode for Lines {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
-        write_rows(batch, &mut self.0, |rows, row, text| {
-            rows.write(row, text);
-            text.push('\n');
-        })
+        let rows = JsonRows::new(batch)?;
+        let mut text = TextPieces::to(&mut self.0);
+        for row in 0..batch.num_rows() {
+            rows.write(row, &mut text)?;
+            text.push_str("\n");
+        }
+        Ok(text.finish()?)
     }
 
     fn finish(self: Box<Self>) -> Result<Packed, ArrowError> {
         Ok(self.0)
     }
-}
-
-fn write_rows(
-    batch: &RecordBatch,
-    to: &mut Packed,
-    mut write: impl FnMut(&JsonRows<'_>, usize, &mut String),
-) -> Result<(), ArrowError> {
-    let rows = JsonRows::new(batch)?;
-    let mut text = String::new();
-    for row in 0..batch.num_rows() {
-        write(&rows, row, &mut text);
-        if text.len() >= TEXT_BYTES {
-            to.write_all(text.as_bytes())?;
-            text.clear();
-        }
-    }
-    Ok(to.write_all(text.as_bytes())?)
 }

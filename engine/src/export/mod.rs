@@ -14,6 +14,7 @@
 mod csv;
 mod json;
 mod packing;
+mod pieces;
 mod set;
 mod tally;
 #[cfg(test)]
@@ -37,20 +38,19 @@ use parquet::file::properties::WriterProperties;
 pub use datasets::encode::{CsvOptions, Formulas, Header, NestedAs, Quoting};
 
 pub use self::packing::Packing;
+pub use self::pieces::Pieces;
 pub use self::set::{
     EXPORT_FILE_ROWS, ExportPlace, ExportRequest, ExportSource, ExportWatch, ExportedFile,
     ExportsFile, IfThere, MadeFiles, Manifest, Pinned, SweptExports, export, export_made,
     verify_export,
 };
-pub use self::tally::{Pieces, Tallied, Tally, TallyWriter};
+pub use self::tally::{Tallied, Tally, TallyWriter};
 
 use self::packing::{Packed, Watch};
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Result, find};
 
 /// Bytes of a row group of Parquet, about; it is held until it is full.
 const ROW_GROUP_BYTES_MAX: usize = 64 << 20;
-/// Bytes of text that are handed on at once.
-const TEXT_BYTES: usize = 64 << 10;
 
 /// What rows are written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -293,6 +293,10 @@ fn parquet_compression(packing: Packing) -> Result<Compression, ParquetError> {
 }
 
 fn unwritten(error: io::Error) -> Error {
+    // The writer may have refused the bytes.
+    if let Some(refused) = find::<Error>(&error) {
+        return refused.clone();
+    }
     Error::environment(Code::StorageUnavailable, "write rows", error)
 }
 

@@ -1,10 +1,9 @@
-//! Writers beside an encoder: one that counts and digests what goes through it, and one that is emptied as it fills.
+//! A writer beside an encoder that counts and digests what goes through it.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
@@ -57,37 +56,5 @@ impl<W: Write> Write for TallyWriter<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.to.flush()
-    }
-}
-
-/// Bytes that were written and not taken yet. Clones are of the same ones.
-#[derive(Clone, Debug, Default)]
-pub struct Pieces(Arc<Mutex<Vec<u8>>>);
-
-impl Pieces {
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.0.lock().len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.lock().is_empty()
-    }
-
-    /// Takes them all.
-    pub fn take(&self) -> Bytes {
-        std::mem::take(&mut *self.0.lock()).into()
-    }
-}
-
-impl Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

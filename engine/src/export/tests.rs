@@ -4,11 +4,12 @@
 use std::io::{self, Read as _, Write};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, DictionaryArray,
-    Float64Array, Int32Array, Int64Array, Int64Builder, ListBuilder, MapBuilder, RecordBatch,
-    StringArray, StringBuilder, StructArray, TimestampMicrosecondArray,
+    ArrayRef, AsArray as _, BinaryArray, BooleanArray, Date32Array, Decimal128Array,
+    DictionaryArray, Float64Array, Int32Array, Int64Array, Int64Builder, ListBuilder, MapBuilder,
+    RecordBatch, StringArray, StringBuilder, StructArray, TimestampMicrosecondArray,
 };
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, Int32Type, Schema};
@@ -335,4 +336,66 @@ fn what_is_held_does_not_grow_with_the_rows() {
         assert!(pieces.take().len() < 4 << 10, "{form:?}");
     }
     assert!(pieces.is_empty());
+}
+
+#[test]
+fn a_long_value_is_written_part_by_part_and_is_read_back_as_it_was() {
+    let text = "\u{1}\"ä,\n".repeat(100_000);
+    let bytes: Vec<u8> = (0..200_000_u32).map(|at| (at % 256) as u8).collect();
+    let mut tags = ListBuilder::new(StringBuilder::new());
+    tags.append_value([Some(text.as_str()), Some("b")]);
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("text", Arc::new(StringArray::from(vec![text.as_str()]))),
+        ("bytes", Arc::new(BinaryArray::from(vec![&bytes[..]]))),
+        ("tags", Arc::new(tags.finish())),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let json = written(std::slice::from_ref(&batch), &ExportOptions::of(Form::Ndjson));
+    let row: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!((row["text"].as_str(), row["tags"][0].as_str()), (Some(&*text), Some(&*text)));
+    let base64 = row["bytes"].as_str().unwrap();
+    assert_eq!(datasets::parse::base64_bytes(base64).unwrap(), bytes);
+    let csv = csv(&batch, |_| ());
+    let names = ["text", "bytes", "tags"].map(|name| Field::new(name, DataType::Utf8, true));
+    let reader = arrow::csv::ReaderBuilder::new(Arc::new(Schema::new(names.to_vec())));
+    let read = reader.with_header(true).build(csv.as_bytes()).unwrap().next().unwrap().unwrap();
+    let cell = |at: usize| read.column(at).as_string::<i32>().value(0).to_owned();
+    assert_eq!((cell(0), cell(1)), (text.clone(), base64.to_owned()));
+    assert_eq!(cell(2), row["tags"].to_string());
+}
+
+/// A sink that notes how much it gets at once.
+struct Longest(Arc<AtomicUsize>);
+
+impl Write for Longest {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.fetch_max(bytes.len(), Ordering::Relaxed);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn an_encoder_of_text_never_holds_much_of_a_long_value() {
+    let text = "\u{1}".repeat(1 << 20);
+    let mut tags = ListBuilder::new(StringBuilder::new());
+    tags.append_value([Some(text.as_str())]);
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("text", Arc::new(StringArray::from(vec![text.as_str()]))),
+        ("bytes", Arc::new(BinaryArray::from(vec![text.as_bytes()]))),
+        ("tags", Arc::new(tags.finish())),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    for form in [Form::Json, Form::Ndjson, Form::Csv] {
+        let longest = Arc::default();
+        let sink = Longest(Arc::clone(&longest));
+        let mut encoder = Encoder::new(sink, &batch.schema(), &ExportOptions::of(form)).unwrap();
+        let _ = encoder.write(&batch).unwrap();
+        let _ = encoder.finish().unwrap();
+        let most = longest.load(Ordering::Relaxed);
+        assert!((1..400 << 10).contains(&most), "{form:?}: {most} bytes at once");
+    }
 }

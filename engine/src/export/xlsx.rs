@@ -4,7 +4,6 @@
 //! and so are floats that are no numbers and instants before 1900. Instants are in UTC, as days since 1900 with a part of a day, which is
 //! exact to a microsecond or so. Null is an empty cell, and so is an empty text. No text is computed, whatever it begins with.
 
-use std::fmt::Write as _;
 use std::io;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
@@ -100,7 +99,7 @@ impl Encode for Sheet {
                         self.row
                     )),
                     Unwritten::Sheet(error) => other(error),
-                    Unwritten::Text => ArrowError::CsvError("a value that has no text".to_owned()),
+                    Unwritten::Text(error) => error,
                 })?;
             }
             self.row += 1;
@@ -117,7 +116,7 @@ impl Encode for Sheet {
 /// Why a cell is not written.
 enum Unwritten {
     Long(usize),
-    Text,
+    Text(ArrowError),
     Sheet(XlsxError),
 }
 
@@ -175,7 +174,7 @@ impl<'a> Cells<'a> {
     }
 
     fn show(&self, row: usize, text: &mut String) -> Result<(), Unwritten> {
-        write!(text, "{}", self.shown.value(row)).map_err(|_| Unwritten::Text)
+        self.shown.value(row).write(text).map_err(Unwritten::Text)
     }
 
     fn write(

@@ -196,7 +196,6 @@ pub(super) fn spread(
     let bytes = (scalar.size() as u64).saturating_mul(rows as u64);
     if rows <= 1 {
         add_constant(name, bytes)?;
-        return Ok(value);
     }
     if bytes < RESERVED_BYTES_MIN {
         return Ok(value);

@@ -88,6 +88,7 @@ pub use sql::{Planned, SqlStatements};
 
 use crate::catalog::Catalog;
 use crate::error::{Code, Error, Result};
+use crate::export::Pieces;
 use crate::grants::Grants;
 use crate::identity::{TenantId, Version};
 use crate::lake::Lake;
@@ -492,6 +493,11 @@ impl Session {
     /// Runs a plan to its end. The result must fit into memory.
     pub fn collect(&self, frame: DataFrame) -> BoxFuture<'_, Result<Vec<RecordBatch>>> {
         Box::pin(async move { Ok(self.stream(frame).await?.try_collect().await?) })
+    }
+
+    /// Empty pieces for encoded rows. They count against the memory of queries.
+    pub fn pieces(&self) -> Pieces {
+        Pieces::counted(&self.context.runtime_env().memory_pool)
     }
 
     /// The DataFusion session below, for plans over data that is no dataset (a job's intermediate

@@ -85,7 +85,7 @@ async fn answered(
         pins: pins.collect::<Result<_>>()?,
     };
     let bytes_max = app.0.service.0.limits.stream_bytes_max;
-    let encode = move |about: &_| Encoded::new(about, &options);
+    let encode = move |about: &_, session: &_| Encoded::new(about, session, &options);
     let rows = app.0.service.sql(&pass.who, || Ok(query), bytes_max, encode).await?;
     Ok((rows, pass, content_type))
 }

@@ -83,7 +83,7 @@ impl Service {
         who: &Principal,
         request: impl FnOnce() -> Result<SqlRequest> + Send + 'static,
         bytes_max: usize,
-        make: impl FnOnce(&AboutQuery) -> Result<M> + Send + 'static,
+        make: impl FnOnce(&AboutQuery, &Session) -> Result<M> + Send + 'static,
     ) -> Result<SqlAnswer<M>> {
         let began = Instant::now();
         let place = self.stream_place(who).await?;
@@ -94,7 +94,7 @@ impl Service {
             let (frame, about) = planned(&session, &request).await?;
             let batches = session.stream(frame).await?;
             let about = AboutQuery { schema: batches.schema(), ..about };
-            let (made, batches) = (make(&about)?, Some(batches));
+            let (made, batches) = (make(&about, &session)?, Some(batches));
             let batch = None;
             let mut rows = Rows { batches, batch, made, bytes: 0, bytes_max, _session: session };
             let piece = rows.piece().await?;
@@ -178,11 +178,12 @@ impl<M: MadeOfRows> InPieces for Rows<M> {
                 }
             }
         }
-        self.bytes += self.made.bytes();
-        if self.bytes > self.bytes_max {
+        if self.bytes + self.made.bytes() > self.bytes_max {
             return Err(over_limit("bytes of an answer in rows", self.bytes_max, "more"));
         }
-        Ok(self.made.piece())
+        let piece = self.made.piece();
+        self.bytes += bytes_of(&piece);
+        Ok(piece)
     }
 }
 
@@ -206,12 +207,16 @@ pub(crate) struct Encoded {
 }
 
 impl Encoded {
-    pub(crate) fn new(about: &AboutQuery, options: &ExportOptions) -> Result<Self> {
+    pub(crate) fn new(
+        about: &AboutQuery,
+        session: &Session,
+        options: &ExportOptions,
+    ) -> Result<Self> {
         let schema = match options.form {
             Form::ArrowStream => with_versions(&about.schema, &about.versions),
             _ => SchemaRef::clone(&about.schema),
         };
-        let pieces = Pieces::default();
+        let pieces = session.pieces();
         let encoder = Some(Encoder::new(pieces.clone(), &schema, options)?);
         Ok(Self { schema, encoder, pieces })
     }
@@ -241,8 +246,7 @@ impl MadeOfRows for Encoded {
     }
 
     fn piece(&mut self) -> Option<Bytes> {
-        let piece = self.pieces.take();
-        (!piece.is_empty()).then_some(piece)
+        self.pieces.take_some()
     }
 }
 

@@ -66,6 +66,21 @@ async fn what_is_wrong_with_a_query_is_told() {
         (json!({"sql": "SELECT 1", "parameters": {"a": [1]}}), 400, "parameters.a"),
         (json!({"sql": "SELECT 1 AS a FROM calls", "asOf": {"calls": 9}}), 404, "9"),
         (json!({"sql": "SELECT 1", "asOf": {"calls": "soon"}}), 400, "asOf.calls"),
+        (
+            json!({"sql": "SELECT arrow_cast(9223372036854775807, 'Timestamp(Second, None)')"}),
+            400,
+            "9223372036854775807",
+        ),
+        (
+            json!({"sql": "SELECT [arrow_cast(9223372036854775807, 'Date64')]"}),
+            400,
+            "9223372036854775807",
+        ),
+        (
+            json!({"sql": "SELECT arrow_cast(9223372036854775807, 'Duration(Second)')"}),
+            400,
+            "duration",
+        ),
         (json!({"query": "SELECT 1"}), 400, "query"),
         (json!([]), 400, "expected"),
     ] {
@@ -96,7 +111,7 @@ async fn who_sees_a_part_asks_that_part() {
     let csv = engine::ExportOptions::of(engine::Form::Csv);
     let text = async |sql: &str| {
         let options = csv.clone();
-        let encode = move |about: &_| Encoded::new(about, &options);
+        let encode = move |about: &_, session: &_| Encoded::new(about, session, &options);
         let mut rows = {
             let request = request(sql);
             rig.service.sql(&part, || Ok(request), usize::MAX, encode)

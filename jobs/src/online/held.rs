@@ -334,7 +334,7 @@ impl Held {
                 None => text.push_str("\"at\":null,\"is_expired\":false,\"features\":"),
                 Some(_) => {
                     let mut instant = String::new();
-                    instants.write(row, &mut instant);
+                    instants.write(row, &mut instant)?;
                     let instant = instant.trim_start_matches('{').trim_end_matches('}');
                     let instant = instant.split_once(':').map_or("null", |(_, value)| value);
                     text.push_str(&format!(
@@ -344,7 +344,7 @@ impl Held {
                 }
             }
             match found {
-                Some(_) if !is_expired(row) => values.write(row, &mut text),
+                Some(_) if !is_expired(row) => values.write(row, &mut text)?,
                 _ => text.push_str(&nothing),
             }
             row += usize::from(found.is_some());
@@ -452,10 +452,10 @@ impl Held {
             found.iter().flatten().filter_map(|entity| self.places.get(*entity).copied()).collect();
         let online = self.gathered(&places, &shown)?;
         let (offline, online) = (JsonRows::new(&offline)?, JsonRows::new(&online)?);
-        let text = |rows: &JsonRows<'_>, row: usize| {
+        let text = |rows: &JsonRows<'_>, row: usize| -> Result<String> {
             let mut text = String::new();
-            rows.write(row, &mut text);
-            text
+            rows.write(row, &mut text)?;
+            Ok(text)
         };
         let mut next = 0;
         let pair = |(row, found): (usize, Option<usize>)| {
@@ -463,9 +463,9 @@ impl Held {
                 next += 1;
                 text(&online, next - 1)
             });
-            (text(&offline, row), held)
+            Ok((text(&offline, row)?, held.transpose()?))
         };
-        Ok(found.into_iter().enumerate().map(pair).collect())
+        found.into_iter().enumerate().map(pair).collect()
     }
 }
 

@@ -136,7 +136,7 @@ impl Flight {
     async fn given(&self, pass: Pass, statement: Statement) -> Given {
         let bytes_max = self.service.0.limits.flight_bytes_max;
         let request = move || statement.request();
-        let begun = self.service.sql(&pass.who, request, bytes_max, |_| Ok(Batches::default()));
+        let begun = self.service.sql(&pass.who, request, bytes_max, |_, _| Ok(Batches::default()));
         let SqlAnswer { about, pieces } = begun.await.map_err(|error| status(&error))?;
         let schema = with_versions(&about.schema, &about.versions);
         let sent = Rows { of: "a query".to_owned(), pieces };
