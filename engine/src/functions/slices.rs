@@ -19,32 +19,33 @@ use crate::stop::current;
 
 /// Most bytes of the result of one call, for the rows of one batch.
 pub(crate) const RESULT_BYTES_MAX: u64 = 256 << 20;
-/// Most bytes of the constants that the planner computes for one query, together. The optimizer copies constants several times.
-const CONSTANT_BYTES_MAX: u64 = 16 << 20;
 /// The bound above which a call is made in slices.
 const SLICE_BYTES_MAX: u64 = 32 << 20;
 
 tokio::task_local! {
-    /// Bytes of the constants that the planner computed for the current query.
-    static CONSTANTS: Cell<u64>;
+    /// The constants that the planner computed for the current query.
+    static CONSTANTS: Constants;
 }
 
-/// Plans a query. All constants that the planner computes share one bound.
-pub(crate) async fn with_bounded_constants<F: Future>(planning: F) -> F::Output {
-    CONSTANTS.scope(Cell::new(0), planning).await
+struct Constants {
+    bytes: Cell<u64>,
+    bytes_max: u64,
 }
 
-/// Adds to the constants of the query that is planned, if one is.
+/// Plans a query. All constants that the planner computes take at most `bytes_max` bytes together.
+pub(crate) async fn with_bounded_constants<F: Future>(bytes_max: u64, planning: F) -> F::Output {
+    CONSTANTS.scope(Constants { bytes: Cell::new(0), bytes_max }, planning).await
+}
+
+/// Adds to the constants of the query that is planned, if one is. The planner keeps a call that fails, and it is made when the
+/// query runs.
 fn add_constant(name: &str, bytes: u64) -> Result<()> {
-    let sum = CONSTANTS.try_with(|sum| {
-        sum.set(sum.get().saturating_add(bytes));
-        sum.get()
+    let is_within = CONSTANTS.try_with(|constants| {
+        constants.bytes.set(constants.bytes.get().saturating_add(bytes));
+        constants.bytes.get() <= constants.bytes_max
     });
-    match sum {
-        Ok(sum) if sum > CONSTANT_BYTES_MAX => Err(beyond(format!(
-            "{name}: the constants of the query take more than {} MiB",
-            CONSTANT_BYTES_MAX >> 20
-        ))),
+    match is_within {
+        Ok(false) => Err(beyond(format!("{name}: the constants of the query take too many bytes"))),
         _ => Ok(()),
     }
 }

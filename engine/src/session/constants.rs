@@ -14,8 +14,14 @@ use crate::functions::constant_bytes;
 
 /// Bytes that the constants of one step may take for all rows of a batch.
 const SPREAD_BYTES_MAX: usize = 256 << 20;
+/// Bytes of the literals from which a query gets a smaller batch size.
+const BATCH_BYTES_MAX: usize = 64 << 20;
 /// A constant up to this length is like any other value.
 const SHORT_BYTES: usize = 256;
+/// Bytes that the optimizer may make of constants: it may put a copy of each in place of every reference to a column.
+const COPIED_BYTES_MAX: usize = 64 << 20;
+/// Most bytes of the constants that the planner computes for one query, together.
+const COMPUTED_BYTES_MAX: usize = 16 << 20;
 
 /// The rule for plans. It goes last, when what could be computed beforehand was: `repeat('x', 1000000)` is a constant by then.
 #[derive(Debug)]
@@ -56,6 +62,29 @@ impl OptimizerRule for ConstantsFit {
     }
 }
 
+/// Most bytes of the constants that the planner may compute for this plan. Fails if the plan's own constants could be copied
+/// too often.
+pub(super) fn computed_bytes_max(plan: &LogicalPlan) -> Result<u64> {
+    let (mut bytes, mut columns) = (0_usize, 1_usize);
+    plan.apply_with_subqueries(|plan| {
+        bytes = bytes.saturating_add(long_bytes_of(plan)?);
+        plan.apply_expressions(|expression| {
+            expression.apply(|part| {
+                columns += usize::from(matches!(part, Expr::Column(_)));
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    let most = COPIED_BYTES_MAX / columns;
+    if bytes > most {
+        let says = format!(
+            "the query has constants of {bytes} bytes and refers to columns {columns} times; expected constants of at most {most} bytes"
+        );
+        return Err(DataFusionError::External(Box::new(Error::user(Code::LimitExceeded, says))));
+    }
+    Ok(most.min(COMPUTED_BYTES_MAX) as u64)
+}
+
 /// A query with a smaller batch size if it has long constants.
 pub(crate) fn for_constants_of(frame: DataFrame) -> Result<DataFrame> {
     let mut most = 0;
@@ -63,7 +92,7 @@ pub(crate) fn for_constants_of(frame: DataFrame) -> Result<DataFrame> {
         most = most.max(long_bytes_of(plan)?);
         Ok(TreeNodeRecursion::Continue)
     })?;
-    let rows = (SPREAD_BYTES_MAX / most.max(1)).max(1);
+    let rows = (BATCH_BYTES_MAX / most.max(1)).max(1);
     let (mut state, plan) = frame.into_parts();
     if rows < state.config().batch_size() {
         let config = state.config_mut();

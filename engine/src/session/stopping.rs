@@ -21,6 +21,7 @@ use futures::Stream;
 use kernels::Control;
 
 use super::cancellation::{cancellable, cancelled};
+use super::constants::computed_bytes_max;
 use super::running::{Queries, Query};
 use crate::error::{Error, Result};
 use crate::functions::{
@@ -57,7 +58,8 @@ impl Stop {
     /// Plans `frame`. Planning stops when the query is cancelled. All constants that the planner
     /// computes share one limit, and the returned plan can be cancelled.
     pub(super) async fn plan(&self, frame: DataFrame) -> Result<Arc<dyn ExecutionPlan>> {
-        let planning = with_bounded_constants(frame.create_physical_plan());
+        let bytes_max = computed_bytes_max(frame.logical_plan())?;
+        let planning = with_bounded_constants(bytes_max, frame.create_physical_plan());
         let plan = stopped_by(self.control.clone(), planning).await?;
         Ok(cancellable(plan, &self.control)?)
     }

@@ -375,6 +375,25 @@ async fn a_long_constant_is_for_few_rows() {
     assert!(error.to_string().contains("constants of 200000 bytes for each row"), "{error}");
 }
 
+#[tokio::test]
+async fn a_constant_is_not_copied_for_every_column() {
+    let engine = engine().await;
+    let columns = |count: usize| {
+        let columns: Vec<String> = (0..count).map(|at| format!("length(t) AS c{at}")).collect();
+        columns.join(", ")
+    };
+    // What the planner does not compute is computed once when the query runs.
+    let computed = format!("SELECT {} FROM (SELECT repeat('x', 16000000) AS t)", columns(200));
+    let rows = query(&engine, &computed).await;
+    assert_eq!(rows.matches("16000000").count(), 200, "{rows}");
+    let text = "x".repeat(400_000);
+    let few = format!("SELECT {} FROM (SELECT '{text}' AS t)", columns(100));
+    assert_eq!(query(&engine, &few).await.matches("400000").count(), 100);
+    let many = format!("SELECT {} FROM (SELECT '{text}' AS t)", columns(300));
+    let error = failed(&engine, &many).await;
+    assert!(error.contains("refers to columns"), "{error}");
+}
+
 /// What a query says that is planned, and fails when it runs; a session's plan may know it at once.
 async fn failed(engine: &Engine, sql: &str) -> String {
     let session = session(engine).await;
