@@ -1,8 +1,9 @@
 //! Values of any Arrow type as text: JSON, and CSV.
 //!
 //! The `arrow-json` writer knows no maps with keys that are not text, no unions and no intervals, and turns
-//! NaN into null; here every value has a text, since a row is kept in it when it goes to quarantine. Bytes
-//! are base64, numbers that JSON lacks and types without a JSON form are quoted, map keys become member names.
+//! NaN into null. Here every type has a form, since a rejected row is kept as JSON. Bytes are base64, numbers
+//! that JSON lacks and types without a JSON form are quoted, map keys become member names. Only an instant
+//! or duration outside the range that can be formatted is an error.
 
 mod csv;
 mod shown;
@@ -73,13 +74,19 @@ pub fn json_texts(array: &dyn Array) -> Result<ArrayRef, ArrowError> {
         }
         text.clear();
         encoder.write(row, &mut text)?;
-        let bytes = builder.values_slice().len().saturating_add(text.len());
-        if i32::try_from(bytes).is_err() {
-            return Err(ArrowError::OffsetOverflowError(bytes));
-        }
-        builder.append_value(&text);
+        append(&mut builder, &text)?;
     }
     Ok(Arc::new(builder.finish()))
+}
+
+/// Appends a text unless all texts take more than the array can address.
+fn append(builder: &mut StringBuilder, text: &str) -> Result<(), ArrowError> {
+    let bytes = builder.values_slice().len().saturating_add(text.len());
+    if i32::try_from(bytes).is_err() {
+        return Err(ArrowError::OffsetOverflowError(bytes));
+    }
+    builder.append_value(text);
+    Ok(())
 }
 
 /// `array`, or where CSV has no field for its values, texts that are read back as the same: lists, structures and maps as JSON, bytes as
@@ -89,8 +96,14 @@ pub fn as_text(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
         kind if kind.is_nested() => json_texts(array)?,
         kind if kind.is_binary() => {
             let text = |row| parse::base64_text(bytes_of(array.as_ref(), row));
-            let texts = (0..array.len()).map(|row| array.is_valid(row).then(|| text(row)));
-            Arc::new(texts.collect::<StringArray>())
+            let mut builder = StringBuilder::new();
+            for row in 0..array.len() {
+                match array.is_valid(row) {
+                    true => append(&mut builder, &text(row))?,
+                    false => builder.append_null(),
+                }
+            }
+            Arc::new(builder.finish())
         }
         _ => Arc::clone(array),
     })
@@ -124,7 +137,8 @@ impl<'a> JsonRows<'a> {
         Ok(Self { columns: columns.collect::<Result<_, ArrowError>>()? })
     }
 
-    /// Appends one row, in one line. Fails, and leaves a part of the row, if a value has no text.
+    /// Appends one row, in one line. Fails, and leaves a part of the row, if a value cannot be
+    /// formatted.
     pub fn write(&self, row: usize, out: &mut impl Sink) -> Result<(), ArrowError> {
         out.text().push('{');
         for (at, (name, cells)) in self.columns.iter().enumerate() {
@@ -134,7 +148,9 @@ impl<'a> JsonRows<'a> {
             out.text().push_str(name);
             out.text().push(':');
             match cells {
-                Cells::Values(encoder) => encoder.write(row, out)?,
+                Cells::Values(encoder) => {
+                    encoder.write(row, out).map_err(|error| in_column(name, error))?;
+                }
                 Cells::Documents(documents) if documents.is_null(row) => {
                     out.text().push_str("null");
                 }
@@ -150,7 +166,7 @@ impl<'a> JsonRows<'a> {
                     }
                 }
             }
-            out.relieve()?;
+            out.flush_if_full()?;
         }
         out.text().push('}');
         Ok(())
@@ -268,7 +284,8 @@ impl<'a> JsonEncoder<'a> {
         Ok(Self { nulls: array.logical_nulls(), kind })
     }
 
-    /// Appends the JSON of row `row` to `out`. Fails, and leaves a part of the value, if one within it has no text.
+    /// Appends the JSON of row `row` to `out`. Fails, and leaves a part of the value, if it cannot be
+    /// formatted.
     pub(crate) fn write(&self, row: usize, out: &mut impl Sink) -> Result<(), ArrowError> {
         if self.is_null(row) {
             out.text().push_str("null");
@@ -316,7 +333,7 @@ impl<'a> JsonEncoder<'a> {
                         out.text().push(',');
                     }
                     item.write(index, out)?;
-                    out.relieve()?;
+                    out.flush_if_full()?;
                 }
                 out.text().push(']');
             }
@@ -329,7 +346,7 @@ impl<'a> JsonEncoder<'a> {
                     out.text().push_str(name);
                     out.text().push(':');
                     member.write(row, out)?;
-                    out.relieve()?;
+                    out.flush_if_full()?;
                 }
                 out.text().push('}');
             }
@@ -342,7 +359,7 @@ impl<'a> JsonEncoder<'a> {
                     keys.write_name(index, out)?;
                     out.text().push(':');
                     values.write(index, out)?;
-                    out.relieve()?;
+                    out.flush_if_full()?;
                 }
                 out.text().push('}');
             }
@@ -357,7 +374,16 @@ impl<'a> JsonEncoder<'a> {
         Ok(())
     }
 
-    /// Appends a key of a map. JSON only has names that are texts.
+    /// Appends the value of a row, or the reason why it cannot be formatted.
+    pub(crate) fn write_or_reason(&self, row: usize, out: &mut String) {
+        let begin = out.len();
+        if let Err(error) = self.write(row, out) {
+            out.truncate(begin);
+            out.push_str(&serde_json::Value::from(error.to_string()).to_string());
+        }
+    }
+
+    /// Appends a key of a map. JSON member names are strings.
     fn write_name(&self, row: usize, out: &mut impl Sink) -> Result<(), ArrowError> {
         if matches!(self.kind, Kind::Text(_) | Kind::LargeText(_) | Kind::TextView(_)) {
             return self.write(row, out);
@@ -388,6 +414,17 @@ fn push_text(text: &str, out: &mut impl Sink) -> Result<(), ArrowError> {
     })?;
     out.text().push('"');
     Ok(())
+}
+
+/// `error`, with the column whose value cannot be formatted.
+pub fn in_column(name: &str, error: ArrowError) -> ArrowError {
+    match error {
+        ArrowError::CastError(reason) => ArrowError::CastError(format!(
+            "column {}: {reason}; expected a time or duration that can be formatted, or Arrow or Parquet, which hold it as a number",
+            name.trim_matches('"')
+        )),
+        other => other,
+    }
 }
 
 fn push_base64(bytes: &[u8], out: &mut impl Sink) -> Result<(), ArrowError> {
@@ -432,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn every_value_has_a_text() {
+    fn every_type_has_a_form() {
         let floats = Float64Array::from(vec![Some(1.5), Some(f64::NAN), Some(1e300), None]);
         assert_eq!(json(&floats), ["1.5", "\"NaN\"", "1e300", "null"]);
         assert_eq!(json(&StringArray::from(vec!["a\"\n"])), [r#""a\"\n""#]);
@@ -448,6 +485,29 @@ mod tests {
             json(&StructArray::from(vec![(field, inner)])),
             [r#"{"a b":1}"#, r#"{"a b":null}"#]
         );
+    }
+
+    #[test]
+    fn long_documents_and_keys_are_written_in_parts() {
+        let long = "ä\u{1}".repeat(50_000);
+        let document = serde_json::json!({"a": long}).to_string();
+        let is_json = [(TYPE_METADATA_KEY.to_owned(), "json".to_owned())].into();
+        let documents = Field::new("d", DataType::Utf8, true).with_metadata(is_json);
+        let mut map = MapBuilder::new(None, StringBuilder::new(), Int32Builder::new());
+        map.keys().append_value(&long);
+        map.values().append_value(7);
+        map.append(true).unwrap();
+        let map = map.finish();
+        let columns: Vec<ArrayRef> =
+            vec![Arc::new(StringArray::from(vec![document.as_str()])), Arc::new(map.clone())];
+        let fields = vec![documents, Field::new("m", map.data_type().clone(), true)];
+        let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
+        let mut written = Vec::new();
+        let mut out = TextPieces::new(&mut written);
+        JsonRows::new(&batch).unwrap().write(0, &mut out).unwrap();
+        out.finish().unwrap();
+        let row: serde_json::Value = serde_json::from_slice(&written).unwrap();
+        assert_eq!(row, serde_json::json!({"d": {"a": long}, "m": {(long.clone()): 7}}));
     }
 
     #[test]

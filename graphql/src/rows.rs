@@ -74,8 +74,8 @@ pub(crate) enum Source {
         /// How many these are.
         skip: usize,
     },
-    /// They are at hand, as the plan gave them.
-    Batch(RecordBatch),
+    /// They are at hand, as the plan gave them, and are encoded into these pieces.
+    Batch(RecordBatch, Pieces),
 }
 
 /// What is told of rows beside them.
@@ -146,7 +146,7 @@ impl Rows {
         };
         let pieces = match &source {
             Source::Plan { session, .. } => session.pieces(),
-            Source::Batch(_) => Pieces::default(),
+            Source::Batch(_, pieces) => pieces.clone(),
         };
         let encoder = Some(Encoder::new(pieces.clone(), &told_schema, options)?);
         let (source, left) = match source {
@@ -154,7 +154,7 @@ impl Rows {
                 let batches = session.stream(frame).await?;
                 (Some(Reading { batches, skip, _session: session }), None)
             }
-            Source::Batch(batch) => (None, Some(in_steps(batch))),
+            Source::Batch(batch, _) => (None, Some(in_steps(batch))),
         };
         let rows_read = left.as_ref().map_or(0, |(batch, _)| batch.num_rows());
         Ok(Self {

@@ -119,7 +119,7 @@ impl Cast {
                 }
                 carried
             }
-            Way::Encode => self.encode(array, column)?,
+            Way::Encode => self.encode(array, column, failures)?,
             Way::Nested => match nested::carried(array, &self.target).map_err(internal)? {
                 Some(carried) if nested::fits(&carried, &self.target) => carried,
                 // Which row's value does not fit, and what of it, is told by its document.
@@ -323,13 +323,35 @@ impl Cast {
         column: &str,
         failures: &mut Failures,
     ) -> Result<ArrayRef, Unfit> {
-        let documents = self.encode(array, column)?;
+        let documents = self.encode(array, column, failures)?;
         self.read_text(&documents, column, failures)
     }
 
-    fn encode(&self, array: &ArrayRef, column: &str) -> Result<ArrayRef, Unfit> {
-        json_texts(array.as_ref())
-            .map_err(|e| Unfit(format!("{column:?} ({}) as JSON: {e}", array.data_type())))
+    fn encode(
+        &self,
+        array: &ArrayRef,
+        column: &str,
+        failures: &mut Failures,
+    ) -> Result<ArrayRef, Unfit> {
+        let unfit = |e| Unfit(format!("{column:?} ({}) as JSON: {e}", array.data_type()));
+        match json_texts(array.as_ref()) {
+            Err(ArrowError::CastError(_)) => {}
+            texts => return texts.map_err(unfit),
+        }
+        // One of the values cannot be formatted.
+        let mut texts = Vec::with_capacity(array.len());
+        for row in 0..array.len() {
+            match json_texts(array.slice(row, 1).as_ref()) {
+                Ok(text) => texts.push(text),
+                Err(ArrowError::CastError(reason)) => {
+                    failures.note(row, column, || format!("{column:?}: {reason}"));
+                    texts.push(new_null_array(&DataType::Utf8, 1));
+                }
+                Err(error) => return Err(unfit(error)),
+            }
+        }
+        let texts: Vec<&dyn Array> = texts.iter().map(AsRef::as_ref).collect();
+        concat(&texts).map_err(unfit)
     }
 
     /// Vectors are of one length and hold no nulls.

@@ -478,11 +478,7 @@ fn json_rows(batch: &RecordBatch, rows: &[u32]) -> Vec<String> {
             }
             text.push_str(name);
             text.push(':');
-            let begin = text.len();
-            if let Err(error) = column.write(row, &mut text) {
-                text.truncate(begin);
-                text.push_str(&serde_json::Value::from(error.to_string()).to_string());
-            }
+            column.write_or_reason(row, &mut text);
         }
         text.push('}');
         text

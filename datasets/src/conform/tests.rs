@@ -3,7 +3,7 @@
 use arrow::array::{
     Decimal128Array, DurationMicrosecondBuilder, DurationMillisecondArray, DurationNanosecondArray,
     DurationSecondArray, Float64Array, Int32Array, Int64Array, ListArray, MapBuilder, StringArray,
-    StringBuilder, StructArray, TimestampNanosecondArray,
+    StringBuilder, StructArray, TimestampMillisecondArray, TimestampNanosecondArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Int64Type};
@@ -218,6 +218,19 @@ fn structs_become_json() {
     let texts: Vec<_> =
         out.accepted.column(0).as_string::<i32>().iter().map(|t| t.unwrap().to_owned()).collect();
     assert_eq!(texts, [r#"{"a":1}"#, r#"{"a":null}"#]);
+}
+
+#[test]
+fn a_time_that_cannot_be_formatted_rejects_its_row() {
+    let times: ArrayRef = Arc::new(TimestampMillisecondArray::from(vec![Some(0), Some(i64::MAX)]));
+    let field = Arc::new(Field::new("t", times.data_type().clone(), true));
+    let array: ArrayRef = Arc::new(StructArray::from(vec![(field, times)]));
+    let out = conform(&spec(r#"{name="x",type="json"}"#, ""), &chunk(vec![("x", array)]));
+    let texts = out.accepted.column(0).as_string::<i32>();
+    assert_eq!(texts.iter().collect::<Vec<_>>(), [Some(r#"{"t":"1970-01-01T00:00:00"}"#)]);
+    let rejected = &out.rejected[0];
+    assert!(rejected.reason.contains("9223372036854775807"), "{}", rejected.reason);
+    assert!(rejected.original.contains("9223372036854775807"), "{}", rejected.original);
 }
 
 #[test]

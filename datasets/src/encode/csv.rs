@@ -6,13 +6,15 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, LargeStringArray, RecordBatch, StringArray, StringViewArray,
+};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
 
-use super::sink::{PIECE_BYTES, push_parts};
-use super::{JsonEncoder, Shown, Sink, TextPieces, bytes_of, push_base64};
+use super::sink::{PART_BYTES, PIECE_BYTES, push_parts};
+use super::{JsonEncoder, Shown, Sink, TextPieces, bytes_of, in_column, push_base64};
 
 const QUOTE: char = '"';
 /// What a cell begins with that spreadsheets compute.
@@ -123,7 +125,7 @@ impl CsvOptions {
             if at > 0 {
                 line.push(self.delimiter);
             }
-            // A string takes everything.
+            // Writing to a string cannot fail.
             let _ = self.push(name, Kind::Text, &mut line);
         }
         let is_blank = line.is_empty();
@@ -134,19 +136,25 @@ impl CsvOptions {
     /// Writes a line for each row.
     pub fn write(&self, batch: &RecordBatch, to: &mut dyn Write) -> Result<(), ArrowError> {
         let mut columns = Vec::with_capacity(batch.num_columns());
-        for column in batch.columns() {
-            take_columns(column, None, self.nested, &mut columns);
+        for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+            take_columns(field.name(), column, None, self.nested, &mut columns);
         }
-        let cells = columns.iter().map(Cells::new).collect::<Result<Vec<_>, _>>()?;
-        let mut out = TextPieces::to(to);
+        let cells = columns.iter().map(|column| Cells::new(&column.values));
+        let cells = cells.collect::<Result<Vec<_>, _>>()?;
+        let mut out = TextPieces::new(to);
         for row in 0..batch.num_rows() {
             let begin = out.position();
-            for (at, cells) in cells.iter().enumerate() {
+            for (at, (column, cells)) in columns.iter().zip(&cells).enumerate() {
                 if at > 0 {
                     out.text().push(self.delimiter);
                 }
-                cells.push(row, self, &mut out)?;
-                out.relieve()?;
+                match column.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+                    true => out.push_str(&self.null),
+                    false => cells
+                        .push(row, self, &mut out)
+                        .map_err(|error| in_column(&column.name, error))?,
+                }
+                out.flush_if_full()?;
             }
             let is_blank = out.position() == begin;
             end_line(out.text(), is_blank && cells.len() == 1);
@@ -190,7 +198,7 @@ impl CsvOptions {
         Ok(())
     }
 
-    /// Writes what stands before a cell that begins with `text`.
+    /// Writes the opening quote and the formula escape of a cell.
     fn begin_cell(&self, text: &str, kind: Kind, is_quoted: bool, out: &mut String) {
         if is_quoted {
             out.push(QUOTE);
@@ -214,7 +222,8 @@ fn push_within(part: &str, is_quoted: bool, out: &mut String) {
     }
 }
 
-/// Writes a cell whose text comes part by part. A short one is quoted only if it must be, a long one always.
+/// Writes a cell whose text comes part by part. A short cell is quoted only if it must be, a long
+/// one always.
 struct Cell<'a, S> {
     options: &'a CsvOptions,
     out: &'a mut S,
@@ -228,6 +237,7 @@ impl<'a, S: Sink> Cell<'a, S> {
     }
 
     fn finish(self) -> Result<(), ArrowError> {
+        debug_assert!(self.text.len() < PIECE_BYTES + 6 * PART_BYTES + 2, "a cell was not flushed");
         if !self.is_begun {
             return self.options.push(&self.text, Kind::Text, self.out);
         }
@@ -242,7 +252,7 @@ impl<S: Sink> Sink for Cell<'_, S> {
         &mut self.text
     }
 
-    fn relieve(&mut self) -> Result<(), ArrowError> {
+    fn flush_if_full(&mut self) -> Result<(), ArrowError> {
         if self.text.len() < PIECE_BYTES {
             return Ok(());
         }
@@ -252,7 +262,7 @@ impl<S: Sink> Sink for Cell<'_, S> {
         }
         push_within(&self.text, true, self.out.text());
         self.text.clear();
-        self.out.relieve()
+        self.out.flush_if_full()
     }
 }
 
@@ -290,11 +300,13 @@ fn take_names(field: &Field, before: String, nested: NestedAs, names: &mut Vec<S
 
 /// A column as it is written, and where it or what it is a part of is null.
 struct Column {
+    name: String,
     values: ArrayRef,
     nulls: Option<NullBuffer>,
 }
 
 fn take_columns(
+    name: &str,
     array: &ArrayRef,
     outer: Option<&NullBuffer>,
     nested: NestedAs,
@@ -304,65 +316,72 @@ fn take_columns(
     match array.as_struct_opt() {
         Some(structure) if is_spread(array.data_type(), nested) => {
             let parts = structure.columns().iter();
-            parts.for_each(|part| take_columns(part, nulls.as_ref(), nested, columns));
+            parts.for_each(|part| take_columns(name, part, nulls.as_ref(), nested, columns));
         }
-        _ => columns.push(Column { values: Arc::clone(array), nulls }),
+        _ => columns.push(Column { name: name.to_owned(), values: Arc::clone(array), nulls }),
     }
 }
 
 /// The cells of a column.
-struct Cells<'a> {
-    nulls: Option<&'a NullBuffer>,
-    values: Values<'a>,
-}
-
-enum Values<'a> {
+enum Cells<'a> {
     Texts(&'a StringArray),
+    LargeTexts(&'a LargeStringArray),
+    TextViews(&'a StringViewArray),
     /// Lists, structures and maps. They are read back as the same values.
     Json(JsonEncoder<'a>),
     /// Bytes, as base64.
     Bytes(&'a dyn Array),
+    /// The cells of a dictionary, and which of them each row has.
+    Dictionary(Box<Self>, Vec<usize>),
     Shown(Shown<'a>, Kind),
 }
 
 impl<'a> Cells<'a> {
-    fn new(column: &'a Column) -> Result<Self, ArrowError> {
-        let array = column.values.as_ref();
-        let values = match array.data_type() {
-            DataType::Utf8 => Values::Texts(array.as_string()),
-            kind if kind.is_nested() => Values::Json(JsonEncoder::new(array)?),
-            kind if kind.is_binary() => Values::Bytes(array),
-            kind if kind.is_numeric() || *kind == DataType::Boolean => {
-                Values::Shown(Shown::new(array)?, Kind::Number)
+    fn new(array: &'a ArrayRef) -> Result<Self, ArrowError> {
+        Ok(match array.data_type() {
+            DataType::Utf8 => Self::Texts(array.as_string()),
+            DataType::LargeUtf8 => Self::LargeTexts(array.as_string()),
+            DataType::Utf8View => Self::TextViews(array.as_string_view()),
+            DataType::Dictionary(..) => {
+                let dictionary = array.as_any_dictionary();
+                let cells = Self::new(dictionary.values())?;
+                Self::Dictionary(Box::new(cells), dictionary.normalized_keys())
             }
-            _ => Values::Shown(Shown::new(array)?, Kind::Text),
-        };
-        Ok(Self { nulls: column.nulls.as_ref(), values })
+            kind if kind.is_nested() => Self::Json(JsonEncoder::new(array.as_ref())?),
+            kind if kind.is_binary() => Self::Bytes(array),
+            kind if kind.is_numeric() || *kind == DataType::Boolean => {
+                Self::Shown(Shown::new(array)?, Kind::Number)
+            }
+            _ => Self::Shown(Shown::new(array)?, Kind::Text),
+        })
     }
 
+    /// Writes the cell of a row that is not null.
     fn push(
         &self,
         row: usize,
         options: &CsvOptions,
         out: &mut TextPieces<'_>,
     ) -> Result<(), ArrowError> {
-        if self.nulls.is_some_and(|nulls| nulls.is_null(row)) {
-            out.push_str(&options.null);
-            return Ok(());
-        }
-        match &self.values {
-            Values::Texts(texts) => options.push(texts.value(row), Kind::Text, out),
-            Values::Json(encoder) => {
+        match self {
+            Self::Texts(texts) => options.push(texts.value(row), Kind::Text, out),
+            Self::LargeTexts(texts) => options.push(texts.value(row), Kind::Text, out),
+            Self::TextViews(texts) => options.push(texts.value(row), Kind::Text, out),
+            Self::Json(encoder) => {
                 let mut cell = Cell::new(options, out);
                 encoder.write(row, &mut cell)?;
                 cell.finish()
             }
-            Values::Bytes(array) => {
+            Self::Bytes(array) => {
                 let mut cell = Cell::new(options, out);
                 push_base64(bytes_of(*array, row), &mut cell)?;
                 cell.finish()
             }
-            Values::Shown(shown, kind) => {
+            Self::Dictionary(cells, keys) => match keys.get(row) {
+                Some(key) => cells.push(*key, options, out),
+                None => Ok(()),
+            },
+            Self::Shown(shown, kind) => {
                 let text = out.text();
                 let begin = text.len();
                 shown.push(row, text)?;

@@ -81,7 +81,8 @@ impl<'a> Shown<'a> {
         }))
     }
 
-    /// Appends the value of a row that is not null. Fails for an instant or a duration that the formatter has no text for.
+    /// Appends the value of a row that is not null. Fails for an instant or a duration outside the
+    /// range that can be formatted.
     pub fn push(&self, row: usize, out: &mut String) -> Result<(), ArrowError> {
         (self.0)(row, out)
     }
@@ -109,7 +110,7 @@ fn duration<'a>(formatter: ArrayFormatter<'a>) -> Push<'a> {
         let begin = out.len();
         formatted(&formatter, row, out)?;
         match out[begin..] == *INVALID_DURATION {
-            true => Err(ArrowError::CastError("a duration is too long to be written".to_owned())),
+            true => Err(ArrowError::CastError("the duration is too long".to_owned())),
             false => Ok(()),
         }
     })
@@ -298,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_without_a_text_is_an_error() {
+    fn a_value_that_cannot_be_formatted_is_an_error() {
         let arrays: [ArrayRef; 3] = [
             Arc::new(TimestampSecondArray::from(vec![i64::MAX])),
             Arc::new(Date64Array::from(vec![i64::MAX])),

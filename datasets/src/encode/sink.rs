@@ -6,15 +6,17 @@ use arrow::error::ArrowError;
 
 /// Bytes of text that a writer gets at once.
 pub(super) const PIECE_BYTES: usize = 64 << 10;
-/// Bytes of a long value that are encoded at once. Divisible by three, so that base64 pads only the last part.
-const PART_BYTES: usize = 30 << 10;
+/// Bytes of a long value that are encoded at once. Divisible by three, so that base64 pads only the
+/// last part.
+pub(super) const PART_BYTES: usize = 30 << 10;
 
 /// Takes text.
 pub trait Sink {
-    /// The text that was not handed on yet. Encoders append to it.
+    /// Text that is not yet written out. Encoders append to it.
     fn text(&mut self) -> &mut String;
-    /// Hands text on if there is much of it. Called between values, and between the parts of a long value.
-    fn relieve(&mut self) -> Result<(), ArrowError>;
+    /// Writes the text out if there is much of it. Called between values, and between the parts of
+    /// a long value.
+    fn flush_if_full(&mut self) -> Result<(), ArrowError>;
 }
 
 impl Sink for String {
@@ -22,23 +24,22 @@ impl Sink for String {
         self
     }
 
-    fn relieve(&mut self) -> Result<(), ArrowError> {
+    fn flush_if_full(&mut self) -> Result<(), ArrowError> {
         Ok(())
     }
 }
 
-/// Text on its way to a writer. It holds at most about 100 KiB, however long a value is.
+/// Text on its way to a writer. It holds at most some hundred KiB, however long a value is.
 pub struct TextPieces<'a> {
     text: String,
-    /// Bytes that the writer has.
-    handed_on: usize,
+    bytes_written: usize,
     to: &'a mut dyn Write,
 }
 
 impl<'a> TextPieces<'a> {
     /// Empty text for `to`.
-    pub fn to(to: &'a mut dyn Write) -> Self {
-        Self { text: String::new(), handed_on: 0, to }
+    pub fn new(to: &'a mut dyn Write) -> Self {
+        Self { text: String::new(), bytes_written: 0, to }
     }
 
     /// Appends to the text.
@@ -48,10 +49,10 @@ impl<'a> TextPieces<'a> {
 
     /// Bytes of the text so far.
     pub(super) fn position(&self) -> usize {
-        self.handed_on + self.text.len()
+        self.bytes_written + self.text.len()
     }
 
-    /// Hands on the last piece.
+    /// Writes out the last piece.
     pub fn finish(self) -> io::Result<()> {
         self.to.write_all(self.text.as_bytes())
     }
@@ -68,10 +69,10 @@ impl Sink for TextPieces<'_> {
         &mut self.text
     }
 
-    fn relieve(&mut self) -> Result<(), ArrowError> {
+    fn flush_if_full(&mut self) -> Result<(), ArrowError> {
         if self.text.len() >= PIECE_BYTES {
             self.to.write_all(self.text.as_bytes())?;
-            self.handed_on += self.text.len();
+            self.bytes_written += self.text.len();
             self.text.clear();
         }
         Ok(())
@@ -87,7 +88,7 @@ pub(super) fn push_parts(
     while text.len() > PART_BYTES {
         let (part, rest) = text.split_at(text.floor_char_boundary(PART_BYTES));
         push(part, out.text());
-        out.relieve()?;
+        out.flush_if_full()?;
         text = rest;
     }
     push(text, out.text());
@@ -102,7 +103,7 @@ pub(super) fn push_bytes(
 ) -> Result<(), ArrowError> {
     for part in bytes.chunks(PART_BYTES) {
         push(part, out.text());
-        out.relieve()?;
+        out.flush_if_full()?;
     }
     Ok(())
 }

@@ -380,7 +380,7 @@ impl EventTable {
                 text.push(if text.is_empty() { '{' } else { ',' });
                 text.push_str(name);
                 text.push(':');
-                column.write(row, &mut text)?;
+                column.write_or_reason(row, &mut text);
             }
             if text.is_empty() {
                 builder.append_null();

@@ -24,7 +24,7 @@ impl Array {
 impl Encode for Array {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
         let rows = JsonRows::new(batch)?;
-        let mut text = TextPieces::to(&mut self.to);
+        let mut text = TextPieces::new(&mut self.to);
         for row in 0..batch.num_rows() {
             text.push_str(if self.has_rows { ",\n" } else { "[" });
             self.has_rows = true;
@@ -51,7 +51,7 @@ impl Lines {
 impl Encode for Lines {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
         let rows = JsonRows::new(batch)?;
-        let mut text = TextPieces::to(&mut self.0);
+        let mut text = TextPieces::new(&mut self.0);
         for row in 0..batch.num_rows() {
             rows.write(row, &mut text)?;
             text.push_str("\n");

@@ -293,7 +293,7 @@ fn parquet_compression(packing: Packing) -> Result<Compression, ParquetError> {
 }
 
 fn unwritten(error: io::Error) -> Error {
-    // The writer may have refused the bytes.
+    // `Pieces` reports its own errors through `io::Error`.
     if let Some(refused) = find::<Error>(&error) {
         return refused.clone();
     }

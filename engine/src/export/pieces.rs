@@ -12,9 +12,9 @@ use parking_lot::Mutex;
 use crate::error::{Code, Error};
 use crate::stop::current;
 
-/// Bytes of one allocation. A long answer has many, so that none is copied when it grows.
+/// Bytes of one allocation. A long answer has many, so that it is not copied as it grows.
 const CHUNK_BYTES: usize = 256 << 10;
-/// Bytes that are not reserved: an answer is usually taken before it has more.
+/// Bytes that are not reserved. Most answers are read before they exceed this.
 const UNRESERVED_BYTES: usize = 1 << 20;
 
 /// Bytes that were written but not taken yet. Clones share them.
@@ -48,7 +48,7 @@ impl Pieces {
         self.len() == 0
     }
 
-    /// Takes the first bytes, some hundred KiB; none if there are none.
+    /// Removes the first chunk, at most 256 KiB.
     pub fn take_some(&self) -> Option<Bytes> {
         let mut held = self.0.lock();
         let chunk = held.chunks.pop_front()?;
@@ -71,7 +71,10 @@ impl Held {
     /// Reserves room for `bytes` more.
     fn reserve(&self, bytes: usize) -> io::Result<()> {
         if current().is_some_and(|task| task.is_cancelled()) {
-            return Err(io::Error::other(Error::user(Code::Cancelled, "nobody reads the rows")));
+            return Err(io::Error::other(Error::user(
+                Code::Cancelled,
+                "the client closed the connection",
+            )));
         }
         let Some(reservation) = &self.reservation else { return Ok(()) };
         let needed = self.bytes.saturating_add(bytes);
@@ -95,7 +98,13 @@ impl Held {
                 room => room,
             }));
             match self.chunks.back_mut().filter(|_| room > 0) {
-                Some(last) => last.extend_from_slice(some),
+                Some(last) => {
+                    if last.capacity() - last.len() < some.len() {
+                        let most = CHUNK_BYTES - last.len();
+                        last.reserve_exact(some.len().max(last.len()).min(most));
+                    }
+                    last.extend_from_slice(some);
+                }
                 None => self.chunks.push_back(some.to_vec()),
             }
             bytes = rest;
@@ -128,6 +137,7 @@ mod tests {
     use kernels::Control;
 
     use super::*;
+    use crate::error::find;
     use crate::stop::stopped_by;
 
     #[test]
@@ -139,11 +149,9 @@ mod tests {
             pieces.write_all(&bytes).unwrap();
         }
         assert_eq!(pool.reserved(), 35 * bytes.len() - UNRESERVED_BYTES);
+        let code = |error: io::Error| find::<Error>(&error).map(Error::code);
         let whole = vec![0; 2 << 20];
-        let error = Error::from(datafusion::error::DataFusionError::IoError(
-            pieces.write_all(&whole).unwrap_err(),
-        ));
-        assert_eq!(error.code(), Code::ResourcesExhausted, "{error}");
+        assert_eq!(code(pieces.write_all(&whole).unwrap_err()), Some(Code::ResourcesExhausted));
         let mut taken = pieces.take_some().unwrap().to_vec();
         assert_eq!(taken.len(), CHUNK_BYTES);
         taken.extend(pieces.take());
@@ -157,6 +165,7 @@ mod tests {
         let control = Control::new();
         control.cancel();
         let written = stopped_by(control, async { Pieces::default().write_all(b"row") }).await;
-        assert!(written.is_err());
+        let error = written.unwrap_err();
+        assert_eq!(find::<Error>(&error).map(Error::code), Some(Code::Cancelled));
     }
 }

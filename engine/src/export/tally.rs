@@ -1,4 +1,4 @@
-//! A writer beside an encoder that counts and digests what goes through it.
+//! A writer that counts and hashes the bytes of an encoder.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};

@@ -7,12 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{
-    ArrayRef, AsArray as _, BinaryArray, BooleanArray, Date32Array, Decimal128Array,
-    DictionaryArray, Float64Array, Int32Array, Int64Array, Int64Builder, ListBuilder, MapBuilder,
-    RecordBatch, StringArray, StringBuilder, StructArray, TimestampMicrosecondArray,
+    ArrayRef, AsArray as _, BinaryArray, BooleanArray, Date32Array, Date64Array, Decimal128Array,
+    DictionaryArray, DurationSecondArray, Float64Array, Int32Array, Int64Array, Int64Builder,
+    LargeStringArray, ListBuilder, MapBuilder, RecordBatch, StringArray, StringBuilder,
+    StringViewArray, StructArray, TimestampMicrosecondArray, TimestampMillisecondArray,
+    TimestampSecondArray,
 };
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, Int32Type, Schema};
+use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::*;
@@ -364,6 +367,53 @@ fn a_long_value_is_written_part_by_part_and_is_read_back_as_it_was() {
     assert_eq!(cell(2), row["tags"].to_string());
 }
 
+#[test]
+fn a_text_may_be_as_long_as_what_is_written_at_once() {
+    for length in [65_533, 65_534, 65_535, 65_536, 65_600, 131_072] {
+        let text = "x".repeat(length);
+        let batch: ArrayRef = Arc::new(StringArray::from(vec![text.as_str(), "", "y"]));
+        let batch = RecordBatch::try_from_iter([("text", batch)]).unwrap();
+        assert_eq!(csv(&batch, |_| ()), format!("text\n{text}\n\"\"\ny\n"));
+    }
+}
+
+#[test]
+fn a_time_that_cannot_be_formatted_is_an_error_that_names_its_column() {
+    let far = || vec![i64::MAX];
+    let columns: [ArrayRef; 4] = [
+        Arc::new(TimestampSecondArray::from(far())),
+        Arc::new(TimestampMillisecondArray::from(far())),
+        Arc::new(DurationSecondArray::from(far())),
+        Arc::new(Date64Array::from(far())),
+    ];
+    for column in columns {
+        let kind = column.data_type().clone();
+        let batch = RecordBatch::try_from_iter([("t", column)]).unwrap();
+        for form in [Form::Json, Form::Ndjson, Form::Csv, Form::Xlsx] {
+            let options = ExportOptions::of(form);
+            let mut encoder = Encoder::new(Pieces::default(), &batch.schema(), &options).unwrap();
+            let error = encoder.write(&batch).unwrap_err();
+            assert_eq!(error.code(), Code::BadInput, "{form:?} {kind}: {error}");
+            assert!(error.to_string().contains("column t"), "{form:?} {kind}: {error}");
+        }
+    }
+}
+
+#[test]
+fn an_answer_for_which_there_is_no_memory_is_refused() {
+    let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(1 << 20));
+    let text: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(4 << 20)]));
+    let batch = RecordBatch::try_from_iter([("text", text)]).unwrap();
+    for form in [Form::Json, Form::Ndjson, Form::Csv, Form::ArrowStream] {
+        let options = ExportOptions::of(form);
+        let mut encoder = Encoder::new(Pieces::counted(&pool), &batch.schema(), &options).unwrap();
+        let error = encoder.write(&batch).unwrap_err();
+        assert_eq!(error.code(), Code::ResourcesExhausted, "{form:?}: {error}");
+        drop(encoder);
+        assert_eq!(pool.reserved(), 0, "{form:?}");
+    }
+}
+
 /// A sink that notes how much it gets at once.
 struct Longest(Arc<AtomicUsize>);
 
@@ -387,6 +437,12 @@ fn an_encoder_of_text_never_holds_much_of_a_long_value() {
         ("text", Arc::new(StringArray::from(vec![text.as_str()]))),
         ("bytes", Arc::new(BinaryArray::from(vec![text.as_bytes()]))),
         ("tags", Arc::new(tags.finish())),
+        ("large", Arc::new(LargeStringArray::from(vec![text.as_str()]))),
+        ("view", Arc::new(StringViewArray::from(vec![text.as_str()]))),
+        (
+            "model",
+            Arc::new([Some(text.as_str())].into_iter().collect::<DictionaryArray<Int32Type>>()),
+        ),
     ];
     let batch = RecordBatch::try_from_iter(columns).unwrap();
     for form in [Form::Json, Form::Ndjson, Form::Csv] {

@@ -8,14 +8,13 @@ use std::io;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::buffer::NullBuffer;
-use arrow::compute::cast;
+use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{
     DataType, Date32Type, Float64Type, Int64Type, Schema, TimeUnit, TimestampMicrosecondType,
     UInt64Type,
 };
 use arrow::error::ArrowError;
-use arrow::util::display::{ArrayFormatter, FormatOptions};
-use datasets::encode::as_text;
+use datasets::encode::{Shown, as_text, in_column};
 use datasets::read::WORKBOOK_ZONE;
 use rust_xlsxwriter::{DocProperties, Format, Workbook, Worksheet, XlsxError};
 
@@ -81,7 +80,10 @@ impl Sheet {
 
 impl Encode for Sheet {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
-        let columns = batch.columns().iter().map(as_written).collect::<Result<Vec<_>, _>>()?;
+        let columns = self.names.iter().zip(batch.columns());
+        let columns = columns
+            .map(|(name, column)| as_written(column).map_err(|error| in_column(name, error)));
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
         let columns = columns.iter().map(Cells::new).collect::<Result<Vec<_>, _>>()?;
         let sheet = self.book.worksheet_from_index(0).map_err(other)?;
         let mut text = String::new();
@@ -99,7 +101,9 @@ impl Encode for Sheet {
                         self.row
                     )),
                     Unwritten::Sheet(error) => other(error),
-                    Unwritten::Text(error) => error,
+                    Unwritten::Text(error) => {
+                        in_column(self.names.get(usize::from(at)).map_or("", String::as_str), error)
+                    }
                 })?;
             }
             self.row += 1;
@@ -152,7 +156,9 @@ fn as_written(column: &ArrayRef) -> Result<(Kind, ArrayRef), ArrowError> {
         DataType::Date32 => (Kind::Day, column.clone()),
         DataType::Timestamp(_, zone) => {
             let kind = DataType::Timestamp(TimeUnit::Microsecond, zone.clone());
-            (Kind::Instant, as_type(&kind)?)
+            let options = CastOptions { safe: false, ..CastOptions::default() };
+            let instants = cast_with_options(column, &kind, &options);
+            (Kind::Instant, instants.map_err(|error| ArrowError::CastError(error.to_string()))?)
         }
         _ => (Kind::Text, as_text(column)?),
     })
@@ -163,18 +169,17 @@ struct Cells<'a> {
     nulls: Option<NullBuffer>,
     kind: Kind,
     values: &'a ArrayRef,
-    shown: ArrayFormatter<'a>,
+    shown: Shown<'a>,
 }
 
 impl<'a> Cells<'a> {
     fn new((kind, values): &'a (Kind, ArrayRef)) -> Result<Self, ArrowError> {
-        const FORMAT: &FormatOptions<'static> = &FormatOptions::new();
-        let shown = ArrayFormatter::try_new(values, FORMAT)?;
+        let shown = Shown::new(values)?;
         Ok(Self { nulls: values.logical_nulls(), kind: *kind, values, shown })
     }
 
     fn show(&self, row: usize, text: &mut String) -> Result<(), Unwritten> {
-        self.shown.value(row).write(text).map_err(Unwritten::Text)
+        self.shown.push(row, text).map_err(Unwritten::Text)
     }
 
     fn write(

@@ -14,11 +14,13 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
 
 use super::arguments::{beyond, stopped};
 use super::memory::{Memory, RESERVED_BYTES_MIN};
-use super::widths::total_bytes;
+use super::widths::{constant_bytes, total_bytes};
 use crate::stop::current;
 
 /// Most bytes of the result of one call, for the rows of one batch.
 pub(crate) const RESULT_BYTES_MAX: u64 = 256 << 20;
+/// A constant up to this length stays a constant.
+const SHORT_BYTES: u64 = 256;
 /// The bound above which a call is made in slices.
 const SLICE_BYTES_MAX: u64 = 32 << 20;
 
@@ -198,7 +200,8 @@ pub(super) fn spread(
     if rows <= 1 {
         add_constant(name, bytes)?;
     }
-    if bytes < RESERVED_BYTES_MIN {
+    // Some functions only take constants, and those are short.
+    if bytes < RESERVED_BYTES_MIN || constant_bytes(scalar) <= SHORT_BYTES {
         return Ok(value);
     }
     require_bounded(name, bytes)?;

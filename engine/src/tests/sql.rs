@@ -376,6 +376,13 @@ async fn a_long_constant_is_for_few_rows() {
 }
 
 #[tokio::test]
+async fn a_short_constant_of_a_subquery_stays_a_constant() {
+    let engine = engine().await;
+    let sql = "SELECT count(encode(CAST(value AS text), (SELECT max('hex')))) AS n FROM generate_series(1, 60000)";
+    assert!(query(&engine, sql).await.contains("60000"));
+}
+
+#[tokio::test]
 async fn a_constant_is_not_copied_for_every_column() {
     let engine = engine().await;
     let columns = |count: usize| {

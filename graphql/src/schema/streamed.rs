@@ -165,7 +165,7 @@ pub(super) async fn give_groups(
         has_next: batch.num_rows() > first,
         end_cursor: None,
         shown,
-        source: Source::Batch(batch.slice(0, rows)),
+        source: Source::Batch(batch.slice(0, rows), session.pieces()),
     });
     Ok(())
 }

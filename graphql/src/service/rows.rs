@@ -66,7 +66,7 @@ impl Service {
                 return Ok(Err(Box::new(Answer::of(response, &id))));
             };
             let whole = match &given.source {
-                Source::Batch(batch) => batch.get_array_memory_size(),
+                Source::Batch(batch, _) => batch.get_array_memory_size(),
                 Source::Plan { .. } => 0,
             };
             let mut rows = Rows::begin(given, &options, bytes_max).await?;

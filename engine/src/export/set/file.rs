@@ -93,9 +93,11 @@ impl OpenFile {
         if self.pieces.len() < least {
             return Ok(0);
         }
-        let bytes = self.pieces.take();
-        let sent = bytes.len() as u64;
-        self.upload.write(bytes).await?;
+        let mut sent = 0;
+        while let Some(bytes) = self.pieces.take_some() {
+            sent += bytes.len() as u64;
+            self.upload.write(bytes).await?;
+        }
         Ok(sent)
     }
 }
