@@ -12,8 +12,8 @@ mod sink;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, LargeStringArray, RecordBatch, StringArray, StringBuilder,
-    StringViewArray,
+    AnyDictionaryArray, Array, ArrayRef, AsArray, LargeStringArray, RecordBatch, StringArray,
+    StringBuilder, StringViewArray,
 };
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, UnionMode};
@@ -256,7 +256,7 @@ impl<'a> JsonEncoder<'a> {
             }
             D::Dictionary(_, _) => {
                 let dictionary = array.as_any_dictionary();
-                let keys = dictionary.normalized_keys();
+                let keys = keys_of(dictionary);
                 Kind::Indirect {
                     children: vec![child(dictionary.values())?],
                     find: Box::new(move |row| (0, keys[row])),
@@ -414,6 +414,14 @@ fn push_text(text: &str, out: &mut impl Sink) -> Result<(), ArrowError> {
     })?;
     out.text().push('"');
     Ok(())
+}
+
+/// Where each row's value lies in a dictionary. The place of a null has no meaning.
+fn keys_of(dictionary: &dyn AnyDictionaryArray) -> Vec<usize> {
+    match dictionary.values().is_empty() {
+        true => vec![0; dictionary.len()],
+        false => dictionary.normalized_keys(),
+    }
 }
 
 /// `error`, with the column whose value cannot be formatted.

@@ -14,7 +14,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
 
 use super::sink::{PART_BYTES, PIECE_BYTES, push_parts};
-use super::{JsonEncoder, Shown, Sink, TextPieces, bytes_of, in_column, push_base64};
+use super::{JsonEncoder, Shown, Sink, TextPieces, bytes_of, in_column, keys_of, push_base64};
 
 const QUOTE: char = '"';
 /// What a cell begins with that spreadsheets compute.
@@ -345,7 +345,7 @@ impl<'a> Cells<'a> {
             DataType::Dictionary(..) => {
                 let dictionary = array.as_any_dictionary();
                 let cells = Self::new(dictionary.values())?;
-                Self::Dictionary(Box::new(cells), dictionary.normalized_keys())
+                Self::Dictionary(Box::new(cells), keys_of(dictionary))
             }
             kind if kind.is_nested() => Self::Json(JsonEncoder::new(array.as_ref())?),
             kind if kind.is_binary() => Self::Bytes(array),

@@ -400,6 +400,15 @@ fn a_time_that_cannot_be_formatted_is_an_error_that_names_its_column() {
 }
 
 #[test]
+fn a_dictionary_without_values_is_written_as_nulls() {
+    let nulls: DictionaryArray<Int32Type> = [None::<&str>, None].into_iter().collect();
+    let batch = RecordBatch::try_from_iter([("d", Arc::new(nulls) as ArrayRef)]).unwrap();
+    assert_eq!(csv(&batch, |_| ()), "d\n\"\"\n\"\"\n");
+    let json = written(&[batch], &ExportOptions::of(Form::Ndjson));
+    assert_eq!(json, b"{\"d\":null}\n{\"d\":null}\n");
+}
+
+#[test]
 fn an_answer_for_which_there_is_no_memory_is_refused() {
     let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(1 << 20));
     let text: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(4 << 20)]));

@@ -250,6 +250,9 @@ impl Gathered {
     }
 
     fn add(&mut self, batch: &RecordBatch) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
         let width = self.codes.len();
         let codes = (0..width)
             .map(|at| self.codes_of(at, batch.column(at)))
