@@ -18,8 +18,9 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool};
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::Operator;
-use datafusion::physical_expr::expressions::{BinaryExpr, Literal};
+use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
+use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::execution_plan::{
     ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions,
 };
@@ -46,6 +47,11 @@ const JOINED_ROWS: usize = 1 << 10;
 /// Most bytes that a cross join or unnesting may produce from one batch. Larger batches are split.
 const CROSSED_BYTES_MAX: usize = 64 << 20;
 
+/// Bytes of rows that are grouped at once, times their grouping sets.
+const GROUPED_BYTES_MAX: usize = 16 << 20;
+/// Rows whose computed keys are measured at once.
+const MEASURED_ROWS: usize = 64;
+
 /// Bytes of rows that are matched with regular expressions in one batch. A pattern can take a microsecond per byte.
 const MATCHED_BYTES: usize = 64 << 10;
 /// Rows with a pattern of their own in one batch. Compiling a pattern can take ten milliseconds.
@@ -64,6 +70,9 @@ enum Bound {
     Joined,
     /// Refuses rows that do not fit when they are repeated for each item of these lists.
     Unnested(Vec<usize>),
+    /// Batches small enough to be grouped by this many grouping sets. Groups are counted against the query's memory after each
+    /// batch.
+    Grouped(GroupingSets),
     /// Counts the rows against the query's memory.
     Gathered,
     /// Batches whose values fit when they are written out. Rows of the input share values.
@@ -90,6 +99,9 @@ pub(super) fn with_bounded_rows(
             None => Vec::new(),
         },
     };
+    if let Some(sets) = GroupingSets::of(&plan) {
+        bounds = vec![Bound::Grouped(sets)];
+    }
     // A join filter is evaluated on pairs, not on the rows of one input.
     if bounds.is_empty()
         && let Some(pattern) = pattern_of_operator(&plan)?
@@ -109,6 +121,45 @@ pub(super) fn with_bounded_rows(
     });
     let inputs = inputs.collect();
     plan.replace_children(inputs, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep))
+}
+
+/// The grouping sets that an operator groups its input by.
+#[derive(Clone, Debug)]
+struct GroupingSets {
+    count: usize,
+    /// The keys that are computed from the columns of the input.
+    computed: Vec<Arc<dyn PhysicalExpr>>,
+}
+
+impl GroupingSets {
+    fn of(plan: &Arc<dyn ExecutionPlan>) -> Option<Self> {
+        let groups = plan.downcast_ref::<AggregateExec>()?.group_expr();
+        let count = groups.groups().len();
+        let keys = groups.expr().iter().map(|(key, _)| key);
+        let computed = keys.filter(|key| key.downcast_ref::<Column>().is_none());
+        (count > 1).then(|| Self { count, computed: computed.map(Arc::clone).collect() })
+    }
+
+    /// Bytes of each row with its computed keys.
+    fn bytes(&self, batch: &RecordBatch) -> Result<Vec<u64>> {
+        let mut bytes = vec![0_u64; batch.num_rows()];
+        for column in batch.columns() {
+            add_bytes(&mut bytes, &row_bytes(column.as_ref()));
+        }
+        // A few rows at a time, since a key may be long.
+        for first in (0..batch.num_rows()).step_by(MEASURED_ROWS) {
+            let few = batch.slice(first, MEASURED_ROWS.min(batch.num_rows() - first));
+            for key in &self.computed {
+                let values = key.evaluate(&few)?.into_array(few.num_rows())?;
+                add_bytes(&mut bytes[first..], &row_bytes(values.as_ref()));
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+fn add_bytes(sums: &mut [u64], bytes: &[u64]) {
+    sums.iter_mut().zip(bytes).for_each(|(sum, bytes)| *sum = sum.saturating_add(*bytes));
 }
 
 /// Joins that emit batches of a given size, and repeat a row for each match.
@@ -305,6 +356,21 @@ impl Rows {
                 )
             }
             Bound::Matched(pattern) => pattern.row_ranges(&batch),
+            Bound::Grouped(sets) => {
+                let bytes = sets.bytes(&batch)?;
+                let (sets, most) = (sets.count, bytes.iter().max().copied().unwrap_or(0));
+                let row = usize::try_from(most).unwrap_or(usize::MAX);
+                if row.saturating_mul(sets) > REPEATED_BYTES_MAX {
+                    let says = format!(
+                        "GROUP BY may keep a row in each of its {sets} grouping sets: expected rows of at most {} KiB, found one of {} KiB; leave out long columns, or shorten them with left(…)",
+                        (REPEATED_BYTES_MAX / sets) >> 10,
+                        row >> 10
+                    );
+                    let error = Error::user(Code::LimitExceeded, says);
+                    return Err(DataFusionError::External(Box::new(error)));
+                }
+                row_ranges(&bytes, (GROUPED_BYTES_MAX / sets) as u64, usize::MAX)
+            }
             Bound::Shared => batch_row_ranges(&batch, SHARED_BYTES_MAX, usize::MAX),
             Bound::Unnested(lists) => unnested_row_ranges(&batch, lists)?,
         };

@@ -91,6 +91,23 @@ async fn a_text_that_keeps_growing_is_refused() {
     ] {
         refused(&engine, &sql).await;
     }
+    // A row is kept in each grouping set, whether its keys are columns or computed.
+    let keys =
+        |of: &str| (0..10).map(|i| of.replace('#', &i.to_string())).collect::<Vec<_>>().join(", ");
+    let key = "repeat(chr(97 + # + cast(value % 2 AS int)), 14000)";
+    for sql in [
+        format!("SELECT count(*) FROM generate_series(1, 3) GROUP BY CUBE({})", keys(key)),
+        format!(
+            "SELECT count(*) FROM (SELECT {} FROM generate_series(1, 3)) GROUP BY CUBE({})",
+            keys(&format!("{key} AS c#")),
+            keys("c#")
+        ),
+    ] {
+        let session = session(&engine).await;
+        let answered = async { session.collect(session.sql(&sql).await?).await };
+        let error = answered.await.unwrap_err();
+        assert!(error.to_string().contains("GROUP BY may keep a row"), "{error}");
+    }
     // Usual queries still work.
     assert_eq!(
         number(&engine, "SELECT CAST(length('a' || 'bc' || CAST(1 AS text)) AS bigint)").await,
