@@ -39,8 +39,8 @@ pub(crate) async fn with_bounded_constants<F: Future>(bytes_max: u64, planning: 
     CONSTANTS.scope(Constants { bytes: Cell::new(0), bytes_max }, planning).await
 }
 
-/// Adds to the constants of the query that is planned, if one is. The planner keeps a call that fails, and it is made when the
-/// query runs.
+/// Adds to the constants of the query that is planned, if one is. If a call fails, the planner
+/// keeps it, and it runs with the query.
 fn add_constant(name: &str, bytes: u64) -> Result<()> {
     let is_within = CONSTANTS.try_with(|constants| {
         constants.bytes.set(constants.bytes.get().saturating_add(bytes));
@@ -197,7 +197,7 @@ pub(super) fn spread(
 ) -> Result<ColumnarValue> {
     let ColumnarValue::Scalar(scalar) = &value else { return Ok(value) };
     let bytes = (scalar.size() as u64).saturating_mul(rows as u64);
-    if rows <= 1 {
+    if rows <= 1 && bytes > SHORT_BYTES {
         add_constant(name, bytes)?;
     }
     // Some functions only take constants, and those are short.

@@ -8,6 +8,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 use datafusion::prelude::DataFrame;
+use datafusion::scalar::ScalarValue;
 
 use crate::error::{Code, Error};
 use crate::functions::constant_bytes;
@@ -18,7 +19,7 @@ const SPREAD_BYTES_MAX: usize = 256 << 20;
 const BATCH_BYTES_MAX: usize = 64 << 20;
 /// A constant up to this length is like any other value.
 const SHORT_BYTES: usize = 256;
-/// Bytes that the optimizer may make of constants: it may put a copy of each in place of every reference to a column.
+/// Most bytes of copies of constants. The optimizer may replace each reference to a column with a copy.
 const COPIED_BYTES_MAX: usize = 64 << 20;
 /// Most bytes of the constants that the planner computes for one query, together.
 const COMPUTED_BYTES_MAX: usize = 16 << 20;
@@ -65,24 +66,53 @@ impl OptimizerRule for ConstantsFit {
 /// Most bytes of the constants that the planner may compute for this plan. Fails if the plan's own constants could be copied
 /// too often.
 pub(super) fn computed_bytes_max(plan: &LogicalPlan) -> Result<u64> {
-    let (mut bytes, mut columns) = (0_usize, 1_usize);
+    let (mut bytes, mut compared, mut columns, mut branches) = (0_usize, 0_usize, 0_usize, 1_usize);
     plan.apply_with_subqueries(|plan| {
+        // The rows of a VALUES are not copied.
+        if matches!(plan, LogicalPlan::Values(_)) {
+            return Ok(TreeNodeRecursion::Continue);
+        }
+        if let LogicalPlan::Union(union) = plan {
+            branches += union.inputs.len();
+        }
         bytes = bytes.saturating_add(long_bytes_of(plan)?);
         plan.apply_expressions(|expression| {
             expression.apply(|part| {
-                columns += usize::from(matches!(part, Expr::Column(_)));
+                match part {
+                    Expr::Column(_) => columns += 1,
+                    Expr::Literal(value, _) => compared = compared.saturating_add(long(value)),
+                    _ => {}
+                }
                 Ok(TreeNodeRecursion::Continue)
             })
         })
     })?;
-    let most = COPIED_BYTES_MAX / columns;
+    let most = COPIED_BYTES_MAX / (columns + 1);
     if bytes > most {
-        let says = format!(
-            "the query has constants of {bytes} bytes and refers to columns {columns} times; expected constants of at most {most} bytes"
-        );
-        return Err(DataFusionError::External(Box::new(Error::user(Code::LimitExceeded, says))));
+        return Err(too_often(bytes, format!("refers to columns {columns} times"), most));
+    }
+    let most_compared = COPIED_BYTES_MAX / branches;
+    if compared > most_compared {
+        return Err(too_often(
+            compared,
+            format!("has {branches} branches of UNION"),
+            most_compared,
+        ));
     }
     Ok(most.min(COMPUTED_BYTES_MAX) as u64)
+}
+
+fn too_often(bytes: usize, what: String, most: usize) -> DataFusionError {
+    let says = format!(
+        "the query has constants of {bytes} bytes and {what}; expected constants of at most {most} bytes"
+    );
+    DataFusionError::External(Box::new(Error::user(Code::LimitExceeded, says)))
+}
+
+/// Bytes of a constant; 0 for a short one.
+fn long(value: &ScalarValue) -> usize {
+    let bytes = usize::try_from(constant_bytes(value)).unwrap_or(usize::MAX);
+    if bytes > SHORT_BYTES { bytes } else { 0 }
 }
 
 /// A query with a smaller batch size if it has long constants.
@@ -117,8 +147,7 @@ fn long_bytes(expression: &Expr) -> Result<usize> {
     expression.apply(|part| {
         match part {
             Expr::Literal(value, _) => {
-                let length = usize::try_from(constant_bytes(value)).unwrap_or(usize::MAX);
-                bytes = bytes.saturating_add(if length > SHORT_BYTES { length } else { 0 });
+                bytes = bytes.saturating_add(long(value));
             }
             Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(*op) => {
                 for side in [left, right] {
