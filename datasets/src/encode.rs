@@ -149,7 +149,7 @@ impl<'a> JsonRows<'a> {
             out.text().push(':');
             match cells {
                 Cells::Values(encoder) => {
-                    encoder.write(row, out).map_err(|error| in_column(name, error))?;
+                    encoder.write(row, out).map_err(|error| in_column(plain_name(name), error))?;
                 }
                 Cells::Documents(documents) if documents.is_null(row) => {
                     out.text().push_str("null");
@@ -424,12 +424,16 @@ fn keys_of(dictionary: &dyn AnyDictionaryArray) -> Vec<usize> {
     }
 }
 
+/// A name without the quotes of JSON.
+fn plain_name(quoted: &str) -> &str {
+    quoted.strip_prefix('"').and_then(|name| name.strip_suffix('"')).unwrap_or(quoted)
+}
+
 /// `error`, with the column whose value cannot be formatted.
 pub fn in_column(name: &str, error: ArrowError) -> ArrowError {
     match error {
         ArrowError::CastError(reason) => ArrowError::CastError(format!(
-            "column {}: {reason}; expected a time or duration that can be formatted, or Arrow or Parquet, which hold it as a number",
-            name.trim_matches('"')
+            "column {name}: {reason}: the value cannot be formatted; use Arrow or Parquet, which store it as a number"
         )),
         other => other,
     }

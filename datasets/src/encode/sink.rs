@@ -8,7 +8,7 @@ use arrow::error::ArrowError;
 pub(super) const PIECE_BYTES: usize = 64 << 10;
 /// Bytes of a long value that are encoded at once. Divisible by three, so that base64 pads only the
 /// last part.
-pub(super) const PART_BYTES: usize = 30 << 10;
+const PART_BYTES: usize = 30 << 10;
 
 /// Takes text.
 pub trait Sink {

@@ -133,6 +133,7 @@ impl Write for Pieces {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use datafusion::execution::memory_pool::GreedyMemoryPool;
     use kernels::Control;
 
