@@ -127,7 +127,7 @@ struct Reading {
     batches: SendableRecordBatchStream,
     skip: usize,
     /// Kept until the last was read.
-    _session: Session,
+    session: Session,
 }
 
 impl Rows {
@@ -152,7 +152,7 @@ impl Rows {
         let (source, left) = match source {
             Source::Plan { session, frame, skip } => {
                 let batches = session.stream(frame).await?;
-                (Some(Reading { batches, skip, _session: session }), None)
+                (Some(Reading { batches, skip, session }), None)
             }
             Source::Batch(batch, _) => (None, Some(in_steps(batch))),
         };
@@ -183,6 +183,7 @@ impl Rows {
                 self.source = None;
                 break;
             };
+            reading.session.hold(&batch)?;
             let skipped = reading.skip.min(batch.num_rows());
             reading.skip -= skipped;
             let rows = (batch.num_rows() - skipped).min(wanted);

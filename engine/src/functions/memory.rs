@@ -14,8 +14,8 @@ use datafusion::logical_expr::ColumnarValue;
 
 /// The name of this memory in errors about exhausted memory.
 const CONSUMER: &str = "results of functions";
-/// Shortest result that is reserved. A batch has at most 2,000 columns, so shorter results take at most
-/// 128 MiB for each batch at hand.
+/// Shortest result that is reserved. Shorter results of 2,000 columns take
+/// at most 128 MiB per batch.
 pub(super) const RESERVED_BYTES_MIN: u64 = 64 << 10;
 
 /// Counts the arrays of `batch` against `pool` until their last owner drops them.

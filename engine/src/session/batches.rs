@@ -1,5 +1,8 @@
 //! How many rows a query holds at a time.
 
+use arrow::datatypes::Field;
+use datafusion::common::Result;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::SessionState;
 use datafusion::prelude::DataFrame;
 
@@ -7,6 +10,11 @@ use crate::lake::USUAL_ROW_BYTES;
 
 /// Default batch size, for rows of usual width.
 pub(super) const BATCH_ROWS: usize = 8 << 10;
+
+/// Approximate bytes of a value that is not primitive.
+const USUAL_VALUE_BYTES: usize = 16;
+/// Most bytes of the primitive values of a batch.
+const BATCH_BYTES_MAX: usize = 16 << 20;
 
 /// `state` for queries of rows of `row_bytes` (0: as usual): fewer at a time where they are wide.
 pub(super) fn for_rows_of(row_bytes: u64, mut state: SessionState) -> SessionState {
@@ -19,7 +27,26 @@ pub(super) fn for_rows_of(row_bytes: u64, mut state: SessionState) -> SessionSta
     state
 }
 
-/// The same for a query that is planned.
+/// The query with a smaller batch size if one of its operators has many columns.
+pub(super) fn for_columns_of(frame: DataFrame) -> Result<DataFrame> {
+    let mut widest = 0_usize;
+    frame.logical_plan().apply_with_subqueries(|plan| {
+        let bytes =
+            |field: &Field| field.data_type().primitive_width().unwrap_or(USUAL_VALUE_BYTES);
+        let row = plan.schema().fields().iter().map(|field| bytes(field)).sum();
+        widest = widest.max(row);
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    let rows = (BATCH_BYTES_MAX / widest.max(1)).max(1);
+    let (mut state, plan) = frame.into_parts();
+    if rows < state.config().batch_size() {
+        let config = state.config_mut();
+        *config = config.clone().with_batch_size(rows);
+    }
+    Ok(DataFrame::new(state, plan))
+}
+
+/// As [`for_rows_of`], for a query that is planned.
 pub(super) fn frame_of(row_bytes: u64, frame: DataFrame) -> DataFrame {
     let (state, plan) = frame.into_parts();
     DataFrame::new(for_rows_of(row_bytes, state), plan)

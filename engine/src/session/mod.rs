@@ -60,6 +60,7 @@ use datafusion::common::DFSchema;
 use datafusion::dataframe::DataFrame;
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
 use datafusion::physical_plan::execute_stream;
@@ -89,6 +90,7 @@ pub use sql::{Planned, SqlStatements};
 use crate::catalog::Catalog;
 use crate::error::{Code, Error, Result};
 use crate::export::Pieces;
+use crate::functions::claim;
 use crate::grants::Grants;
 use crate::identity::{TenantId, Version};
 use crate::lake::Lake;
@@ -493,6 +495,15 @@ impl Session {
     /// Runs a plan to its end. The result must fit into memory.
     pub fn collect(&self, frame: DataFrame) -> BoxFuture<'_, Result<Vec<RecordBatch>>> {
         Box::pin(async move { Ok(self.stream(frame).await?.try_collect().await?) })
+    }
+
+    /// Counts rows against the memory of queries until they are dropped. RESOURCES_EXHAUSTED if there is no room.
+    pub fn hold(&self, batch: &RecordBatch) -> Result<()> {
+        let pool = &self.context.runtime_env().memory_pool;
+        // Columns may share memory, which counts once.
+        claim(batch, pool);
+        MemoryConsumer::new("rows of an answer").register(pool).try_grow(1)?;
+        Ok(())
     }
 
     /// Empty pieces for encoded rows. They count against the memory of queries.

@@ -22,7 +22,7 @@ use datafusion_functions_json::JSON_UNION_DATA_TYPE;
 use datafusion_functions_json::udfs::{json_get_json_udf, json_get_udf, json_union_to_text_udf};
 
 use super::arrows::bind_arrows;
-use super::batches::for_rows_of;
+use super::batches::{for_columns_of, for_rows_of};
 use super::breadth::require_narrow;
 use super::constants::for_constants_of;
 use super::instants::{instants_meet, numbers_are_seconds};
@@ -291,7 +291,7 @@ pub(super) async fn plan_with(
         analyzed.map_err(|error| subqueries.placed(mistaken(error)))?;
         subqueries.require_planned(&state, &plan)?;
     }
-    with_documents(for_constants_of(DataFrame::new(state, plan))?)
+    with_documents(for_columns_of(for_constants_of(DataFrame::new(state, plan))?)?)
 }
 
 /// What the planner calls a mistake of its own is one of the query's types, more often than not.

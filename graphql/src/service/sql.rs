@@ -73,7 +73,7 @@ pub(crate) struct Rows<M> {
     bytes: usize,
     bytes_max: usize,
     /// Kept until the last was read.
-    _session: Session,
+    session: Session,
 }
 
 impl Service {
@@ -96,7 +96,7 @@ impl Service {
             let about = AboutQuery { schema: batches.schema(), ..about };
             let (made, batches) = (make(&about, &session)?, Some(batches));
             let batch = None;
-            let mut rows = Rows { batches, batch, made, bytes: 0, bytes_max, _session: session };
+            let mut rows = Rows { batches, batch, made, bytes: 0, bytes_max, session };
             let piece = rows.piece().await?;
             let room = Some(held.room.of(bytes_of(&piece)));
             Ok((Begun { rows, piece, room, held: None }, about))
@@ -171,7 +171,10 @@ impl<M: MadeOfRows> InPieces for Rows<M> {
             }
             let Some(batches) = &mut self.batches else { break };
             match batches.try_next().await? {
-                Some(batch) => self.batch = Some(batch),
+                Some(batch) => {
+                    self.session.hold(&batch)?;
+                    self.batch = Some(batch);
+                }
                 None => {
                     self.batches = None;
                     self.made.end()?;
