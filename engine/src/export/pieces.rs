@@ -58,12 +58,10 @@ impl Pieces {
     }
 
     /// Takes all bytes.
-    pub fn take(&self) -> Bytes {
-        let mut held = self.0.lock();
-        let chunks = std::mem::take(&mut held.chunks);
-        held.bytes = 0;
-        held.release();
-        Vec::from(chunks).concat().into()
+    #[cfg(test)]
+    pub(crate) fn take(&self) -> Bytes {
+        let chunks = std::iter::from_fn(|| self.take_some());
+        chunks.collect::<Vec<_>>().concat().into()
     }
 }
 

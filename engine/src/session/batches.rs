@@ -17,14 +17,28 @@ const USUAL_VALUE_BYTES: usize = 16;
 const BATCH_BYTES_MAX: usize = 16 << 20;
 
 /// `state` for queries of rows of `row_bytes` (0: as usual): fewer at a time where they are wide.
-pub(super) fn for_rows_of(row_bytes: u64, mut state: SessionState) -> SessionState {
-    if row_bytes > USUAL_ROW_BYTES {
-        let bytes = BATCH_ROWS as u64 * USUAL_ROW_BYTES;
-        let rows = usize::try_from(bytes / row_bytes).unwrap_or(BATCH_ROWS).max(1);
+pub(super) fn for_rows_of(row_bytes: u64, state: SessionState) -> SessionState {
+    if row_bytes <= USUAL_ROW_BYTES {
+        return state;
+    }
+    let bytes = BATCH_ROWS as u64 * USUAL_ROW_BYTES;
+    of_at_most(usize::try_from(bytes / row_bytes).unwrap_or(BATCH_ROWS), state)
+}
+
+/// `state` with batches of at most `rows` rows.
+fn of_at_most(rows: usize, mut state: SessionState) -> SessionState {
+    let rows = rows.max(1);
+    if rows < state.config().batch_size() {
         let config = state.config_mut();
-        *config = config.clone().with_batch_size(rows.min(config.batch_size()));
+        *config = config.clone().with_batch_size(rows);
     }
     state
+}
+
+/// The query with batches of about `bytes` bytes, where a row has up to `row_bytes`.
+pub(super) fn of_bytes(bytes: usize, row_bytes: usize, frame: DataFrame) -> DataFrame {
+    let (state, plan) = frame.into_parts();
+    DataFrame::new(of_at_most(bytes / row_bytes.max(1), state), plan)
 }
 
 /// The query with a smaller batch size if one of its operators has many columns.
@@ -37,13 +51,7 @@ pub(super) fn for_columns_of(frame: DataFrame) -> Result<DataFrame> {
         widest = widest.max(row);
         Ok(TreeNodeRecursion::Continue)
     })?;
-    let rows = (BATCH_BYTES_MAX / widest.max(1)).max(1);
-    let (mut state, plan) = frame.into_parts();
-    if rows < state.config().batch_size() {
-        let config = state.config_mut();
-        *config = config.clone().with_batch_size(rows);
-    }
-    Ok(DataFrame::new(state, plan))
+    Ok(of_bytes(BATCH_BYTES_MAX, widest, frame))
 }
 
 /// As [`for_rows_of`], for a query that is planned.

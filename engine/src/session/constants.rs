@@ -10,6 +10,7 @@ use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 use datafusion::prelude::DataFrame;
 use datafusion::scalar::ScalarValue;
 
+use super::batches::of_bytes;
 use crate::error::{Code, Error};
 use crate::functions::constant_bytes;
 
@@ -122,13 +123,7 @@ pub(crate) fn for_constants_of(frame: DataFrame) -> Result<DataFrame> {
         most = most.max(long_bytes_of(plan)?);
         Ok(TreeNodeRecursion::Continue)
     })?;
-    let rows = (BATCH_BYTES_MAX / most.max(1)).max(1);
-    let (mut state, plan) = frame.into_parts();
-    if rows < state.config().batch_size() {
-        let config = state.config_mut();
-        *config = config.clone().with_batch_size(rows);
-    }
-    Ok(DataFrame::new(state, plan))
+    Ok(of_bytes(BATCH_BYTES_MAX, most, frame))
 }
 
 /// Bytes of the long constants of one step.
