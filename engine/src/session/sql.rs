@@ -26,6 +26,7 @@ use super::batches::{for_columns_of, for_rows_of};
 use super::breadth::require_narrow;
 use super::constants::for_constants_of;
 use super::instants::{instants_meet, numbers_are_seconds};
+use super::interrupt::with_interrupted_planner;
 use super::provider::PinnedSchema;
 use super::semantics;
 use super::subqueries::Subqueries;
@@ -271,7 +272,7 @@ pub(super) async fn plan_with(
     semantics::write_out(&mut statement, schema).await?;
     let tables = state.resolve_table_references(&statement)?;
     let row_bytes = schema.row_bytes(tables.iter().map(TableReference::table));
-    let state = for_rows_of(row_bytes, state);
+    let state = with_interrupted_planner(for_rows_of(row_bytes, state))?;
     let subqueries = Subqueries::of(&statement);
     let plan = state.statement_to_plan(statement).await;
     let plan = plan.and_then(numbers_are_seconds).and_then(instants_meet);

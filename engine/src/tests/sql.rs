@@ -200,6 +200,19 @@ fn as_many_terms_as_are_taken_overflow_nothing() {
 }
 
 #[tokio::test]
+async fn planning_stops_when_the_client_has_left() {
+    let engine = engine().await;
+    let session = session(&engine).await;
+    for sql in ["SELECT * FROM calls", "SELECT 1 + 1", "WITH a AS (SELECT 1) SELECT 2 FROM a"] {
+        let control = kernels::Control::new();
+        crate::stopped_by(control.clone(), session.sql(sql)).await.unwrap();
+        control.cancel();
+        let error = crate::stopped_by(control, session.sql(sql)).await.unwrap_err();
+        assert_eq!(error.code(), Code::Cancelled, "{sql}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn columns_that_are_words_of_sql_are_told_to_need_quotes() {
     let engine = engine().await;
     let mut spec = calls();
