@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::ast::{
     SetExpr, TableFactor,
 };
 
-use super::walk::{Read, read};
+use super::walk::{Read, call_name, identifier_name, object_name, read};
 use crate::error::{Code, Error, Result};
 use crate::functions::CASTS;
 
@@ -40,7 +40,11 @@ const TYPES_MAX: usize = 32;
 
 /// Fails where there are too many.
 pub(super) fn require_narrow(statement: &Statement) -> Result<()> {
-    let Statement::Statement(sql) = statement else { return Ok(()) };
+    let sql = match statement {
+        Statement::Statement(sql) => sql,
+        Statement::Explain(explain) => return require_narrow(&explain.statement),
+        _ => return Ok(()),
+    };
     let mut named = Named::default();
     read(sql.as_ref(), &mut named).map_err(|says| Error::user(Code::BadInput, says))?;
     let mut relations = Relations { named: &named.expressions, counted: HashMap::new(), sum: 0 };
@@ -103,8 +107,7 @@ impl Read for Selects {
         let Expr::Function(call) = expr else { return Ok(()) };
         let FunctionArguments::List(list) = &call.args else { return Ok(()) };
         self.require(ARGUMENTS_MAX, list.args.len(), "arguments of one call");
-        let name = call.name.0.last().map(ToString::to_string).unwrap_or_default();
-        if CASTS.contains(&name.trim_matches('"').to_lowercase().as_str()) {
+        if CASTS.contains(&call_name(call).as_str()) {
             for argument in &list.args {
                 self.require(TYPES_MAX, levels(argument), "types within each other");
             }
@@ -200,8 +203,11 @@ struct Named {
 
 impl Read for Named {
     fn query(&mut self, query: &Query) -> Result<(), String> {
+        if !query.pipe_operators.is_empty() {
+            return Err("SQL: |> is not supported; write a subquery in FROM instead".to_owned());
+        }
         for cte in query.with.iter().flat_map(|with| &with.cte_tables) {
-            let name = cte.alias.name.value.to_lowercase();
+            let name = identifier_name(&cte.alias.name);
             self.expressions.entry(name).or_default().push(cte.clone());
         }
         Ok(())
@@ -255,8 +261,7 @@ impl Relations<'_> {
 impl Read for Relations<'_> {
     fn table(&mut self, factor: &TableFactor) -> Result<(), String> {
         if let TableFactor::Table { name, .. } = factor {
-            let last = name.0.last().map(|part| part.to_string()).unwrap_or_default();
-            let count = self.count(&last.trim_matches('"').to_lowercase());
+            let count = self.count(&object_name(name));
             self.sum = self.sum.saturating_add(count);
         }
         Ok(())
@@ -290,10 +295,17 @@ mod tests {
         checked("SELECT * FROM a JOIN b USING (id) WHERE id IN (SELECT id FROM c)").unwrap();
         checked(&doubled(6)).unwrap();
         checked(&format!("SELECT 1 FROM a{}", " UNION ALL SELECT 1 FROM a".repeat(900))).unwrap();
-        for times in [10, 30, 500] {
-            let error = checked(&doubled(times)).unwrap_err();
-            assert_eq!(error.code(), Code::LimitExceeded);
-            assert!(error.to_string().contains("at most 500 relations"), "{error}");
+        for quote in ["", "\"", "`"] {
+            for times in [10, 30, 500] {
+                let names = (0..=times).rev();
+                let quoted = names.fold(doubled(times) + " ", |text, i| {
+                    text.replace(&format!("FROM a{i} "), &format!("FROM {quote}a{i}{quote} "))
+                        .replace(&format!("JOIN a{i} "), &format!("JOIN {quote}a{i}{quote} "))
+                });
+                let error = checked(&quoted).unwrap_err();
+                assert_eq!(error.code(), Code::LimitExceeded);
+                assert!(error.to_string().contains("at most 500 relations"), "{error}");
+            }
         }
         let columns = |count: usize| vec!["1"; count].join(", ");
         checked(&format!("SELECT {} FROM a", columns(2_000))).unwrap();
@@ -333,6 +345,10 @@ mod tests {
             assert_eq!(error.code(), Code::LimitExceeded);
             assert!(error.to_string().contains(says), "{error}");
         }
+        let piped = checked("SELECT * FROM events |> WHERE a > 1").unwrap_err();
+        assert!(piped.to_string().contains("|> is not supported"), "{piped}");
+        let explained = checked(&format!("EXPLAIN {}", doubled(30))).unwrap_err();
+        assert_eq!(explained.code(), Code::LimitExceeded);
         let sampled = checked("SELECT * FROM events TABLESAMPLE (5)").unwrap_err();
         assert!(sampled.to_string().contains("TABLESAMPLE"), "{sampled}");
         // One that names itself has an end by its own.

@@ -28,7 +28,7 @@ use super::arrows::bind_arrows;
 use super::breadth::require_narrow;
 use super::provider::PinnedSchema;
 use super::sql::{check_text, plan_with, refused};
-use super::walk::{self, Read, Write};
+use super::walk::{self, Read, Write, call_name};
 use super::{CATALOG, SCHEMA};
 use crate::error::{Code, Error, Result};
 
@@ -209,8 +209,7 @@ impl Read for Found {
     fn expr(&mut self, expr: &Ast) -> Result<(), String> {
         match expr {
             Ast::Function(call) => {
-                let name = call.name.0.last().map(ToString::to_string).unwrap_or_default();
-                let name = name.trim_matches('"').to_lowercase();
+                let name = call_name(call).to_lowercase();
                 if UNSTEADY.contains(&name) {
                     return Err(format!(
                         "SQL: {}; take a time from the rows, as max(at), or give it as a value",
@@ -364,6 +363,7 @@ mod tests {
             ("SELECT * FROM 'calls.parquet'", "expected the name of a dataset, found"),
             ("SELECT * FROM information_schema.tables", "expected the name of a dataset"),
             ("SELECT random() AS a", "random() gives another value each time"),
+            ("SELECT `random`() AS a", "random() gives another value each time"),
             ("SELECT * FROM t WHERE at > now() - INTERVAL '1 day'", "now() gives another value"),
             ("SELECT CURRENT_TIMESTAMP AS a", "current_timestamp() gives another value"),
             ("SELECT a FROM t ORDER BY uuid()", "uuid() gives another value"),

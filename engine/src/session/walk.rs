@@ -4,14 +4,38 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Query, TableFactor, Visit, VisitMut, Visitor, VisitorMut,
+    Expr, Function, Ident, ObjectName, Query, TableFactor, Visit, VisitMut, Visitor, VisitorMut,
 };
+
+/// The name of an identifier as the planner reads it: in lower case unless it is quoted.
+pub(super) fn identifier_name(ident: &Ident) -> String {
+    match ident.quote_style {
+        None => ident.value.to_lowercase(),
+        Some(_) => ident.value.clone(),
+    }
+}
+
+/// The name of an object as the planner reads it, its parts joined by dots.
+pub(super) fn object_name(name: &ObjectName) -> String {
+    let parts: Vec<String> =
+        name.0.iter().filter_map(|part| part.as_ident().map(identifier_name)).collect();
+    parts.join(".")
+}
+
+/// The last part of the name of a called function.
+pub(super) fn call_name(call: &Function) -> String {
+    let last = call.name.0.last().and_then(|part| part.as_ident());
+    last.map(identifier_name).unwrap_or_default()
+}
 
 /// Looks at the parts of a query, each before the parts that it has. The first error ends the walk.
 pub(super) trait Read {
     fn query(&mut self, _: &Query) -> Result<(), String> {
         Ok(())
     }
+
+    /// The end of a query, after its parts.
+    fn query_after(&mut self) {}
 
     fn table(&mut self, _: &TableFactor) -> Result<(), String> {
         Ok(())
@@ -20,6 +44,9 @@ pub(super) trait Read {
     fn expr(&mut self, _: &Expr) -> Result<(), String> {
         Ok(())
     }
+
+    /// An expression, after its parts.
+    fn expr_after(&mut self, _: &Expr) {}
 }
 
 /// Shows all parts to `reader`.
@@ -39,12 +66,22 @@ impl Visitor for Reading<'_> {
         flow(self.0.query(query))
     }
 
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<String> {
+        self.0.query_after();
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<String> {
         flow(self.0.table(factor))
     }
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<String> {
         flow(self.0.expr(expr))
+    }
+
+    fn post_visit_expr(&mut self, expr: &Expr) -> ControlFlow<String> {
+        self.0.expr_after(expr);
+        ControlFlow::Continue(())
     }
 }
 

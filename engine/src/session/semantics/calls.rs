@@ -12,11 +12,10 @@ use datafusion::sql::sqlparser::ast::{
     ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement as Sql, TableFactor,
 };
 
-use super::definition::{function_name, name_of};
 use super::{MEASURE, Semantics, bad, planner};
 use crate::error::{Code, Error, Result};
 use crate::session::provider::PinnedSchema;
-use crate::session::walk::{self, Read, Write};
+use crate::session::walk::{self, Read, Write, call_name, identifier_name};
 
 /// Parts that measures of one query are written out with.
 const WRITTEN_MAX: usize = 50_000;
@@ -56,9 +55,7 @@ fn sql_of(statement: &mut Statement) -> Option<&mut Sql> {
 
 fn as_call(expr: &Ast) -> Option<&Function> {
     match expr {
-        Ast::Function(call) if call.name.0.len() == 1 && function_name(call) == MEASURE => {
-            Some(call)
-        }
+        Ast::Function(call) if call.name.0.len() == 1 && call_name(call) == MEASURE => Some(call),
         _ => None,
     }
 }
@@ -74,12 +71,12 @@ struct Found {
 impl Read for Found {
     fn query(&mut self, query: &Query) -> Result<(), String> {
         let named = query.with.iter().flat_map(|with| &with.cte_tables);
-        self.ctes.extend(named.map(|cte| name_of(&cte.alias.name)));
+        self.ctes.extend(named.map(|cte| identifier_name(&cte.alias.name)));
         Ok(())
     }
 
     fn table(&mut self, factor: &TableFactor) -> Result<(), String> {
-        self.tables.extend(table_of(factor).map(name_of));
+        self.tables.extend(table_of(factor).map(identifier_name));
         Ok(())
     }
 
@@ -174,7 +171,7 @@ impl Writing {
         let Some(ident) = table_of(&from.relation) else {
             return Err(format!("found {} behind FROM", from.relation));
         };
-        let name = name_of(ident);
+        let name = identifier_name(ident);
         if self.ctes.contains(&name) {
             return Err(format!("{name} is a query of WITH; compute it in there"));
         }
@@ -214,7 +211,9 @@ impl Put<'_> {
         let (table, semantics) = self.source.as_ref().map_err(|says| {
             fail(format!("expected SELECT … FROM a dataset that declares {name}: {says}"))
         })?;
-        if let Some(qualifier) = qualifier.filter(|it| name_of(it) != name_of(table)) {
+        if let Some(qualifier) =
+            qualifier.filter(|it| identifier_name(it) != identifier_name(table))
+        {
             return Err(fail(format!("{qualifier} is not what {table} is called behind FROM")));
         }
         let measure = semantics.measure(&name).map_err(|error| error.while_doing("SQL"))?;
@@ -260,9 +259,9 @@ fn named(call: &Function) -> Result<(Option<&Ident>, String), String> {
     };
     match argument {
         _ if !takes_nothing || !is_plain => Err(expected()),
-        Ast::Identifier(name) => Ok((None, name_of(name))),
+        Ast::Identifier(name) => Ok((None, identifier_name(name))),
         Ast::CompoundIdentifier(names) => match names.as_slice() {
-            [table, name] => Ok((Some(table), name_of(name))),
+            [table, name] => Ok((Some(table), identifier_name(name))),
             _ => Err(expected()),
         },
         _ => Err(expected()),
@@ -290,8 +289,8 @@ struct Filtered<'a>(&'a Ast);
 impl Write for Filtered<'_> {
     fn expr(&mut self, expr: &mut Ast) {
         let Ast::Function(call) = expr else { return };
-        let is_aggregate = planner()
-            .is_ok_and(|state| state.aggregate_functions().contains_key(&function_name(call)));
+        let is_aggregate =
+            planner().is_ok_and(|state| state.aggregate_functions().contains_key(&call_name(call)));
         if !is_aggregate {
             return;
         }

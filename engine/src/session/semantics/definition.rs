@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr as Ast, ExprWithAlias, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, Ident, ObjectName, ObjectNamePart, Value,
+    FunctionArgumentList, FunctionArguments, Ident, ObjectName, Value,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
@@ -20,7 +20,7 @@ use crate::functions::SAFE_DIVIDE;
 use crate::session::arrows::bind_arrows_in;
 use crate::session::query::UNSTEADY;
 use crate::session::sql::{Places, check_text, has_query};
-use crate::session::walk::{self, Read, Write};
+use crate::session::walk::{self, Read, Write, call_name, identifier_name};
 
 /// Words and signs of one expression.
 const TOKENS_MAX: usize = 500;
@@ -185,28 +185,12 @@ pub(super) fn is_word(name: &str) -> bool {
         .is_ok()
 }
 
-/// The name that is meant: without quotes letters are small.
-pub(super) fn name_of(ident: &Ident) -> String {
-    match ident.quote_style {
-        None => ident.value.to_lowercase(),
-        Some(_) => ident.value.clone(),
-    }
-}
-
 /// The first name of what may be a column, or a part of one.
 fn first_name(ast: &Ast) -> Option<&Ident> {
     match ast {
         Ast::Identifier(ident) => Some(ident),
         Ast::CompoundIdentifier(idents) => idents.first(),
         _ => None,
-    }
-}
-
-/// The last part of a function's name.
-pub(super) fn function_name(call: &Function) -> String {
-    match call.name.0.last() {
-        Some(ObjectNamePart::Identifier(ident)) => name_of(ident),
-        _ => String::new(),
     }
 }
 
@@ -223,7 +207,7 @@ impl Read for Found<'_, '_> {
         self.parts += 1;
         match expr {
             Ast::Function(call) => {
-                let name = function_name(call);
+                let name = call_name(call);
                 if UNSTEADY.contains(&name) {
                     return Err(format!(
                         "{name}() gives another value each time, and the same rows are to give the same"
@@ -247,7 +231,7 @@ impl Read for Found<'_, '_> {
             }
             part => {
                 let Some(ident) = first_name(part) else { return Ok(()) };
-                let name = name_of(ident);
+                let name = identifier_name(ident);
                 match self.definitions.by_name.get(name.as_str()) {
                     _ if self.definitions.columns.contains(&name) => {}
                     Some(_) if matches!(part, Ast::CompoundIdentifier(_)) => {
@@ -279,7 +263,7 @@ impl Write for WrittenOut {
         self.parts += 1;
         match expr {
             Ast::Identifier(ident) => {
-                if let Some(named) = self.named.get(&name_of(ident)) {
+                if let Some(named) = self.named.get(&identifier_name(ident)) {
                     let mut inner = Counted(0);
                     // Counting has no errors.
                     let _ = walk::read(named, &mut inner);
@@ -359,7 +343,9 @@ pub(super) fn renamed(text: &str, from: &str, to: &str) -> String {
     }
     impl Read for Spots<'_> {
         fn expr(&mut self, expr: &Ast) -> Result<(), String> {
-            if let Some(ident) = first_name(expr).filter(|ident| name_of(ident) == self.from) {
+            if let Some(ident) =
+                first_name(expr).filter(|ident| identifier_name(ident) == self.from)
+            {
                 let (start, end) = (ident.span.start, ident.span.end);
                 self.found.insert((self.places.byte(start), self.places.byte(end)));
             }
