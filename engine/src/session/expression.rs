@@ -13,6 +13,7 @@ use datafusion::prelude::SessionContext;
 
 use super::arrows::bind_arrows_in;
 use super::instants::{met, number_is_seconds};
+use super::parsing;
 use super::query::{UNSTEADY, gives_another_value};
 use super::semantics::with_safe_quotients;
 use super::sql::{check_text, has_query};
@@ -60,8 +61,7 @@ fn planned(
         ));
     }
     let state = context.state();
-    let dialect = state.config().options().sql_parser.dialect;
-    let read = state.sql_to_expr_with_alias(text, &dialect).and_then(|mut read| {
+    let read = parsing::expression(text).and_then(|mut read| {
         bind_arrows_in(&mut read.expr);
         if quotients == Quotients::Safe {
             with_safe_quotients(&mut read.expr);

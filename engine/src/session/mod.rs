@@ -25,6 +25,7 @@ mod not_in;
 mod opaque;
 mod optimizer_barrier;
 mod or_null;
+mod parsing;
 mod parts;
 mod prepared;
 mod provider;

@@ -15,7 +15,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
-use datafusion::sql::parser::{DFParserBuilder, Statement};
+use datafusion::sql::parser::Statement;
 use datafusion::sql::planner::object_name_to_table_reference;
 use datafusion::sql::resolve::resolve_table_references;
 use datafusion::sql::sqlparser::ast::{
@@ -26,6 +26,7 @@ use datasets::{DatasetName, did_you_mean};
 
 use super::arrows::bind_arrows;
 use super::breadth::require_narrow;
+use super::parsing;
 use super::provider::PinnedSchema;
 use super::sql::{check_text, plan_with, refused};
 use super::walk::{self, Read, Write, call_name};
@@ -44,7 +45,7 @@ pub struct SqlQuery {
 
 fn one_query(text: &str) -> Result<Statement> {
     check_text(text)?;
-    let mut statements = DFParserBuilder::new(text).build()?.parse_statements()?;
+    let mut statements = parsing::statements(text)?;
     let count = statements.len();
     let (Some(statement), 1) = (statements.pop_front(), count) else {
         return Err(bad(format!("SQL: expected one query, found {count}")));

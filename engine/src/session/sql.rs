@@ -27,6 +27,7 @@ use super::breadth::require_narrow;
 use super::constants::for_constants_of;
 use super::instants::{instants_meet, numbers_are_seconds};
 use super::interrupt::with_interrupted_planner;
+use super::parsing;
 use super::provider::PinnedSchema;
 use super::semantics;
 use super::subqueries::Subqueries;
@@ -85,7 +86,7 @@ pub(super) async fn plan(
     text: &str,
 ) -> Result<DataFrame> {
     check_text(text)?;
-    let statement = parsed(context, schema, text)?;
+    let statement = parsed(schema, text)?;
     plan_statement(context, schema, statement).await
 }
 
@@ -159,7 +160,7 @@ pub(super) async fn plan_with_files(
     text: &str,
 ) -> Result<Planned> {
     check_text(text)?;
-    let statement = parsed(context, schema, text)?;
+    let statement = parsed(schema, text)?;
     let Statement::CopyTo(copy) = statement else {
         return plan_statement(context, schema, statement).await.map(Planned::Query);
     };
@@ -170,17 +171,15 @@ pub(super) async fn plan_with_files(
     }
     let rows = match source {
         CopyToSource::Query(query) => Statement::Statement(Box::new(Sql::Query(query))),
-        CopyToSource::Relation(name) => parsed(context, schema, &format!("SELECT * FROM {name}"))?,
+        CopyToSource::Relation(name) => parsed(schema, &format!("SELECT * FROM {name}"))?,
     };
     let rows = plan_statement(context, schema, rows).await?;
     Ok(Planned::Copy { rows, to: target, format: stored_as })
 }
 
-fn parsed(context: &SessionContext, schema: &PinnedSchema, text: &str) -> Result<Statement> {
-    let state = context.state();
-    let dialect = state.config().options().sql_parser.dialect;
+fn parsed(schema: &PinnedSchema, text: &str) -> Result<Statement> {
     let parse = |text: &str| {
-        let mut statement = state.sql_to_statement(text, &dialect)?;
+        let mut statement = parsing::statement(text)?;
         bind_arrows(&mut statement);
         Ok::<_, DataFusionError>(statement)
     };

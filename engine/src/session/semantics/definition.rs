@@ -14,10 +14,11 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use datasets::{DatasetSpec, did_you_mean};
 
-use super::{MEASURE, Which, planner};
+use super::{MEASURE, Which};
 use crate::error::{Error, Result};
 use crate::functions::SAFE_DIVIDE;
 use crate::session::arrows::bind_arrows_in;
+use crate::session::parsing;
 use crate::session::query::UNSTEADY;
 use crate::session::sql::{Places, check_text, has_query};
 use crate::session::walk::{self, Read, Write, call_name, identifier_name};
@@ -166,9 +167,7 @@ fn parse(text: &str) -> Result<Ast, String> {
     if has_query(text) {
         return Err("queries are not taken here; expected an expression of columns".to_owned());
     }
-    let state = planner().map_err(|error| error.to_string())?;
-    let dialect = state.config().options().sql_parser.dialect;
-    let read = state.sql_to_expr_with_alias(text, &dialect);
+    let read = parsing::expression(text);
     let ExprWithAlias { expr, alias } = read.map_err(|error| Error::from(error).to_string())?;
     match alias {
         Some(alias) => Err(format!("expected an expression, and no name for it, found AS {alias}")),
@@ -178,11 +177,7 @@ fn parse(text: &str) -> Result<Ast, String> {
 
 /// Whether a name can stand in SQL as it is.
 pub(super) fn is_word(name: &str) -> bool {
-    let Ok(state) = planner() else { return true };
-    let dialect = state.config().options().sql_parser.dialect;
-    state
-        .sql_to_statement(&format!("SELECT {name}, {name} + 1 FROM t ORDER BY {name}"), &dialect)
-        .is_ok()
+    parsing::statement(&format!("SELECT {name}, {name} + 1 FROM t ORDER BY {name}")).is_ok()
 }
 
 /// The first name of what may be a column, or a part of one.
