@@ -6,6 +6,7 @@ use arrow::datatypes::DataType;
 use chrono::Utc;
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::error::DataFusionError;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{Expr, ExprSchemable};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
@@ -14,6 +15,7 @@ use datafusion::prelude::SessionContext;
 use super::arrows::bind_arrows_in;
 use super::instants::{met, number_is_seconds};
 use super::parsing;
+use super::planning_cost::require_small;
 use super::query::{UNSTEADY, gives_another_value};
 use super::semantics::with_safe_quotients;
 use super::sql::{check_text, has_query};
@@ -62,6 +64,7 @@ fn planned(
     }
     let state = context.state();
     let read = parsing::expression(text).and_then(|mut read| {
+        require_small(&read.expr).map_err(|error| DataFusionError::External(Box::new(error)))?;
         bind_arrows_in(&mut read.expr);
         if quotients == Quotients::Safe {
             with_safe_quotients(&mut read.expr);

@@ -1,6 +1,6 @@
 //! Interrupts planning when no client waits for the query any more. The check runs before each
 //! relation and operator of the SQL planner, and between every two rules of the optimizer. Limits on
-//! the breadth of a query (`breadth`) keep the time between two checks short.
+//! the breadth of a query (`breadth`, `planning_cost`) keep the time between two checks short.
 
 use std::sync::Arc;
 

@@ -27,6 +27,7 @@ mod optimizer_barrier;
 mod or_null;
 mod parsing;
 mod parts;
+mod planning_cost;
 mod prepared;
 mod provider;
 mod query;

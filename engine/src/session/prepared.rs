@@ -8,6 +8,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
+use super::planning_cost::require_plannable;
 use super::provider::PinnedSchema;
 use super::query::SqlQuery;
 use super::semantics;
@@ -182,6 +183,7 @@ impl SqlQuery {
         let unknown = || self.values().iter().map(|name| (name.clone(), None)).collect();
         let mut statement = self.statement().clone();
         semantics::write_out(&mut statement, schema).await?;
+        require_plannable(&statement, schema).await?;
         // A function that takes values of some types alone can not be planned with none, and says so when it has them.
         let Ok(plan) = context.state().statement_to_plan(statement).await else {
             return Ok(Described { columns: None, values: unknown() });

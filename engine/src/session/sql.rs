@@ -28,6 +28,7 @@ use super::constants::for_constants_of;
 use super::instants::{instants_meet, numbers_are_seconds};
 use super::interrupt::with_interrupted_planner;
 use super::parsing;
+use super::planning_cost::require_plannable;
 use super::provider::PinnedSchema;
 use super::semantics;
 use super::subqueries::Subqueries;
@@ -269,6 +270,7 @@ pub(super) async fn plan_with(
     }
     require_narrow(&statement)?;
     semantics::write_out(&mut statement, schema).await?;
+    require_plannable(&statement, schema).await?;
     let tables = state.resolve_table_references(&statement)?;
     let row_bytes = schema.row_bytes(tables.iter().map(TableReference::table));
     let state = with_interrupted_planner(for_rows_of(row_bytes, state))?;

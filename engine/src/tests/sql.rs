@@ -213,6 +213,35 @@ async fn planning_stops_when_the_client_has_left() {
 }
 
 #[tokio::test]
+async fn wide_selects_with_many_levels_are_refused() {
+    let engine = engine().await;
+    let session = session(&engine).await;
+    let columns: Vec<String> = (0..2_000).map(|i| format!("{i} AS c{i}")).collect();
+    let first = format!("WITH a0 AS (SELECT {})", columns.join(", "));
+    let levels = |count: usize| -> String {
+        let more = (1..=count).map(|i| format!(", a{i} AS (SELECT * FROM a{})", i - 1));
+        format!("{first}{} SELECT c0 FROM a{count}", more.collect::<String>())
+    };
+    session.sql(&levels(4)).await.unwrap();
+    let comparisons = async |sql: String| -> usize {
+        let error = session.sql(&sql).await.unwrap_err();
+        assert_eq!(error.code(), Code::LimitExceeded);
+        let message = error.to_string();
+        assert!(message.contains("column comparisons"), "{message}");
+        message.split(' ').find_map(|word| word.parse().ok()).unwrap()
+    };
+    let alone = comparisons(levels(9)).await;
+    assert_eq!(comparisons(format!("EXPLAIN {}", levels(9))).await, alone);
+    // The columns of a dataset are those of the catalog, and not a guess.
+    let joined = comparisons(format!("{}, calls", levels(9))).await;
+    let columns_joined = 2_000 + calls().columns.len();
+    assert_eq!(joined - alone, 4 * columns_joined + calls().columns.len());
+    let error =
+        session.sql(&format!("EXPLAIN SELECT {}, 1", columns.join(", "))).await.unwrap_err();
+    assert!(error.to_string().contains("at most 2000 columns of one SELECT"), "{error}");
+}
+
+#[tokio::test]
 async fn columns_that_are_words_of_sql_are_told_to_need_quotes() {
     let engine = engine().await;
     let mut spec = calls();
