@@ -99,24 +99,24 @@ pub(super) fn with_bounded_rows(
             None => Vec::new(),
         },
     };
+    // A join filter is evaluated on pairs, not on the rows of one input.
+    let matched = match bounds.is_empty() {
+        true => pattern_of_operator(&plan)?.map(Bound::Matched),
+        false => None,
+    };
     if let Some(sets) = GroupingSets::of(&plan) {
         bounds = vec![Bound::Grouped(sets)];
     }
-    // A join filter is evaluated on pairs, not on the rows of one input.
-    if bounds.is_empty()
-        && let Some(pattern) = pattern_of_operator(&plan)?
-    {
-        bounds = vec![Bound::Matched(pattern); plan.children().len()];
-    }
     let inputs = plan.children();
     let shares = |input: &&Arc<dyn ExecutionPlan>| has_shared(&input.schema());
-    if bounds.is_empty() && !inputs.iter().any(&shares) {
+    if matched.is_none() && bounds.is_empty() && !inputs.iter().any(&shares) {
         return Ok(plan);
     }
     let mut bounds = bounds.into_iter();
     let inputs = inputs.into_iter().map(|input| {
         let shared = shares(&input).then_some(Bound::Shared);
-        let own = shared.into_iter().chain(bounds.next());
+        // Computed keys are evaluated on the rows that `matched` bounds.
+        let own = shared.into_iter().chain(matched.clone()).chain(bounds.next());
         own.fold(Arc::clone(input), |input, bound| between(WrapperExec::plan(input, bound)))
     });
     let inputs = inputs.collect();
@@ -358,15 +358,15 @@ impl Rows {
             Bound::Matched(pattern) => pattern.row_ranges(&batch),
             Bound::Grouped(sets) => {
                 let bytes = sets.bytes(&batch)?;
-                let (sets, most) = (sets.count, bytes.iter().max().copied().unwrap_or(0));
-                let row = usize::try_from(most).unwrap_or(usize::MAX);
+                let (sets, longest) = (sets.count, bytes.iter().max().copied().unwrap_or(0));
+                let row = usize::try_from(longest).unwrap_or(usize::MAX);
                 if row.saturating_mul(sets) > REPEATED_BYTES_MAX {
-                    let says = format!(
-                        "GROUP BY may keep a row in each of its {sets} grouping sets: expected rows of at most {} KiB, found one of {} KiB; leave out long columns, or shorten them with left(…)",
+                    let message = format!(
+                        "GROUP BY has {sets} grouping sets, so a row may have at most {} KiB, found one of {} KiB; leave out long columns, or shorten them with left(…)",
                         (REPEATED_BYTES_MAX / sets) >> 10,
                         row >> 10
                     );
-                    let error = Error::user(Code::LimitExceeded, says);
+                    let error = Error::user(Code::LimitExceeded, message);
                     return Err(DataFusionError::External(Box::new(error)));
                 }
                 row_ranges(&bytes, (GROUPED_BYTES_MAX / sets) as u64, usize::MAX)
