@@ -20,9 +20,9 @@ const SPREAD_BYTES_MAX: usize = 256 << 20;
 const BATCH_BYTES_MAX: usize = 64 << 20;
 /// A constant up to this length is like any other value.
 const SHORT_BYTES: usize = 256;
-/// Most bytes of copies of constants. The optimizer may replace each reference to a column with a copy.
+/// Maximum bytes of copies of constants. The optimizer may replace each reference to a column with a copy.
 const COPIED_BYTES_MAX: usize = 64 << 20;
-/// Most bytes of the constants that the planner computes for one query, together.
+/// Maximum bytes of the constants that the planner computes for one query, together.
 const COMPUTED_BYTES_MAX: usize = 16 << 20;
 
 /// The rule for plans. It goes last, when what could be computed beforehand was: `repeat('x', 1000000)` is a constant by then.
@@ -64,10 +64,12 @@ impl OptimizerRule for ConstantsFit {
     }
 }
 
-/// Most bytes of the constants that the planner may compute for this plan. Fails if the plan's own constants could be copied
-/// too often.
+/// Maximum bytes of the constants that the planner may compute for this plan. Fails if the plan's own
+/// constants could be copied too often.
 pub(super) fn computed_bytes_max(plan: &LogicalPlan) -> Result<u64> {
-    let (mut bytes, mut compared, mut columns, mut branches) = (0_usize, 0_usize, 0_usize, 1_usize);
+    // All long constants count for the branches of UNION, those outside comparisons for the columns.
+    let (mut bytes, mut all_bytes, mut columns, mut branches) =
+        (0_usize, 0_usize, 0_usize, 0_usize);
     plan.apply_with_subqueries(|plan| {
         // The rows of a VALUES are not copied.
         if matches!(plan, LogicalPlan::Values(_)) {
@@ -81,33 +83,29 @@ pub(super) fn computed_bytes_max(plan: &LogicalPlan) -> Result<u64> {
             expression.apply(|part| {
                 match part {
                     Expr::Column(_) => columns += 1,
-                    Expr::Literal(value, _) => compared = compared.saturating_add(long(value)),
+                    Expr::Literal(value, _) => all_bytes = all_bytes.saturating_add(long(value)),
                     _ => {}
                 }
                 Ok(TreeNodeRecursion::Continue)
             })
         })
     })?;
-    let most = COPIED_BYTES_MAX / (columns + 1);
-    if bytes > most {
-        return Err(too_often(bytes, format!("refers to columns {columns} times"), most));
+    let bytes_max = COPIED_BYTES_MAX / columns.max(1);
+    if bytes > bytes_max {
+        return Err(too_long(bytes, format!("{columns} column references"), bytes_max));
     }
-    let most_compared = COPIED_BYTES_MAX / branches;
-    if compared > most_compared {
-        return Err(too_often(
-            compared,
-            format!("has {branches} branches of UNION"),
-            most_compared,
-        ));
+    let all_bytes_max = COPIED_BYTES_MAX / branches.max(1);
+    if all_bytes > all_bytes_max {
+        return Err(too_long(all_bytes, format!("{branches} branches of UNION"), all_bytes_max));
     }
-    Ok(most.min(COMPUTED_BYTES_MAX) as u64)
+    Ok(bytes_max.min(COMPUTED_BYTES_MAX) as u64)
 }
 
-fn too_often(bytes: usize, what: String, most: usize) -> DataFusionError {
-    let says = format!(
-        "the query has constants of {bytes} bytes and {what}; expected constants of at most {most} bytes"
+fn too_long(bytes: usize, copied_for: String, bytes_max: usize) -> DataFusionError {
+    let message = format!(
+        "the query has {bytes} bytes of long constants and {copied_for}; expected at most {bytes_max} bytes"
     );
-    DataFusionError::External(Box::new(Error::user(Code::LimitExceeded, says)))
+    DataFusionError::External(Box::new(Error::user(Code::LimitExceeded, message)))
 }
 
 /// Bytes of a constant; 0 for a short one.

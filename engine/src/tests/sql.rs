@@ -431,19 +431,34 @@ async fn a_constant_is_not_copied_for_every_column() {
         let columns: Vec<String> = (0..count).map(|at| format!("length(t) AS c{at}")).collect();
         columns.join(", ")
     };
-    // What the planner does not compute is computed once when the query runs.
+    // A constant that is too long for the planner is computed once when the query runs.
     let computed = format!("SELECT {} FROM (SELECT repeat('x', 16000000) AS t)", columns(200));
     let rows = query(&engine, &computed).await;
     assert_eq!(rows.matches("16000000").count(), 200, "{rows}");
     let text = "x".repeat(400_000);
-    let few = format!("SELECT {} FROM (SELECT '{text}' AS t)", columns(100));
-    assert_eq!(query(&engine, &few).await.matches("400000").count(), 100);
-    let many = format!("SELECT {} FROM (SELECT '{text}' AS t)", columns(300));
+    let accepted = format!("SELECT {} FROM (SELECT '{text}' AS t)", columns(100));
+    assert_eq!(query(&engine, &accepted).await.matches("400000").count(), 100);
+    let branch = |number: usize| format!("SELECT {number} AS i WHERE '{text}' = 'y'");
+    let union = |count: usize| (0..count).map(branch).collect::<Vec<_>>().join(" UNION ALL ");
     let session = session(&engine).await;
-    let planned = async { session.collect(session.sql(&many).await?).await };
-    let error = planned.await.unwrap_err();
-    assert_eq!(error.code(), Code::LimitExceeded, "{error}");
-    assert!(error.to_string().contains("refers to columns"), "{error}");
+    let two = session.sql(&union(2)).await.unwrap();
+    session.collect(two).await.unwrap();
+    let of_columns = format!("SELECT {} FROM (SELECT '{text}' AS t)", columns(300));
+    let doubled: Vec<String> = (1..=6)
+        .map(|i| format!("d{i} AS (SELECT * FROM d{0} UNION ALL SELECT * FROM d{0})", i - 1))
+        .collect();
+    let many_branches = format!(
+        "WITH d0 AS (SELECT value FROM generate_series(1, 2) WHERE repeat('x', value) = '{text}'), {} SELECT * FROM d6",
+        doubled.join(", ")
+    );
+    for (refused, message) in
+        [(of_columns, "300 column references"), (many_branches, "branches of UNION")]
+    {
+        let planned = async { session.collect(session.sql(&refused).await?).await };
+        let error = planned.await.unwrap_err();
+        assert_eq!(error.code(), Code::LimitExceeded, "{error}");
+        assert!(error.to_string().contains(message), "{error}");
+    }
 }
 
 /// What a query says that is planned, and fails when it runs; a session's plan may know it at once.
