@@ -213,6 +213,38 @@ async fn planning_stops_when_the_client_has_left() {
 }
 
 #[tokio::test]
+async fn rows_that_a_caller_holds_count_against_the_memory_for_queries() {
+    let options = EngineOptions { memory_budget_bytes: 3 << 20, ..options("memory:") };
+    let engine = Engine::open(options).await.unwrap();
+    let session = session(&engine).await;
+    let batch = |bytes: usize| {
+        let text: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(bytes)]));
+        RecordBatch::try_from_iter([("text", text)]).unwrap()
+    };
+    let held = batch(1 << 20);
+    session.hold(&held).unwrap();
+    let error = session.hold(&batch(4 << 20)).unwrap_err();
+    assert_eq!(error.code(), Code::ResourcesExhausted, "{error}");
+    drop(held);
+    session.hold(&batch(1 << 20)).unwrap();
+}
+
+#[tokio::test]
+async fn queries_with_many_columns_have_smaller_batches() {
+    let engine = engine().await;
+    let session = session(&engine).await;
+    let rows_at_once = async |count: usize| {
+        let columns: Vec<String> = (0..count).map(|i| format!("value + {i} AS c{i}")).collect();
+        let sql = format!("SELECT {} FROM generate_series(1, 10000)", columns.join(", "));
+        let batches = session.collect(session.sql(&sql).await.unwrap()).await.unwrap();
+        batches.iter().map(RecordBatch::num_rows).max().unwrap()
+    };
+    assert_eq!(rows_at_once(2).await, 8_192);
+    // 16 MiB of 1,000 columns of 8 bytes.
+    assert_eq!(rows_at_once(1_000).await, 2_097);
+}
+
+#[tokio::test]
 async fn wide_selects_with_many_levels_are_refused() {
     let engine = engine().await;
     let session = session(&engine).await;
