@@ -179,7 +179,7 @@ impl Relation {
 
 /// A common table expression. Its work counts once per reference, because the optimizer rewrites each
 /// copy.
-struct CommonTable {
+struct NamedQuery {
     name: String,
     relation: Relation,
     is_used: bool,
@@ -188,7 +188,7 @@ struct CommonTable {
 struct CostEstimator<'a> {
     columns_of: &'a dyn Fn(&str) -> Option<u64>,
     /// Common table expressions in scope.
-    ctes: Vec<CommonTable>,
+    ctes: Vec<NamedQuery>,
     /// Columns of the enclosing queries, which a subquery can reference.
     outer_columns: u64,
     /// Arguments of the widest call: as many fields a struct may have.
@@ -216,7 +216,7 @@ impl<'a> CostEstimator<'a> {
                 let relation = self.query(&cte.query, with.recursive.then_some(cte));
                 let relation = relation.named(Some(&cte.alias));
                 let name = identifier_name(&cte.alias.name);
-                self.ctes.push(CommonTable { name, relation, is_used: false });
+                self.ctes.push(NamedQuery { name, relation, is_used: false });
             }
         }
         let relation = match (query.body.as_ref(), recursive) {
@@ -225,7 +225,7 @@ impl<'a> CostEstimator<'a> {
                 let relation = Relation { work: Work::default(), ..first.clone() };
                 let relation = relation.named(Some(&cte.alias));
                 let name = identifier_name(&cte.alias.name);
-                self.ctes.push(CommonTable { name, relation, is_used: true });
+                self.ctes.push(NamedQuery { name, relation, is_used: true });
                 first.with(self.body(right).work)
             }
             (body, _) => self.body(body),
