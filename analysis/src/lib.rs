@@ -6,6 +6,7 @@
 //! - [`alerts`]: when rows are a reason to alert, and what becomes of alerts.
 //! - [`answers`]: how often models are right, whether they know it, and which is right more often.
 //! - [`association`]: what lies behind a pair of series that move together.
+//! - [`calendar`]: intervals of time, fixed or of the calendar.
 //! - [`change`]: why a measure changed between two periods.
 //! - [`drift`]: whether what comes is still like what came before.
 //! - [`foresight`]: what becomes of cases of event logs that go on.
@@ -27,6 +28,7 @@
 pub mod alerts;
 pub mod answers;
 pub mod association;
+pub mod calendar;
 pub mod change;
 mod cholesky;
 pub mod curve;

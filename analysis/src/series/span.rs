@@ -26,6 +26,8 @@ const UNITS: [(&str, i64); 7] = [
 ];
 
 impl Span {
+    /// One second.
+    pub const SECOND: Self = Self { micros: 1_000_000 };
     /// One hour.
     pub const HOUR: Self = Self { micros: 3_600_000_000 };
     /// One day.
@@ -39,7 +41,7 @@ impl Span {
     }
 
     /// Its length in microseconds.
-    pub fn micros(self) -> i64 {
+    pub const fn micros(self) -> i64 {
         self.micros
     }
 
