@@ -30,6 +30,7 @@ mod samples;
 mod season;
 mod seasons;
 mod span;
+mod spikes;
 mod spread;
 mod target;
 pub mod taught;
@@ -42,6 +43,7 @@ pub use samples::{Cleaning, Samples, clean};
 pub use season::{Deseasonalised, Season, deseasonalise};
 pub use seasons::seasons;
 pub use span::Span;
+pub use spikes::without_spikes;
 pub use spread::{Spread, median, spread};
 pub use target::{Direction, Miss, Target};
 
