@@ -7,10 +7,12 @@
 //! - [`slope`]: the slope by Theil and Sen with its confidence interval.
 //! - [`mann_kendall`], [`seasonal`]: whether there is a trend, for neighbours that repeat each other and for seasons too.
 //! - [`change_points`]: where the level changed; by [`segmentation`], in units of the [`noise`].
+//! - [`level_test`]: whether these levels mean anything, whatever the distribution.
 //! - [`season_change`]: whether the amplitude or the shape of the season changed.
 //! - [`records`]: highest and lowest values ever.
 
 pub mod change_points;
+pub mod level_test;
 pub mod mann_kendall;
 pub mod noise;
 mod outliers;
