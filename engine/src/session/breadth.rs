@@ -179,18 +179,23 @@ struct GroupingSets(u64);
 
 impl Read for GroupingSets {
     fn expr(&mut self, expr: &Expr) -> Result<(), String> {
-        let sets = match expr {
-            Expr::Cube(columns) => {
-                let columns = u32::try_from(columns.len()).unwrap_or(u32::MAX);
-                2_u64.checked_pow(columns).unwrap_or(u64::MAX)
-            }
-            Expr::Rollup(columns) => columns.len() as u64 + 1,
-            Expr::GroupingSets(sets) => sets.len() as u64,
-            _ => 1,
-        };
-        self.0 = self.0.saturating_mul(sets.max(1));
+        self.0 = self.0.saturating_mul(grouping_sets(expr));
         Ok(())
     }
+}
+
+/// Grouping sets of one key of a GROUP BY.
+pub(super) fn grouping_sets(key: &Expr) -> u64 {
+    let sets = match key {
+        Expr::Cube(columns) => {
+            let columns = u32::try_from(columns.len()).unwrap_or(u32::MAX);
+            2_u64.checked_pow(columns).unwrap_or(u64::MAX)
+        }
+        Expr::Rollup(columns) => columns.len() as u64 + 1,
+        Expr::GroupingSets(sets) => sets.len() as u64,
+        _ => 1,
+    };
+    sets.max(1)
 }
 
 /// Common table expressions by name.

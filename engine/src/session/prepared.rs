@@ -183,7 +183,8 @@ impl SqlQuery {
         let unknown = || self.values().iter().map(|name| (name.clone(), None)).collect();
         let mut statement = self.statement().clone();
         semantics::write_out(&mut statement, schema).await?;
-        require_plannable(&statement, schema).await?;
+        let tables = context.state().resolve_table_references(&statement)?;
+        require_plannable(&statement, &tables, schema).await?;
         // A function that takes values of some types alone can not be planned with none, and says so when it has them.
         let Ok(plan) = context.state().statement_to_plan(statement).await else {
             return Ok(Described { columns: None, values: unknown() });

@@ -270,8 +270,8 @@ pub(super) async fn plan_with(
     }
     require_narrow(&statement)?;
     semantics::write_out(&mut statement, schema).await?;
-    require_plannable(&statement, schema).await?;
     let tables = state.resolve_table_references(&statement)?;
+    require_plannable(&statement, &tables, schema).await?;
     let row_bytes = schema.row_bytes(tables.iter().map(TableReference::table));
     let state = with_interrupted_planner(for_rows_of(row_bytes, state))?;
     let subqueries = Subqueries::of(&statement);

@@ -15,8 +15,8 @@ mod tests;
 
 use std::collections::HashMap;
 
+use datafusion::common::TableReference;
 use datafusion::sql::parser::Statement;
-use datafusion::sql::resolve::resolve_table_references;
 use datafusion::sql::sqlparser::ast::{
     Cte, Expr, FunctionArguments, GroupByExpr, JoinConstraint, JoinOperator, ObjectName, Query,
     Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier,
@@ -24,6 +24,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datasets::DatasetName;
 
+use super::breadth::grouping_sets;
 use super::provider::PinnedSchema;
 use super::walk::{Read, call_name, identifier_name, object_name, read};
 use crate::error::{Code, Error, Result};
@@ -48,22 +49,26 @@ const PUSHED_MAX: u64 = 200_000;
 /// Columns of a table that the catalog does not list, such as those of the information schema.
 const UNLISTED_COLUMNS: u64 = 16;
 
-/// Fails if planning would take too long.
-pub(super) async fn require_plannable(statement: &Statement, schema: &PinnedSchema) -> Result<()> {
+/// Fails if planning would take too long. `tables` are those that the statement references.
+pub(super) async fn require_plannable(
+    statement: &Statement,
+    tables: &[TableReference],
+    schema: &PinnedSchema,
+) -> Result<()> {
     let catalog = schema.catalog();
-    let entries = catalog.expected.iter().chain(&catalog.datasets);
-    let mut columns: HashMap<&DatasetName, u64> =
-        entries.map(|(name, entry)| (name, entry.spec.columns.len() as u64)).collect();
-    // An older version may have other columns.
-    let (tables, _) = resolve_table_references(statement, true)?;
-    let pinned = schema.versions().iter().filter(|(name, version)| {
-        let is_older =
-            || catalog.datasets.get(*name).is_some_and(|entry| entry.version != **version);
-        tables.iter().any(|table| table.table() == name.as_str()) && is_older()
-    });
-    for (name, _) in pinned {
-        let entry = schema.entry(name).await?;
-        columns.insert(name, entry.spec.columns.len() as u64);
+    let mut columns: HashMap<DatasetName, u64> = HashMap::new();
+    for table in tables {
+        let Ok(name) = DatasetName::new(table.table()) else { continue };
+        let current = catalog.datasets.get(&name);
+        let pinned = schema.versions().get(&name);
+        // An older version may have other columns.
+        let is_older = current.zip(pinned).is_some_and(|(entry, pinned)| entry.version != *pinned);
+        let count = match current.or_else(|| catalog.expected.get(&name)) {
+            Some(_) if is_older => schema.entry(&name).await?.spec.columns.len(),
+            Some(entry) => entry.spec.columns.len(),
+            None => continue,
+        };
+        columns.insert(name, count as u64);
     }
     let columns_of = |name: &str| columns.get(&DatasetName::new(name).ok()?).copied();
     work_of(statement, &columns_of).check()
@@ -324,7 +329,8 @@ impl<'a> CostEstimator<'a> {
         let _ = read(&select.group_by, &mut groups);
         if let GroupByExpr::Expressions(keys, _) = &select.group_by {
             groups.references = groups.references.saturating_add(keys.len() as u64);
-            groups.plain = groups.plain.saturating_mul(grouping_sets(keys));
+            let sets = keys.iter().map(grouping_sets).fold(1, u64::saturating_mul);
+            groups.plain = groups.plain.saturating_mul(sets);
         }
         work = work.plus(groups.work());
         let mut others = Expressions::new(self, from.columns, &from.sizes);
@@ -425,17 +431,6 @@ impl<'a> CostEstimator<'a> {
 /// The work for a list of columns, whose names must differ.
 fn of_list(columns: u64) -> Work {
     Work::of_comparisons(columns.saturating_mul(columns) / LIST_PART)
-}
-
-/// Grouping sets of one GROUP BY.
-fn grouping_sets(keys: &[Expr]) -> u64 {
-    let sets = keys.iter().map(|key| match key {
-        Expr::Cube(columns) => 1_u64.checked_shl(columns.len() as u32).unwrap_or(u64::MAX),
-        Expr::Rollup(columns) => columns.len() as u64 + 1,
-        Expr::GroupingSets(sets) => sets.len().max(1) as u64,
-        _ => 1,
-    });
-    sets.fold(1, u64::saturating_mul)
 }
 
 /// Arguments of the widest call.
