@@ -47,8 +47,7 @@ pub mod routing;
 pub mod series;
 pub mod significance;
 pub mod tail;
-#[cfg(test)]
-mod testing;
+pub mod testing;
 mod text;
 pub mod trial;
 mod vectors;

@@ -10,6 +10,11 @@
 //!   only those that are reported. The p-values of all pairs do not fit in memory, so they are counted in
 //!   bins of 1/[`BINS_PER_DECADE`] of a decade; a q-value is rounded up by at most that much.
 
+mod permutation;
+mod repetition;
+
+pub use permutation::permutation_p;
+pub use repetition::Repetition;
 use statrs::function::beta::beta_reg;
 use statrs::function::erf::erfc;
 
@@ -99,6 +104,14 @@ impl PValues {
     pub fn add(&mut self, bin: usize, count: u64) {
         self.bins[bin] += count;
         self.tested += count;
+    }
+
+    /// Moves one p-value to another bin.
+    pub fn replace(&mut self, bin: usize, other: usize) {
+        if self.bins[bin] > 0 {
+            self.bins[bin] -= 1;
+            self.bins[other] += 1;
+        }
     }
 
     /// Adds the counts of another.
