@@ -170,6 +170,21 @@ impl<'a> Candidates<'a> {
         links.sort_unstable_by_key(|link| (link.first, link.second));
         Ok((compared, links))
     }
+
+    /// One in `every` of the candidates with a probability below `limit`, the same ones in every run.
+    pub fn some_below(
+        &self,
+        limit: f64,
+        every: u64,
+        probability: &(dyn Fn(usize, usize, Option<Pattern>) -> f64 + Sync),
+    ) -> Result<Vec<RecordLink>, Halted> {
+        let is_chosen = |first: usize, second: usize, pattern| {
+            let pair = (first as u64) << 32 | second as u64;
+            let is_below = || probability(first, second, pattern) < limit;
+            f64::from(u8::from(nth(pair).is_multiple_of(every.max(1)) && is_below()))
+        };
+        Ok(self.score(1.0, usize::MAX, &is_chosen)?.1)
+    }
 }
 
 /// Pairs after which it is asked again whether to stop: a pair of long texts takes a millisecond.

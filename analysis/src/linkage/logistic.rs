@@ -1,9 +1,14 @@
 //! Logistic regression with a ridge: the probability that a pair is one record, from its features.
 //!
 //! ```text
-//!   p(x) = 1 / (1 + exp(−w₀ − Σ w_j·z_j))        z_j = (x_j − mean_j) / deviation_j, 0 where x_j is missing
+//!   p(x) = 1 / (1 + exp(−o − w₀ − Σ w_j·z_j))    z_j = (x_j − mean_j) / deviation_j, 0 where x_j is missing
 //!   w minimises  −Σ log p(label) + ½·ridge·Σ w_j²      (w₀ is free)
 //! ```
+//!
+//! The offset o is the log odds that are known without labels, 0 if nothing is known. Labels are not a
+//! random sample of pairs: some people label the doubtful ones, others random ones. So that labels change
+//! the probability of pairs that are unlike them only if they must, a [`Background`] of unlabelled pairs
+//! is part of the loss: each should keep the probability of its offset.
 //!
 //! By Newton's method (iteratively reweighted least squares; Hastie, Tibshirani & Friedman, "The Elements of Statistical
 //! Learning", section 4.4.1). The ridge is that of [`RIDGES`] with the least loss on folds that were held out.
@@ -28,6 +33,21 @@ pub struct Examples {
     pub features: Vec<f64>,
     /// Whether each pair is one record.
     pub labels: Vec<bool>,
+    /// The log odds that are known of each pair without labels; empty if nothing is.
+    pub offsets: Vec<f64>,
+    /// Pairs without labels.
+    pub background: Background,
+}
+
+/// Pairs without labels, that should keep the probability of their offsets.
+#[derive(Clone, Debug, Default)]
+pub struct Background {
+    /// Pair after pair.
+    pub features: Vec<f64>,
+    /// The log odds of each pair.
+    pub offsets: Vec<f64>,
+    /// The labels that all of them together count as.
+    pub weight: f64,
 }
 
 /// Examples that are learned from.
@@ -43,8 +63,22 @@ impl Examples {
         for index in (0..self.labels.len()).filter(|index| keep(*index)) {
             some.features.extend_from_slice(self.row(index));
             some.labels.push(self.labels[index]);
+            some.offsets.extend(self.offsets.get(index));
         }
+        some.background = self.background.clone();
         some
+    }
+
+    /// Features, offset, target and weight of all pairs, those without labels last.
+    fn all(&self) -> impl Iterator<Item = (&[f64], f64, f64, f64)> {
+        let labelled = (0..self.labels.len()).map(|index| {
+            let offset = self.offsets.get(index).copied().unwrap_or(0.0);
+            (self.row(index), offset, f64::from(u8::from(self.labels[index])), 1.0)
+        });
+        let Background { features, offsets, weight } = &self.background;
+        let weight = weight / offsets.len().max(1) as f64;
+        let rows = features.chunks_exact(self.width.max(1)).zip(offsets);
+        labelled.chain(rows.map(move |(row, offset)| (row, *offset, sigmoid(*offset), weight)))
     }
 }
 
@@ -74,7 +108,8 @@ impl Logistic {
                 let learned = |index: usize| fold[index] != part && is_learned(index);
                 let model = Self::fit(&examples.only(learned), ridge, is_stopped)?;
                 for index in (0..fold.len()).filter(|index| fold[*index] == part) {
-                    held_out[index] = model.probability(examples.row(index));
+                    let offset = examples.offsets.get(index).copied().unwrap_or(0.0);
+                    held_out[index] = model.probability(examples.row(index), offset);
                 }
             }
             let loss: f64 = held_out
@@ -94,18 +129,16 @@ impl Logistic {
         let (means, deviations) = scale(examples);
         let mut model = Self { means, deviations, weights: vec![0.0; examples.width + 1], ridge };
         let size = examples.width + 1;
-        let scaled: Vec<f64> = (0..examples.labels.len())
-            .flat_map(|index| model.scaled(examples.row(index)))
-            .collect();
+        let scaled: Vec<f64> = examples.all().flat_map(|(row, ..)| model.scaled(row)).collect();
         for _ in 0..ROUNDS_MAX {
             if is_stopped() {
                 return None;
             }
             let mut slope = vec![0.0; size];
             let mut curvature = vec![0.0; size * size];
-            for (z, label) in scaled.chunks_exact(size).zip(&examples.labels) {
-                let p = sigmoid(dot(&model.weights, z));
-                let (error, spread) = (f64::from(u8::from(*label)) - p, (p * (1.0 - p)).max(1e-10));
+            for (z, (_, offset, target, weight)) in scaled.chunks_exact(size).zip(examples.all()) {
+                let p = sigmoid(offset + dot(&model.weights, z));
+                let (error, spread) = (weight * (target - p), weight * (p * (1.0 - p)).max(1e-10));
                 for (i, zi) in z.iter().enumerate() {
                     slope[i] += error * zi;
                     let factor = spread * zi;
@@ -144,14 +177,14 @@ impl Logistic {
         std::iter::once(1.0).chain(scaled).collect()
     }
 
-    /// Natural logarithm of the odds.
-    pub fn log_odds(&self, features: &[f64]) -> f64 {
+    /// Natural logarithm of the odds, beyond the offset.
+    fn log_odds(&self, features: &[f64]) -> f64 {
         dot(&self.weights, &self.scaled(features))
     }
 
-    /// 0 to 1.
-    pub fn probability(&self, features: &[f64]) -> f64 {
-        sigmoid(self.log_odds(features))
+    /// 0 to 1, of a pair with the log odds `offset` without labels.
+    pub fn probability(&self, features: &[f64], offset: f64) -> f64 {
+        sigmoid(offset + self.log_odds(features))
     }
 }
 
@@ -170,10 +203,8 @@ fn scale(examples: &Examples) -> (Vec<f64>, Vec<f64>) {
     let width = examples.width;
     let (mut means, mut deviations) = (vec![0.0; width], vec![1.0; width]);
     for feature in 0..width {
-        let known: Vec<f64> = (0..examples.labels.len())
-            .map(|index| examples.row(index)[feature])
-            .filter(|x| !x.is_nan())
-            .collect();
+        let known: Vec<f64> =
+            examples.all().map(|(row, ..)| row[feature]).filter(|x| !x.is_nan()).collect();
         if known.is_empty() {
             continue;
         }
@@ -200,7 +231,7 @@ mod tests {
         // One feature of mean 0 and deviation 1; the slope of the loss must be 0 there.
         let features = vec![-1.0, -1.0, -1.0, 1.0, 1.0, 1.0];
         let labels = vec![false, false, true, false, true, true];
-        let examples = Examples { width: 1, features, labels };
+        let examples = Examples { width: 1, features, labels, ..Examples::default() };
         let model = Logistic::fit(&examples, 0.5, &|| false).unwrap();
         let w = model.weights[1];
         let p = sigmoid(w);
@@ -217,5 +248,34 @@ mod tests {
             let of = |label| (0..50).filter(|&i| fold[i] == part && labels[i] == label).count();
             assert_eq!((of(true), of(false)), (2, 8));
         }
+    }
+
+    #[test]
+    fn labels_of_doubtful_pairs_change_no_others() {
+        // Of 1,000 pairs the first feature says all, which is known without labels: -9 to 9.
+        let feature = |at: usize| at as f64 / 500.0 - 1.0;
+        let offset = |at: usize| 9.0 * feature(at);
+        let background = Background {
+            features: (0..1_000).map(feature).collect(),
+            offsets: (0..1_000).map(offset).collect(),
+            weight: 500.0,
+        };
+        // 40 pairs with the odds 9 to 1 are duplicates, and 40 that nobody would take for some are none.
+        let labelled = [vec![622; 40], vec![0; 40]].concat();
+        let examples = Examples {
+            width: 1,
+            features: labelled.iter().map(|at| feature(*at)).collect(),
+            labels: labelled.iter().map(|at| *at > 0).collect(),
+            offsets: labelled.iter().map(|at| offset(*at)).collect(),
+            background,
+        };
+        let (model, _) = Logistic::learn(&examples, &|| false).unwrap();
+        let probability = |at: usize| model.probability(&[feature(at)], offset(at));
+        assert!(probability(622) > 0.9);
+        assert!(probability(400) < 0.5 && probability(300) < 0.15, "{}", probability(400));
+        // Without what is known, they become duplicates.
+        let alone = Examples { offsets: Vec::new(), background: Background::default(), ..examples };
+        let (model, _) = Logistic::learn(&alone, &|| false).unwrap();
+        assert!(model.probability(&[feature(400)], 0.0) > 0.5);
     }
 }

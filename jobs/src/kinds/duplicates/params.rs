@@ -57,9 +57,11 @@ pub struct Params {
     pub labels: Option<DatasetName>,
     /// Of records: what decides. Default: auto, which learns from labels where there are 30 of either kind.
     pub method: Method,
-    /// Of records: least probability of a pair that is reported, above 0 and below 1. Default: null, the one with the best
-    /// F1 of the labels, without labels 0.9.
+    /// Of records: least probability of a pair that is reported, above 0 and below 1. Null takes 0.9 without labels; many labels draw it
+    /// to the one with their best F1. Default: null.
     pub min_probability: Option<f64>,
+    /// Of records: fail if labels change the number of pairs by more than this factor, 1 or more. Default: null.
+    pub labels_change_max: Option<f64>,
     /// Fail rather than report more pairs than this. Default: 10000000.
     pub pairs_max: usize,
     /// Dataset that the pairs are committed to. Default: duplicate_pairs.
@@ -93,6 +95,7 @@ impl Default for Params {
             labels: None,
             method: Method::Auto,
             min_probability: None,
+            labels_change_max: None,
             pairs_max: 10_000_000,
             index_output: Some(dataset_name("duplicate_index")),
             pairs_output: dataset_name("duplicate_pairs"),
@@ -164,6 +167,7 @@ impl Params {
             let without_effect = [
                 ("blocking", !self.blocking.is_empty()),
                 ("min_probability", self.min_probability.is_some()),
+                ("labels_change_max", self.labels_change_max.is_some()),
             ];
             if let Some((name, _)) = without_effect.iter().find(|parameter| parameter.1) {
                 return Err(bad(NAME, name, "expected `fields` beside it, found none"));
@@ -195,6 +199,19 @@ impl Params {
         {
             let problem = format!("expected above 0 and below 1, found {least}");
             return Err(bad(NAME, "min_probability", problem));
+        }
+        if let Some(most) = self.labels_change_max {
+            if self.labels.is_none() {
+                return Err(bad(
+                    NAME,
+                    "labels_change_max",
+                    "expected `labels` with it, found none",
+                ));
+            }
+            if !(most.is_finite() && most >= 1.0) {
+                let problem = format!("expected 1 or more, found {most}");
+                return Err(bad(NAME, "labels_change_max", problem));
+            }
         }
         self.blocking.iter().try_for_each(|rule| self.check_rule(fields, rule))
     }

@@ -5,10 +5,11 @@ use std::cell::RefCell;
 use analysis::curve::{self, Point};
 use analysis::linkage::blocking::makes;
 use analysis::linkage::fellegi_sunter::{FieldModel, Model, probability};
-use analysis::linkage::logistic::{Examples, Logistic};
+use analysis::linkage::logistic::{Background, Examples, Logistic};
 use analysis::linkage::{
     Candidates, Column, Features, Halted, Pattern, RecordLink, Records, level_same,
 };
+use analysis::trial::wilson;
 use engine::{Code, Error, Result};
 use serde_json::{Value, json};
 
@@ -25,6 +26,8 @@ pub(crate) struct LinkOptions {
     pub(crate) method: Method,
     /// None: the one with the best F1 of the labels, and without labels [`MIN_PROBABILITY`].
     pub(crate) min_probability: Option<f64>,
+    /// The factor by which labels may change the number of pairs.
+    pub(crate) labels_change_max: Option<f64>,
     pub(crate) candidates_max: u64,
     pub(crate) pairs_max: usize,
 }
@@ -46,7 +49,8 @@ pub(crate) struct Linked {
 
 enum Scorer<'a> {
     FellegiSunter(Model),
-    Logistic(OfPair<'a>, Logistic),
+    /// What labels change of the model without them.
+    Logistic(OfPair<'a>, Logistic, Model),
 }
 
 /// What is learned from: what the values of a pair say, and, where there are vectors, their cosine.
@@ -87,26 +91,36 @@ pub(crate) fn link(
     let mut candidates = Candidates::new(records, &plan.blocks, &is_stopped);
     let halted = |halted: Halted| halted_by(halted, options, check);
     let method = choose(options.method, labels)?;
-    let (scorer, scored) = match method {
-        Method::Logistic => {
+    if method != Method::Logistic && vectors.is_some() {
+        let problem = format!("{VECTORS_ARE_LEARNED_FROM}; {}", Kinds::of(labels)?);
+        return Err(bad(NAME, "vectors", problem));
+    }
+    let counts = candidates.count().map_err(halted)?;
+    let sample = candidates.sample().map_err(halted)?;
+    let scorer = Scorer::FellegiSunter(Model::learn(records, &counts, &sample));
+    let usual = options.min_probability.unwrap_or(MIN_PROBABILITY);
+    let links_without_labels = |scorer: &Scorer<'_>| {
+        let probability = |a: usize, b: usize, pattern| scorer.probability(records, a, b, pattern);
+        candidates.score(usual, options.pairs_max, &probability).map_err(halted)
+    };
+    if labels.is_empty() {
+        let (candidates, links) = links_without_labels(&scorer)?;
+        let report = report(records, plan, &scorer, usual);
+        return Ok(Linked { links, candidates, report });
+    }
+    let (compared, without) = links_without_labels(&scorer)?;
+    let (scorer, scored) = match (method, scorer) {
+        (Method::Logistic, Scorer::FellegiSunter(model)) => {
             let features = OfPair { values: Features::new(records), vectors };
-            learn_from_labels(features, labels, check)?
+            let unlabelled =
+                background(&candidates, &model, records, (compared, &without)).map_err(halted)?;
+            learn_from_labels(features, model, records, (labels, &unlabelled), check)?
         }
-        _ if vectors.is_some() => {
-            let problem = format!("{VECTORS_ARE_LEARNED_FROM}; {}", Kinds::of(labels)?);
-            return Err(bad(NAME, "vectors", problem));
-        }
-        _ => {
-            let counts = candidates.count().map_err(halted)?;
-            let sample = candidates.sample().map_err(halted)?;
-            let model = Model::learn(records, &counts, &sample);
-            let scorer = Scorer::FellegiSunter(model);
-            let scored = labels
-                .iter()
-                .map(|label| {
-                    (scorer.probability(records, label.a, label.b, None), label.is_duplicate)
-                })
-                .collect();
+        (_, scorer) => {
+            let scored = |label: &Label| {
+                (scorer.probability(records, label.a, label.b, None), label.is_duplicate)
+            };
+            let scored = labels.iter().map(scored).collect();
             (scorer, scored)
         }
     };
@@ -115,16 +129,100 @@ pub(crate) fn link(
         Scorer::Logistic(..) => curve::best_of_calibrated(&scored),
         Scorer::FellegiSunter(_) => curve::best_near(&scored, MIN_PROBABILITY),
     };
-    let threshold = options
-        .min_probability
-        .or_else(|| best.map(|point| point.threshold))
-        .unwrap_or(MIN_PROBABILITY);
+    let chosen = best.map(|point| shrunk(point.threshold, Kinds::of(labels).map(Kinds::fewer)));
+    let threshold = match (options.min_probability, chosen) {
+        (Some(asked), _) => asked,
+        (None, Some(chosen)) => chosen?,
+        (None, None) => MIN_PROBABILITY,
+    };
     let probability =
         |a: usize, b: usize, pattern: Option<Pattern>| scorer.probability(records, a, b, pattern);
     let (candidates, links) =
         candidates.score(threshold, options.pairs_max, &probability).map_err(halted)?;
-    let report = report(records, plan, labels, &scorer, (&points, best), threshold);
+    let mut report = report(records, plan, &scorer, threshold);
+    let of_labels = OfLabels { labels, scored: &scored, points: &points, best };
+    of_labels.add_to(&mut report, plan, threshold, (without.len(), links.len()));
+    require_alike(without.len(), links.len(), options.labels_change_max)?;
     Ok(Linked { links, candidates, report })
+}
+
+/// Fails if labels change the number of pairs by more than a factor.
+fn require_alike(without: usize, with: usize, change_max: Option<f64>) -> Result<()> {
+    let Some(most) = change_max else { return Ok(()) };
+    match change(without, with) {
+        factor if factor <= most => Ok(()),
+        factor => Err(bad(
+            NAME,
+            "labels_change_max",
+            format!(
+                "labels change the number of pairs from {without} to {with}, by a factor of {factor:.2}; expected {most} at most: \
+                 check the labels, or take a larger `labels_change_max`"
+            ),
+        )),
+    }
+}
+
+/// The factor by which two numbers differ, 1 or more.
+fn change(one: usize, other: usize) -> f64 {
+    let (few, many) = (one.min(other), one.max(other));
+    many.max(1) as f64 / few.max(1) as f64
+}
+
+/// Labels of the rarer kind from which on their threshold counts half.
+const THRESHOLD_LABELS: f64 = 100.0;
+
+/// A threshold that labels suggest, drawn to [`MIN_PROBABILITY`] as far as labels are few: which pairs
+/// people label says nothing of how many of each probability there are.
+fn shrunk(threshold: f64, fewer: Result<usize>) -> Result<f64> {
+    let labels = fewer? as f64;
+    if threshold == MIN_PROBABILITY {
+        return Ok(threshold);
+    }
+    let weight = labels / (labels + THRESHOLD_LABELS);
+    let odds = |probability: f64| {
+        let probability = probability.clamp(0.01, 0.999);
+        (probability / (1.0 - probability)).ln()
+    };
+    Ok(probability(weight * odds(threshold) + (1.0 - weight) * odds(MIN_PROBABILITY)))
+}
+
+/// Pairs without labels that are learned from, of either kind.
+const BACKGROUND_PAIRS: usize = 1_000;
+/// All of them count as this number of times the labels: of the unlabelled duplicates among them few then
+/// speak against labels of their like.
+const BACKGROUND_WEIGHT: f64 = 2.0;
+/// The part of it with vectors, which the probabilities without labels do not know.
+const WITH_VECTORS: f64 = 0.1;
+/// Larger log odds without labels are as certain as these.
+const OFFSET_MAX: f64 = 10.0;
+
+/// Some of the candidates: of those that are duplicates without labels, and of the others.
+fn background(
+    candidates: &Candidates<'_>,
+    model: &Model,
+    records: &Records,
+    (compared, links): (u64, &[RecordLink]),
+) -> std::result::Result<Vec<(usize, usize)>, Halted> {
+    let every = links.len().div_ceil(BACKGROUND_PAIRS).max(1);
+    let of_links = links.iter().step_by(every);
+    let others = compared.saturating_sub(links.len() as u64);
+    let every = others.div_ceil(BACKGROUND_PAIRS as u64).max(1);
+    let of = |a: usize, b: usize, pattern: Option<Pattern>| {
+        probability(offset(model, records, (a, b), pattern))
+    };
+    let below = candidates.some_below(MIN_PROBABILITY, every, &of)?;
+    Ok(of_links.chain(&below).map(|link| (link.first, link.second)).collect())
+}
+
+/// The log odds of a pair without labels.
+fn offset(
+    model: &Model,
+    records: &Records,
+    (a, b): (usize, usize),
+    pattern: Option<Pattern>,
+) -> f64 {
+    let pattern = pattern.unwrap_or_else(|| records.pattern(a, b));
+    model.log_odds_of(records, pattern, a).clamp(-OFFSET_MAX, OFFSET_MAX)
 }
 
 /// The error of work that was not ended.
@@ -166,22 +264,35 @@ fn choose(asked: Method, labels: &[Label]) -> Result<Method> {
 
 fn learn_from_labels<'a>(
     features: OfPair<'a>,
-    labels: &[Label],
+    without: Model,
+    records: &Records,
+    (labels, unlabelled): (&[Label], &[(usize, usize)]),
     check: &(dyn Fn() -> Result<()> + Sync),
 ) -> Result<(Scorer<'a>, Vec<(f64, bool)>)> {
-    let mut examples = Examples { width: features.count(), ..Examples::default() };
+    let of_known = if features.vectors.is_some() { WITH_VECTORS } else { 1.0 };
+    let weight = of_known * BACKGROUND_WEIGHT * labels.len() as f64;
+    let mut background = Background { weight, ..Background::default() };
+    for (at, (a, b)) in unlabelled.iter().enumerate() {
+        if at.is_multiple_of(HALT_LABELS) {
+            check()?;
+        }
+        features.push(*a, *b, &mut background.features);
+        background.offsets.push(offset(&without, records, (*a, *b), None));
+    }
+    let mut examples = Examples { width: features.count(), background, ..Examples::default() };
     for (at, label) in labels.iter().enumerate() {
         if at.is_multiple_of(HALT_LABELS) {
             check()?;
         }
         features.push(label.a, label.b, &mut examples.features);
         examples.labels.push(label.is_duplicate);
+        examples.offsets.push(offset(&without, records, (label.a, label.b), None));
     }
     let Some((model, held_out)) = Logistic::learn(&examples, &|| check().is_err()) else {
         return Err(check().err().unwrap_or_else(|| Error::internal("nobody stopped it")));
     };
     let scored = held_out.into_iter().zip(examples.labels).collect();
-    Ok((Scorer::Logistic(features, model), scored))
+    Ok((Scorer::Logistic(features, model, without), scored))
 }
 
 impl Scorer<'_> {
@@ -191,23 +302,16 @@ impl Scorer<'_> {
                 let pattern = pattern.unwrap_or_else(|| records.pattern(a, b));
                 probability(model.log_odds_of(records, pattern, a))
             }
-            Self::Logistic(features, model) => FEATURES.with_borrow_mut(|of_pair| {
+            Self::Logistic(features, model, without) => FEATURES.with_borrow_mut(|of_pair| {
                 of_pair.clear();
                 features.push(a, b, of_pair);
-                model.probability(of_pair)
+                model.probability(of_pair, offset(without, records, (a, b), pattern))
             }),
         }
     }
 }
 
-fn report(
-    records: &Records,
-    plan: &Plan,
-    labels: &[Label],
-    scorer: &Scorer<'_>,
-    (points, best): (&[Point], Option<Point>),
-    threshold: f64,
-) -> Value {
+fn report(records: &Records, plan: &Plan, scorer: &Scorer<'_>, threshold: f64) -> Value {
     let mut report = json!({
         "blocking": plan.report(),
         "threshold": threshold,
@@ -230,21 +334,64 @@ fn report(
             };
             report["levels"] = model.fields.iter().zip(&records.columns).map(field).collect();
         }
-        Scorer::Logistic(_, model) => {
+        Scorer::Logistic(_, model, _) => {
             report["method"] = "logistic".into();
             report["ridge"] = model.ridge.into();
         }
     }
-    if !labels.is_empty() {
+    report
+}
+
+/// What labels say of the result.
+struct OfLabels<'a> {
+    labels: &'a [Label],
+    /// The probability of each labelled pair, and whether it is a duplicate.
+    scored: &'a [(f64, bool)],
+    points: &'a [Point],
+    best: Option<Point>,
+}
+
+/// The factor by which labels change the number of pairs, above which the summary warns.
+const CHANGE_WARNED: f64 = 1.5;
+
+impl OfLabels<'_> {
+    /// Adds it to a report. `without` and `with` are the numbers of pairs without labels and with them.
+    fn add_to(
+        &self,
+        report: &mut Value,
+        plan: &Plan,
+        threshold: f64,
+        (without, with): (usize, usize),
+    ) {
+        let labels = self.labels;
         let missed = labels.iter().filter(|label| label.is_duplicate);
         let missed = missed.filter(|label| !makes(&plan.blocks, label.a, label.b)).count();
+        let count = |of: &dyn Fn(f64, bool) -> bool| {
+            self.scored.iter().filter(|(score, label)| of(*score, *label)).count() as u64
+        };
+        let taken = count(&|score, _| score >= threshold);
+        let right = count(&|score, label| score >= threshold && label);
+        let duplicates = count(&|_, label| label);
+        let rate = |all: u64| {
+            let rate = wilson(right, all)?;
+            Some(json!({ "rate": rate.rate, "lower": rate.lower, "upper": rate.upper }))
+        };
         report["labels"] = json!({
             "pairs": labels.len(),
-            "duplicates": labels.iter().filter(|label| label.is_duplicate).count(),
+            "duplicates": duplicates,
             "duplicates_outside_blocks": missed,
-            "best": best,
-            "curve": curve::thinned(points),
+            "pairs_without_labels": without,
+            // Of the labelled pairs alone, which are no sample of all pairs.
+            "precision_of_labelled": rate(taken),
+            "recall_of_labelled": rate(duplicates),
+            "best": self.best,
+            "curve": curve::thinned(self.points),
         });
+        let factor = change(without, with);
+        if factor > CHANGE_WARNED {
+            report["warnings"] = json!([format!(
+                "labels changed the number of pairs from {without} to {with}: check some of the pairs, or set `labels_change_max`"
+            )]);
+        }
     }
-    report
 }

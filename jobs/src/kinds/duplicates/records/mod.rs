@@ -54,11 +54,16 @@ pub(super) fn find(
     let options = LinkOptions {
         method: params.method,
         min_probability: params.min_probability,
+        labels_change_max: params.labels_change_max,
         candidates_max: params.candidates_max,
         pairs_max: params.pairs_max,
     };
     link::link((records, vectors), &plan, labels, &options, check)
 }
+
+/// Rows of a cluster, and their part of all, above which the summary warns.
+const LARGE_ROWS: usize = 20;
+const LARGE_PART: f64 = 0.05;
 
 /// What a run says of itself.
 pub(super) fn summary(
@@ -78,6 +83,12 @@ pub(super) fn summary(
             "unreadable": column.unreadable,
         })
     };
+    let largest = clusters.iter().map(Vec::len).max().unwrap_or(0);
+    let swallows = (largest >= LARGE_ROWS && largest as f64 > LARGE_PART * rows).then(|| {
+        format!(
+            "one cluster has {largest} of {rows} rows: check its pairs, or take a larger `min_probability`"
+        )
+    });
     let vectors = vectors.map(
         |vectors| json!({ "embedder": vectors.embedder(), "rows_without": vectors.missing() }),
     );
@@ -94,6 +105,8 @@ pub(super) fn summary(
         "clusters": clusters.len(),
         "rows_in_clusters": members,
         "rows_to_spare": members - clusters.len(),
+        "largest_cluster": largest,
+        "warnings": swallows.into_iter().collect::<Vec<_>>(),
         "model": linked.report,
     })
 }

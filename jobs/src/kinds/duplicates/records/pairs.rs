@@ -68,10 +68,11 @@ pub fn match_pairs(
         width,
         features: (0..train.len()).flat_map(features).collect(),
         labels: train.iter().map(|labelled| labelled.is_duplicate).collect(),
+        ..Examples::default()
     };
     let learned = Logistic::learn(&examples, &|| false);
     let (model, held_out) = learned.ok_or_else(|| Error::internal("nobody stopped it"))?;
-    let probability = |pair: usize| model.probability(&features(pair));
+    let probability = |pair: usize| model.probability(&features(pair), 0.0);
     // The more pairs say how large F1 is, the better: those of `train` do, too, each by a model that did not see it.
     let of_valid = valid.iter().zip(train.len()..);
     let of_valid = of_valid.map(|(labelled, pair)| (probability(pair), labelled.is_duplicate));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use analysis::linkage::blocking::makes;
 use analysis::linkage::{ColumnBuilder, RecordLink, Records};
+use analysis::testing::number_from;
 use arrow::array::{ArrayRef, Float64Array, StringArray};
 use datasets::ColumnType;
 use engine::{Engine, Principal};
@@ -20,7 +21,7 @@ use crate::kinds::duplicates::tests::{ask, label, run_with};
 use crate::run::record::{RunRecord, RunState};
 use crate::run::runner::RunnerOptions;
 use crate::series::evaluate::{GroupScore, score_groups};
-use crate::testing::{engine, shared_data, table};
+use crate::testing::{Noise, engine, shared_data, table};
 
 /// Columns and how they are compared.
 type Columns<'a> = [(&'a str, Compare)];
@@ -108,6 +109,7 @@ fn link_with(records: &Records, plan: &super::plan::Plan, labels: &[Label]) -> L
     let options = LinkOptions {
         method: Method::Auto,
         min_probability: None,
+        labels_change_max: None,
         candidates_max: 10_000_000,
         pairs_max: 100_000,
     };
@@ -182,6 +184,53 @@ fn labels_of_some_people_are_learnt_from() {
     assert_eq!(report["labels"]["duplicates_outside_blocks"], 0);
     assert!(report["labels"]["best"]["f1"].as_f64().unwrap() > 0.98, "{report}");
     assert!(score.precision >= 0.95 && score.recall >= 0.99, "{score:?}");
+}
+
+/// `COLONNADE_SEEDS` seeds of six sizes. Honest labels of any pairs leave F1 where it is.
+#[test]
+fn labels_make_no_result_worse() {
+    let Some((records, people)) = people("dataset1.csv", &PERSON[..9]) else { return };
+    let truth = truth(&people);
+    let plan = plan(&records, &[], 500, &kernels::Execution::default()).unwrap();
+    let without = link_with(&records, &plan, &[]);
+    let unlabelled = score_of_pairs(&without, &people, &truth).f1;
+    // The true pairs that look least like one come first.
+    let mut doubtful = without.links.clone();
+    doubtful.sort_by(|a, b| a.probability.total_cmp(&b.probability));
+    doubtful.retain(|link| people[link.first] == people[link.second]);
+    let doubtful: Vec<(usize, usize)> = doubtful.iter().map(|l| (l.first, l.second)).collect();
+    let seeds = number_from("COLONNADE_SEEDS", 1);
+    let sizes: &[usize] = if seeds < 5 { &[30, 120] } else { &[30, 45, 60, 90, 120, 240] };
+    let mut worst: f64 = 1.0;
+    for seed in 0..seeds {
+        let mut noise = Noise::new(seed);
+        let mut below = |count: usize| (noise.uniform() * count as f64) as usize;
+        for &size in sizes {
+            for is_doubtful in [false, true] {
+                let mut judged: HashMap<(usize, usize), bool> = HashMap::new();
+                while judged.len() < size {
+                    let of = if is_doubtful { &doubtful[..2 * size] } else { &truth[..] };
+                    let (a, b) = of[below(of.len())];
+                    judged.insert((a.min(b), a.max(b)), true);
+                }
+                while judged.len() < 2 * size {
+                    let (a, b) = (below(people.len()), below(people.len()));
+                    if people[a] != people[b] {
+                        judged.insert((a.min(b), a.max(b)), false);
+                    }
+                }
+                let label = |((a, b), is_duplicate)| Label { a, b, is_duplicate };
+                let mut labels: Vec<Label> = judged.into_iter().map(label).collect();
+                labels.sort_by_key(|label| (label.a, label.b));
+                let linked = link_with(&records, &plan, &labels);
+                assert_eq!(linked.report["method"], "logistic");
+                let found = score_of_pairs(&linked, &people, &truth);
+                worst = worst.min(found.f1 - unlabelled);
+                assert!(found.f1 >= unlabelled - 0.01, "{seed} {size} {is_doubtful}: {found:?}");
+            }
+        }
+    }
+    eprintln!("F1 {unlabelled:.4} without labels, {worst:+.4} with the worst of them");
 }
 
 #[test]
