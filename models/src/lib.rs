@@ -72,8 +72,8 @@ pub use encoder::{ARCHITECTURE, EncoderConfig, SettingsFiles, supported_encoders
 pub use error::{Attempt, Error, Result};
 pub use evaluation::{
     Aim, Calibration, ClassScores, Comparison, InScope, Retrieval, ScopeReport, Score, Scores,
-    Threshold, auroc, calibration_error, choose_threshold, compare, fit_temperature, retrieval,
-    scope_report, scores,
+    Threshold, auroc, calibration_error, choose_threshold, compare, confirmed_temperature,
+    fit_temperature, macro_f1_interval, retrieval, scope_report, scores,
 };
 pub use folder::{ArtifactFiles, Origin, TrainedOrigin, WEIGHTS_BYTES_MAX, read_card};
 pub use foresight::{ForesightNetwork, ForesightOptions, ForesightRows, Foretold};

@@ -9,7 +9,7 @@ use super::Numbers;
 use crate::card::Card;
 use crate::embedder::WINDOWS_MAX;
 use crate::error::{Error, Result};
-use crate::evaluation::{Calibration, Threshold, fit_temperature};
+use crate::evaluation::{Calibration, Threshold, confirmed_temperature};
 use crate::training::Labels;
 
 /// The fields of a card.
@@ -85,10 +85,10 @@ impl ClassifierSettings {
         of_text * self.fields + self.numbers.width()
     }
 
-    /// Takes the temperature that fits rows that were not learned from, `logits` `[rows, classes]`. A threshold was
-    /// chosen for another temperature and is dropped.
+    /// Takes the temperature that fits rows that were not learned from, `logits` `[rows, classes]`, if it helps by more than chance.
+    /// A threshold was chosen for another temperature and is dropped.
     pub fn calibrate(&mut self, logits: &[f32], truth: &[usize]) -> Result<Calibration> {
-        let found = fit_temperature(logits, truth, self.labels.count())?;
+        let found = confirmed_temperature(logits, truth, self.labels.count())?;
         (self.temperature, self.out_of_scope) = (found.temperature, None);
         Ok(found)
     }

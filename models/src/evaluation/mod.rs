@@ -7,13 +7,13 @@ mod out_of_scope;
 mod retrieval;
 mod scores;
 
-pub use calibration::{Calibration, calibration_error, fit_temperature};
+pub use calibration::{Calibration, calibration_error, confirmed_temperature, fit_temperature};
 pub use compare::{Comparison, compare};
 pub use out_of_scope::{
     Aim, InScope, ScopeReport, Score, Threshold, auroc, choose_threshold, scope_report,
 };
 pub use retrieval::{Retrieval, retrieval};
-pub use scores::{ClassScores, Scores, scores};
+pub use scores::{ClassScores, Scores, macro_f1_interval, scores};
 
 pub(crate) use calibration::best_of;
 pub(crate) use retrieval::{for_each_similarity, product, retrieval_on};

@@ -1,6 +1,7 @@
 //! Accuracy, precision, recall and F1 by class, and who was taken for whom.
 
 use crate::error::{Error, Result};
+use crate::training::Random;
 
 /// How rows of known labels were answered.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,15 +51,11 @@ pub fn scores(truth: &[Option<usize>], answers: &[usize], count: usize) -> Resul
     let right: usize = (0..count).map(|class| confusion[class * count + class]).sum();
     let part = |of: usize, all: usize| if all == 0 { 0.0 } else { of as f64 / all as f64 };
     let mut classes = Vec::with_capacity(count);
-    let mut f1s = Vec::new();
     for class in 0..count {
         let hits = confusion[class * count + class];
         let support: usize = confusion[class * count..(class + 1) * count].iter().sum();
         let answered: usize = (0..count).map(|truth| confusion[truth * count + class]).sum();
         let f1 = part(2 * hits, support + answered);
-        if support + answered > 0 {
-            f1s.push(f1);
-        }
         classes.push(ClassScores {
             precision: part(hits, answered),
             recall: part(hits, support),
@@ -70,10 +67,57 @@ pub fn scores(truth: &[Option<usize>], answers: &[usize], count: usize) -> Resul
         rows,
         unseen_rows: truth.len() - rows,
         accuracy: part(right, rows),
-        macro_f1: if f1s.is_empty() { 0.0 } else { f1s.iter().sum::<f64>() / f1s.len() as f64 },
+        macro_f1: macro_f1(&confusion, count),
         classes,
         confusion,
     })
+}
+
+/// Samples of the bootstrap.
+const BOOTSTRAPS: usize = 400;
+/// Rows above which the interval of a part of them is narrowed instead.
+const BOOTSTRAP_ROWS_MAX: usize = 20_000;
+
+/// Where the macro-F1 behind that of a sample lies with a confidence of 95 %: quantiles of samples of
+/// the rows, drawn with replacement (Efron 1979). `None` without rows.
+pub fn macro_f1_interval(scores: &Scores) -> Option<[f64; 2]> {
+    let count = scores.classes.len();
+    let filled = scores.confusion.iter().enumerate();
+    let rows: Vec<usize> =
+        filled.flat_map(|(place, rows)| std::iter::repeat_n(place, *rows)).collect();
+    if rows.is_empty() {
+        return None;
+    }
+    let drawn = rows.len().min(BOOTSTRAP_ROWS_MAX);
+    let mut random = Random::new(rows.len() as u64, 0);
+    let mut found: Vec<f64> = (0..BOOTSTRAPS)
+        .map(|_| {
+            let mut confusion = vec![0_usize; count * count];
+            (0..drawn).for_each(|_| confusion[rows[random.below(rows.len())]] += 1);
+            macro_f1(&confusion, count)
+        })
+        .collect();
+    found.sort_unstable_by(f64::total_cmp);
+    // Fewer rows make a wider interval.
+    let narrower = (drawn as f64 / rows.len() as f64).sqrt();
+    let of = |part: f64| {
+        let drawn = found[((BOOTSTRAPS - 1) as f64 * part).round() as usize];
+        (scores.macro_f1 + (drawn - scores.macro_f1) * narrower).clamp(0.0, 1.0)
+    };
+    Some([of(0.025), of(0.975)])
+}
+
+fn macro_f1(confusion: &[usize], count: usize) -> f64 {
+    let mut f1s = Vec::with_capacity(count);
+    for class in 0..count {
+        let hits = confusion[class * count + class];
+        let support: usize = confusion[class * count..(class + 1) * count].iter().sum();
+        let answered: usize = confusion.iter().skip(class).step_by(count).sum();
+        if support + answered > 0 {
+            f1s.push(2.0 * hits as f64 / (support + answered) as f64);
+        }
+    }
+    f1s.iter().sum::<f64>() / f1s.len().max(1) as f64
 }
 
 #[cfg(test)]
@@ -96,6 +140,22 @@ mod tests {
         // The fourth class is in neither list.
         assert!((found.macro_f1 - (two_thirds + 0.4) / 3.0).abs() < 1e-12);
         assert_eq!(&found.confusion[..8], [2, 1, 0, 0, 1, 1, 0, 0]);
+    }
+
+    #[test]
+    fn an_interval_of_few_rows_is_wide() {
+        let interval = |rows: usize| {
+            let truth: Vec<Option<usize>> = (0..rows).map(|row| Some(row % 2)).collect();
+            let answers: Vec<usize> =
+                (0..rows).map(|row| if row % 10 < 8 { row % 2 } else { 0 }).collect();
+            let found = scores(&truth, &answers, 2).unwrap();
+            let [low, high] = macro_f1_interval(&found).unwrap();
+            assert!(low <= found.macro_f1 && found.macro_f1 <= high);
+            high - low
+        };
+        let [few, many, most] = [20, 2_000, 200_000].map(interval);
+        assert!(few > 0.2 && many < 0.04 && most < many / 5.0, "{few} {many} {most}");
+        assert_eq!(macro_f1_interval(&scores(&[], &[], 2).unwrap()), None);
     }
 
     #[test]

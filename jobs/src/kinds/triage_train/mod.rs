@@ -21,7 +21,7 @@ use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
 use engine::{Result, Session, WriteMode};
 use futures::future::BoxFuture;
-use models::{Classifier, EncoderDevice};
+use models::{Classifier, EncoderDevice, macro_f1_interval};
 use serde_json::{Value, json};
 
 use fit::{Encoder, Fitted, Survey, Task};
@@ -280,6 +280,26 @@ async fn commit(
     Ok(())
 }
 
+/// Held-out rows below which figures say little.
+const HELD_OUT_FEW: usize = 50;
+
+/// What makes the figures of a training doubtful.
+fn warnings(validation: usize, fitted: &Fitted) -> Vec<String> {
+    let mut found = Vec::new();
+    let rows = fitted.scores.rows;
+    if rows < HELD_OUT_FEW {
+        found.push(format!(
+            "accuracy and macro_f1 are of {rows} held-out rows; label more rows until they are {HELD_OUT_FEW} or more"
+        ));
+    }
+    if fitted.calibration.temperature == 1.0 {
+        found.push(format!(
+            "confidences are not calibrated: on {validation} validation rows no temperature helped by more than chance"
+        ));
+    }
+    found
+}
+
 fn summary(
     params: &Params,
     trained: &Trained,
@@ -319,12 +339,15 @@ fn summary(
         "held_out_labels_unseen": prepared.unseen(),
         "data": survey.facts(&prepared.labels),
         "accuracy": fitted.scores.accuracy,
+        "accuracy_interval": output::accuracy_interval(fitted),
         "macro_f1": fitted.scores.macro_f1,
+        "macro_f1_interval": macro_f1_interval(&fitted.scores),
         "temperature": fitted.calibration.temperature,
         "calibration_error": { "before": fitted.calibration_error[0], "after": fitted.calibration_error[1] },
         "out_of_scope": scope,
         "in_production": compared,
         "training": fitted.facts,
         "training_estimate": survey.cost(),
+        "warnings": warnings(validation, fitted),
     })
 }
