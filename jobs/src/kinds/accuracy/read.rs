@@ -70,7 +70,8 @@ pub(super) struct Model {
 }
 
 impl Model {
-    /// The mean over the labels that are so or answered of the harmonic mean of precision and recall.
+    /// The mean over the labels that are true or answered of the harmonic mean of precision and recall,
+    /// as scikit-learn defines it. A missing answer is of no label.
     pub(super) fn macro_f1(&self) -> Option<f64> {
         let sum: f64 = self.labels.values().map(OfLabel::f1).sum();
         (!self.labels.is_empty()).then(|| sum / self.labels.len() as f64)
@@ -299,13 +300,13 @@ impl Reading {
                 self.newest = (time(row), text(&truths, row));
                 self.read.rows += 1;
             }
-            let (label, truth) = (text(&labels, row), text(&truths, row));
+            let label = labels.is_valid(row).then(|| labels.value(row).to_owned());
+            let truth = text(&truths, row);
             if self.newest.0 != time(row) || self.newest.1 != truth {
                 continue;
             }
             let number = self.model(&text(&models, row))?;
-            // Nothing is no answer.
-            let is_right = labels.is_valid(row) && label == truth;
+            let is_right = label.as_ref() == Some(&truth);
             if self.right.contains_key(&number) {
                 self.read.repeated += 1;
                 continue;
@@ -321,7 +322,7 @@ impl Reading {
     fn count(
         &mut self,
         number: usize,
-        (label, truth, is_right): (String, String, bool),
+        (label, truth, is_right): (Option<String>, String, bool),
         confidence: Option<f64>,
         period: Option<i64>,
     ) -> Result<()> {
@@ -336,7 +337,9 @@ impl Reading {
         let so = model.labels.entry(truth).or_default();
         so.so += 1;
         so.right += u64::from(is_right);
-        model.labels.entry(label).or_default().answered += 1;
+        if let Some(label) = label {
+            model.labels.entry(label).or_default().answered += 1;
+        }
         self.labels += model.labels.len() - before.0;
         self.periods += model.periods.len() - before.1;
         for (what, found, most) in

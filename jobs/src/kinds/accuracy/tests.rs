@@ -221,3 +221,31 @@ async fn what_is_asked_wrongly_is_named() {
         assert!(says.contains(expected), "{more}: {says}");
     }
 }
+
+#[tokio::test]
+async fn a_missing_answer_is_wrong_and_no_label() {
+    let engine = engine().await;
+    let truth = ["a", "a", "b", "b", "c", "c"];
+    let answers = [Some("a"), None, Some("b"), Some("b"), Some("c"), Some("a")];
+    let ids = || texts((0..6).map(|id| Some(id.to_string())));
+    let source = || texts((0..6).map(|_| Some("tickets".to_owned())));
+    let of_truth = [
+        ("source", ColumnType::Text, source()),
+        ("id", ColumnType::Text, ids()),
+        ("label", ColumnType::Text, texts(truth.iter().map(|label| Some((*label).to_owned())))),
+    ];
+    write(&engine, "truth", WriteMode::Append, &of_truth).await;
+    let of_model = [
+        ("source", ColumnType::Text, source()),
+        ("id", ColumnType::Text, ids()),
+        ("model", ColumnType::Text, texts((0..6).map(|_| Some("m".to_owned())))),
+        ("label", ColumnType::Text, texts(answers.iter().map(|label| label.map(str::to_owned)))),
+    ];
+    write(&engine, "triage", WriteMode::Append, &of_model).await;
+    let params = json!({ "predictions": ["triage"], "truth": "truth", "confidence_column": null });
+    summary_of(&engine, NAME, params).await;
+    let found =
+        rows(&engine, "SELECT labels, round(macro_f1, 4), round(accuracy, 4) FROM model_scores");
+    // scikit-learn 1.7: f1_score of the three labels, average="macro".
+    assert_eq!(found.await, ["3 0.7222 0.6667"]);
+}
