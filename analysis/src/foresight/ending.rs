@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::process::{Log, Trace};
+use crate::process::{Event, Log, Trace};
 
 /// An activity is final where in at least this part of its occurrences nothing else comes after it.
 const FINAL_SHARE: f64 = 0.95;
@@ -10,6 +10,8 @@ const FINAL_SHARE: f64 = 0.95;
 const FINAL_LEAST: u64 = 5;
 /// Final activities must end at least this part of the quiet cases; else cases end by being quiet.
 const ENDED_SHARE: f64 = 0.5;
+/// Cases that are quiet, below which all cases are read: a log may end soon after its cases.
+const QUIET_LEAST: u64 = 20;
 /// Of the longest waits of cases, what this part of them is not above is usual.
 const USUAL: f64 = 0.95;
 
@@ -66,6 +68,67 @@ impl Ending {
     }
 
     fn learn(&mut self, log: &Log) {
+        let quiet = log.traces().filter(|trace| self.is_quiet(trace)).count() as u64;
+        if quiet < QUIET_LEAST && self.learn_by_waits(log) {
+            return;
+        }
+        self.learn_of_quiet(log);
+    }
+
+    /// Learns from all cases. A case has stopped if nothing came for longer than after other
+    /// occurrences of its last activity, of which 95 % waited no longer.
+    fn learn_by_waits(&mut self, log: &Log) -> bool {
+        let mut of_activities = vec![OfActivity::default(); log.activities.len()];
+        for trace in log.traces() {
+            let last = trace.events.last().map(|last| last.activity);
+            let mut next: Option<&Event> = None;
+            for event in trace.events.iter().rev() {
+                let Some(of) = of_activities.get_mut(event.activity as usize) else { continue };
+                match next.filter(|next| next.activity != event.activity) {
+                    Some(next) => of.waits.push(next.ended_us.saturating_sub(event.ended_us)),
+                    // The last, and repetitions of it.
+                    None if Some(event.activity) == last && next.is_none() => {
+                        of.stopped.push(self.last_us.saturating_sub(event.ended_us));
+                    }
+                    None => {}
+                }
+                next = Some(event);
+            }
+        }
+        let (mut cases, mut ended) = (0, 0);
+        for (number, of) in (0..).zip(&mut of_activities) {
+            let stopped = of.stopped();
+            cases += stopped;
+            let all = stopped + of.waits.len() as u64;
+            if stopped >= FINAL_LEAST && stopped as f64 >= FINAL_SHARE * all as f64 {
+                self.finals.insert(number);
+                ended += stopped;
+            }
+        }
+        let is_learned = ended > 0 && ended as f64 >= ENDED_SHARE * cases as f64;
+        match is_learned {
+            true => self.rule = Rule::Learned,
+            false => self.finals.clear(),
+        }
+        is_learned
+    }
+
+    /// The activities that cases stop after most often, with the number of cases.
+    pub fn candidates(log: &Log, most: usize) -> Vec<(u32, u64)> {
+        let mut counts = vec![0_u64; log.activities.len()];
+        for last in log.traces().filter_map(|trace| trace.events.last().map(|last| last.activity)) {
+            if let Some(count) = counts.get_mut(last as usize) {
+                *count += 1;
+            }
+        }
+        let mut found: Vec<(u32, u64)> =
+            (0..).zip(counts).filter(|(_, count)| *count > 0).collect();
+        found.sort_by_key(|(number, count)| (std::cmp::Reverse(*count), *number));
+        found.truncate(most);
+        found
+    }
+
+    fn learn_of_quiet(&mut self, log: &Log) {
         // Of each activity how often it is there, and how often nothing else comes after it.
         let mut counts = vec![(0u64, 0u64); log.activities.len()];
         let (mut cases, mut lasts) = (0u64, vec![0u64; counts.len()]);
@@ -119,6 +182,25 @@ impl Ending {
             (false, true) => State::Abandoned,
             (false, false) => State::Open,
         }
+    }
+}
+
+/// What followed an activity.
+#[derive(Clone, Debug, Default)]
+struct OfActivity {
+    /// Times to the next event of another activity.
+    waits: Vec<i64>,
+    /// Times to the end of the log, of the last events of cases.
+    stopped: Vec<i64>,
+}
+
+impl OfActivity {
+    /// Cases that stopped after it.
+    fn stopped(&mut self) -> u64 {
+        self.waits.sort_unstable();
+        let place = (USUAL * self.waits.len() as f64).ceil() as usize;
+        let usual = self.waits.get(place.saturating_sub(1)).copied().unwrap_or_default();
+        self.stopped.iter().filter(|since| **since > usual).count() as u64
     }
 }
 

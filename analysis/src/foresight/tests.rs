@@ -46,6 +46,24 @@ fn orders(count: i64) -> Log {
 }
 
 #[test]
+fn cases_end_by_their_activities_even_if_none_has_been_quiet_for_long() {
+    // One case in ten waits 450 hours, and the log ends less than that after the others.
+    let slow = (0..40).map(|at| vec![("take", at), ("check", at + 450), ("ship", at + 451)]);
+    let quick = (100..460).map(|at| vec![("take", at), ("check", at + 2), ("ship", at + 3)]);
+    let open = (470..490).map(|at| vec![("take", at)]);
+    let cases: Vec<(String, Vec<(&'static str, i64)>)> =
+        (0..).zip(slow.chain(quick).chain(open)).map(|(at, of)| (format!("c{at}"), of)).collect();
+    let log = made(&cases);
+    let ending = Ending::of(&log, None);
+    assert_eq!((ending.rule, ending.quiet_us), (Rule::Learned, 450 * HOUR_US));
+    assert_eq!(ending.finals, HashSet::from([number(&log, "ship")]));
+    let history = History::new(&log, ending, false);
+    assert_eq!(history.cases(State::Ended).len(), 400);
+    let candidates = Ending::candidates(&log, 2);
+    assert_eq!(candidates, [(number(&log, "ship"), 400), (number(&log, "take"), 20)]);
+}
+
+#[test]
 fn cases_end_by_what_mostly_ends_them_and_else_by_being_quiet() {
     let log = orders(40);
     let ending = Ending::of(&log, None);

@@ -91,6 +91,9 @@ struct Held {
     accuracy: Vec<Accuracy>,
 }
 
+/// Last activities of cases that a summary names.
+const CANDIDATES_MAX: usize = 5;
+
 /// Looks at all of it.
 pub(super) fn foresee(
     log: &Log,
@@ -173,6 +176,20 @@ pub(super) fn foresee(
     named.sort_unstable();
     named.truncate(NAMED_MAX);
     let [train, validation, test] = split.counts();
+    let candidates: Vec<Value> = Ending::candidates(log, CANDIDATES_MAX)
+        .into_iter()
+        .map(|(of, cases)| json!({ "activity": log.activities.text(of), "cases": cases }))
+        .collect();
+    let nothing = (ended.is_empty() && !log.cases.is_empty()).then(|| {
+        format!(
+            "no case has ended: name the activities that end one in `final_activities`; cases most often stop after {}",
+            Ending::candidates(log, CANDIDATES_MAX)
+                .into_iter()
+                .map(|(of, cases)| format!("{:?} ({cases})", log.activities.text(of)))
+                .collect::<Vec<_>>()
+                .join(", ")
+        )
+    });
     let summary = json!({
         "events": log.len(),
         "cases": log.cases.len(),
@@ -187,6 +204,8 @@ pub(super) fn foresee(
         },
         "final_activities": named,
         "final_activities_unknown": unknown,
+        "last_activities": candidates,
+        "nothing_because": nothing,
         "longest_usual_wait_seconds": history.ending.quiet_us as f64 / 1e6,
         "cases_learned_from": train,
         "cases_chosen_by": validation,
