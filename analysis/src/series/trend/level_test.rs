@@ -1,9 +1,10 @@
 //! Whether levels mean anything, whatever the distribution of the values.
 //!
 //! The search for change points assumes noise that is about normal. Counts, 0/1 values and heavy tails
-//! make it find levels in independent values. So the search is repeated on the values in random order: a
-//! level that is often beaten by the largest of a random order means nothing. Blocks of neighbours keep
-//! their order, because neighbours may repeat each other.
+//! make it find levels in independent values. So the search is repeated on what the levels leave of the
+//! values, in random order: a level that is often beaten by the largest of a random order means nothing.
+//! Blocks of neighbours keep their order, because neighbours may repeat each other. If no order beats a
+//! level, its probability follows from a Gumbel distribution of the largest ones.
 //!
 //! The statistic is the difference of mean ranks of two neighbouring segments in standard errors.
 
@@ -13,6 +14,7 @@ use super::noise::Ar1;
 use super::outliers::drawn_in;
 use super::segmentation::segment;
 use crate::Noise;
+use crate::series::median;
 use crate::significance::two_sided;
 
 /// Random orders.
@@ -39,16 +41,17 @@ pub fn level_p(
     let index = |position: &usize| present.at.partition_point(|at| at < position);
     let cuts: Vec<usize> = cuts.iter().map(index).collect();
     let (values, count) = (&present.values, present.len());
-    let ranks = ranks(values);
-    let observed = differences(&ranks, &cuts);
+    let observed = differences(&ranks(values), &cuts);
+    let left = without_levels(values, &cuts);
+    let ranks = ranks(&left);
     let block = block_length(noise.rho, count);
     let penalty = penalty(count, noise.long_run_variance());
     let mut random = Noise::new(seed);
     let mut beaten = vec![0_usize; cuts.len()];
-    let mut orders = 0;
-    while orders < ORDERS && beaten.iter().any(|beaten| *beaten < BEATEN_MAX) {
+    let mut all_largest = Vec::with_capacity(ORDERS);
+    while all_largest.len() < ORDERS && beaten.iter().any(|beaten| *beaten < BEATEN_MAX) {
         let order = shuffled(count, block, &mut random);
-        let permuted: Vec<f64> = order.iter().map(|at| values[*at]).collect();
+        let permuted: Vec<f64> = order.iter().map(|at| left[*at]).collect();
         let (drawn, _) = drawn_in(&permuted, options.length_min);
         let found = segment(&drawn, penalty, options.length_min).cuts;
         let permuted: Vec<f64> = order.iter().map(|at| ranks[*at]).collect();
@@ -56,8 +59,10 @@ pub fn level_p(
         for (beaten, observed) in beaten.iter_mut().zip(&observed) {
             *beaten += usize::from(largest >= *observed);
         }
-        orders += 1;
+        all_largest.push(largest);
     }
+    let orders = all_largest.len();
+    let largest = Gumbel::of(&all_largest);
     let independent = ((1.0 - noise.rho) / (1.0 + noise.rho)).clamp(0.0, 1.0).sqrt();
     let places = (count * count.saturating_sub(1) / 2) as f64;
     beaten
@@ -67,9 +72,48 @@ pub fn level_p(
             let of_orders = (beaten + 1) as f64 / (orders + 1) as f64;
             // Ranks are about normal; of all pairs of places the best was taken.
             let of_ranks = (places * two_sided(z * independent)).min(1.0);
-            if beaten == 0 { of_orders.min(of_ranks) } else { of_orders }
+            match beaten {
+                0 => of_orders.min(of_ranks.min(largest.p_value(z))),
+                _ => of_orders,
+            }
         })
         .collect()
+}
+
+/// Values less the median of their segment.
+fn without_levels(values: &[f64], cuts: &[usize]) -> Vec<f64> {
+    let ends = cuts.iter().copied().chain([values.len()]);
+    let mut left = Vec::with_capacity(values.len());
+    for end in ends {
+        let segment = &values[left.len().min(end)..end];
+        let level = median(&mut segment.to_vec()).unwrap_or_default();
+        left.extend(segment.iter().map(|value| value - level));
+    }
+    left
+}
+
+/// The distribution of the largest of many values, by its moments.
+struct Gumbel {
+    place: f64,
+    scale: f64,
+}
+
+/// The mean of the Gumbel distribution with place 0 and scale 1.
+const EULER_GAMMA: f64 = 0.577_215_664_901_532_9;
+
+impl Gumbel {
+    fn of(values: &[f64]) -> Self {
+        let count = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / count;
+        let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
+        let scale = (6.0 * variance).sqrt() / std::f64::consts::PI;
+        Self { place: mean - EULER_GAMMA * scale, scale }
+    }
+
+    /// Probability of a value at least as large; 1 if nothing is known of the distribution.
+    fn p_value(&self, value: f64) -> f64 {
+        if self.scale > 0.0 { -(-(-(value - self.place) / self.scale).exp()).exp_m1() } else { 1.0 }
+    }
 }
 
 /// Neighbours that are kept together.
@@ -186,6 +230,26 @@ mod tests {
             let count = (0..40).filter(found).count();
             assert!(count >= 34, "{name}: {count} of 40");
         }
+    }
+
+    #[test]
+    fn a_short_level_among_many_values_that_repeat_each_other_is_sure() {
+        for seed in 0..5 {
+            let mut values = sample(7_500, 0.6, Tails::Normal, 90 + seed);
+            values[4_000..4_094].iter_mut().for_each(|value| *value -= 6.0);
+            let p = smallest_p(&values, seed);
+            assert!(p < 1e-4, "{seed}: {p}");
+        }
+    }
+
+    #[test]
+    fn a_gumbel_distribution_has_its_own_moments() {
+        // scipy 1.17.1: gumbel_r(2, 0.5).sf(4) = 0.018149
+        let of_part = |at: usize| 2.0 - 0.5 * (-((at as f64 + 0.5) / 2_000.0).ln()).ln();
+        let found = Gumbel::of(&(0..2_000).map(of_part).collect::<Vec<f64>>());
+        assert!((found.place - 2.0).abs() < 0.01 && (found.scale - 0.5).abs() < 0.01);
+        assert!((found.p_value(4.0) / 0.018_149 - 1.0).abs() < 0.05);
+        assert_eq!(Gumbel::of(&[3.0; 4]).p_value(3.0), 1.0);
     }
 
     #[test]
