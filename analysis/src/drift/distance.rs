@@ -150,6 +150,11 @@ impl Sample {
                 let numbers = of.get(nulls..).unwrap_or_default();
                 let at = |part: f64| numbers.get((part * numbers.len() as f64) as usize);
                 let middle = match (at(0.25), at(0.5), at(0.75)) {
+                    // Most values are equal, and the others say what changed.
+                    (Some(low), Some(middle), Some(high)) if low == high => {
+                        let mean = numbers.iter().map(|of| of / numbers.len() as f64).sum();
+                        format!("median {}, mean {}", short(*middle), precise(mean))
+                    }
                     (Some(low), Some(middle), Some(high)) => {
                         format!(
                             "median {}, half from {} to {}",
@@ -189,10 +194,19 @@ impl Sample {
 
 /// With three digits that count.
 fn short(of: f64) -> String {
+    rounded(of, 3)
+}
+
+/// With five.
+fn precise(of: f64) -> String {
+    rounded(of, 5)
+}
+
+fn rounded(of: f64, count: i32) -> String {
     if of == 0.0 || !of.is_finite() {
         return format!("{of}");
     }
-    let digits = 2 - of.abs().log10().floor() as i32;
+    let digits = count - 1 - of.abs().log10().floor() as i32;
     let unit = 10_f64.powi(digits.clamp(-300, 300));
     let rounded = (of * unit).round() / unit;
     if rounded.is_finite() { format!("{rounded}") } else { format!("{of}") }

@@ -22,6 +22,19 @@ pub(crate) fn instant(micros: i64) -> String {
     )
 }
 
+/// Units of time, the longest first, with their seconds.
+const UNITS: [(&str, f64); 4] =
+    [("day", 86_400.0), ("hour", 3_600.0), ("minute", 60.0), ("second", 1.0)];
+
+/// A length of time in the longest unit of which it has one.
+pub(crate) fn duration(seconds: f64) -> String {
+    let fits = |(_, size): &&(&str, f64)| seconds.abs() >= *size;
+    let (unit, size) = UNITS.iter().find(fits).unwrap_or(&("second", 1.0));
+    let count = number(seconds / size);
+    let plural = if count == "1" { "" } else { "s" };
+    format!("{count} {unit}{plural}")
+}
+
 /// Four digits that count, as a person writes them.
 pub(crate) fn number(value: f64) -> String {
     if value == 0.0 {
@@ -52,6 +65,15 @@ mod tests {
         assert_eq!(
             texts,
             ["0", "93.1", "41", "8.235", "0.001235", "123457", "-2", "1.000e12", "1.000e-9", "0.3"]
+        );
+    }
+
+    #[test]
+    fn a_duration_is_in_its_longest_unit() {
+        let texts = [259_200.0, 86_400.0, 5_400.0, 1_500.0, 59.0, 0.25].map(duration);
+        assert_eq!(
+            texts,
+            ["3 days", "1 day", "1.5 hours", "25 minutes", "59 seconds", "0.25 seconds"]
         );
     }
 

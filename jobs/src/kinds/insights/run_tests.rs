@@ -202,7 +202,7 @@ async fn series_that_move_together_with_a_lag_are_sure_of_it() {
     let [one] = found.as_slice() else { panic!("{found:?}") };
     let says = "correlation 1.0 a and b of metrics move together: r = 0.9";
     assert!(
-        one.starts_with(says) && one.ends_with("over 1000 intervals, b 1500 s after a"),
+        one.starts_with(says) && one.ends_with("over 1000 intervals, b 25 minutes after a"),
         "{one}"
     );
 }

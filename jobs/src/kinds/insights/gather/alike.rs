@@ -4,7 +4,7 @@ use engine::Result;
 
 use super::super::finding::{Finding, Kind, only, quoted};
 use super::{From, ROWS_MAX, bars, sql_instant};
-use crate::series::words::{number, severity};
+use crate::series::words::{duration, number, severity};
 
 /// Coefficient from which on it counts how much two series move together.
 const COEFFICIENT_MIN: f64 = 0.4;
@@ -52,8 +52,8 @@ impl From<'_> {
             let r = if is_lagged { lagged } else { plain };
             let after = match (is_lagged, lag > 0.0) {
                 (false, _) => String::new(),
-                (true, true) => format!(", {b} {} s after {a}", number(lag)),
-                (true, false) => format!(", {a} {} s after {b}", number(-lag)),
+                (true, true) => format!(", {b} {} after {a}", duration(lag)),
+                (true, false) => format!(", {a} {} after {b}", duration(-lag)),
             };
             let is_across = row.count("across")? > 0;
             let of = if is_across { String::new() } else { format!(" of {source}") };
