@@ -2,6 +2,7 @@
 //! other steps can't see, because a value that is not there, or is always the usual one, is no outlier.
 
 use super::samples::Samples;
+use super::span::Span;
 
 /// A stretch without values.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -10,6 +11,8 @@ pub struct Gap {
     pub before: usize,
     /// Intervals without a value.
     pub intervals: u64,
+    /// Intervals without a value that are usual in the series.
+    pub usual: u64,
 }
 
 /// A run of equal values.
@@ -24,18 +27,37 @@ pub struct Run {
 /// A run must be this many times as long as the next longest of its series.
 const RUN_RATIO: usize = 4;
 
-/// Stretches of more than `most` intervals without a value.
+/// Intervals without a value that are no gap.
+const INTERVALS_MIN: u64 = 2;
+/// A gap is this number of times as long as the distances between samples that are usual.
+const USUAL_TIMES: u64 = 3;
+/// One distance in this number is not usual, and this number of distances at least.
+const UNUSUAL_EVERY: usize = 100;
+const UNUSUAL_MIN: usize = 2;
+
+/// Intervals without a value that are no gap, if nothing else is asked for: an hour, and two intervals.
+pub fn usual_gap(interval_us: i64) -> u64 {
+    let of_hour = Span::HOUR.micros() / interval_us.max(1);
+    u64::try_from(of_hour).unwrap_or_default().max(INTERVALS_MIN)
+}
+
+/// Stretches of more than `most` intervals without a value, which are also clearly longer than the
+/// distances between samples usually are: of a series without weekends, a weekend is no gap.
 pub fn gaps(samples: &Samples, most: u64) -> Vec<Gap> {
-    samples
-        .times
-        .windows(2)
-        .enumerate()
-        .filter_map(|(before, pair)| {
-            let distance = (pair[1] - pair[0]) / samples.interval_us;
-            let intervals = u64::try_from(distance - 1).unwrap_or(0);
-            (intervals > most).then_some(Gap { before, intervals })
-        })
-        .collect()
+    let distance =
+        |pair: &[i64]| u64::try_from((pair[1] - pair[0]) / samples.interval_us).unwrap_or(0);
+    let mut distances: Vec<u64> = samples.times.windows(2).map(distance).collect();
+    let unusual = UNUSUAL_MIN.max(distances.len() / UNUSUAL_EVERY);
+    let place = distances.len().saturating_sub(unusual + 1);
+    let longest = match distances.is_empty() {
+        true => 1,
+        false => *distances.select_nth_unstable(place).1,
+    };
+    let usual = most.max((USUAL_TIMES * longest.max(1)).saturating_sub(1));
+    let pairs = samples.times.windows(2).map(distance).enumerate();
+    let intervals = pairs.map(|(before, distance)| (before, distance.saturating_sub(1)));
+    let gaps = intervals.filter(|(_, intervals)| *intervals > usual);
+    gaps.map(|(before, intervals)| Gap { before, intervals, usual }).collect()
 }
 
 /// The longest run of equal values, when it has `least` samples and stands out from every other run. A
@@ -96,10 +118,28 @@ mod tests {
 
     #[test]
     fn a_gap_is_more_intervals_than_are_usual() {
-        let mut silent = samples(vec![0.0; 4]);
-        silent.times = vec![0, 10, 50, 90];
-        assert_eq!(gaps(&silent, 3), []);
-        let found = gaps(&silent, 2);
-        assert_eq!(found, [Gap { before: 1, intervals: 3 }, Gap { before: 2, intervals: 3 }]);
+        let with = |missing: &[std::ops::Range<i64>], most: u64| {
+            let mut silent = samples(vec![0.0; 0]);
+            let is_known = |at: &i64| !missing.iter().any(|missing| missing.contains(at));
+            silent.times = (0..120).filter(is_known).map(|at| at * 10).collect();
+            silent.values = vec![0.0; silent.times.len()];
+            let found = gaps(&silent, most);
+            found.into_iter().map(|gap| (gap.before, gap.intervals)).collect::<Vec<_>>()
+        };
+        assert_eq!(with(&[20..23, 60..72], 2), [(19, 3), (56, 12)]);
+        assert_eq!(with(&[20..22, 60..72], 3), [(57, 12)]);
+        // Without weekends a weekend is no gap, and two weeks are one.
+        let weekends: Vec<_> = (0..17).map(|week| week * 7 + 5..week * 7 + 7).collect();
+        assert_eq!(with(&weekends, 2), []);
+        let mut holidays = weekends.clone();
+        holidays.push(26..40);
+        assert_eq!(with(&holidays, 2), [(19, 16)]);
+    }
+
+    #[test]
+    fn a_usual_gap_is_an_hour_and_two_intervals() {
+        let minutes = [1, 5, 30, 60, 1_440].map(|minutes: i64| usual_gap(minutes * 60_000_000));
+        assert_eq!(minutes, [60, 12, 2, 2, 2]);
+        assert_eq!(usual_gap(0), 3_600_000_000);
     }
 }

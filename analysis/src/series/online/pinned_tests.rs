@@ -312,7 +312,7 @@ fn series_on_watch() {
     let options = WatchOptions {
         detector: Options { warm_up_samples: 60 },
         episodes: EpisodeOptions { rest_samples: 12, ..EpisodeOptions::default() },
-        gap_intervals: 2,
+        gap_intervals: Some(2),
         stuck_samples: 6,
     };
     for seed in 0..8 {
@@ -392,7 +392,7 @@ fn series_on_watch() {
             .collect();
         let samples = of(&vec![10; values.len()], &|at: usize| values[at]);
         watched(&mut pinned, &format!("runs {runs:?}"), options, &samples);
-        let never = WatchOptions { stuck_samples: 0, gap_intervals: 0, ..options };
+        let never = WatchOptions { stuck_samples: 0, gap_intervals: Some(0), ..options };
         watched(&mut pinned, "never", never, &samples);
         let soon = WatchOptions { stuck_samples: 1, ..options };
         watched(&mut pinned, "soon", soon, &samples);

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::detector::{Aspect, Detector, Options};
 use super::episodes::{EpisodeOptions, Episodes, Finding};
+use crate::series::missing::usual_gap;
 
 /// Distances of neighbours whose median is the usual one, and how many are known before there is a usual one.
 const DISTANCES: usize = 63;
@@ -31,7 +32,7 @@ pub struct WatchOptions {
     /// When what is unusual begins and ends.
     pub episodes: EpisodeOptions,
     /// Silence is more than so many usual distances without a sample.
-    pub gap_intervals: u64,
+    pub gap_intervals: Option<u64>,
     /// Equal values in a row from which on a series is stuck; 0 never.
     pub stuck_samples: u64,
 }
@@ -227,7 +228,7 @@ impl Pace {
         let usual_us = self.usual_us?;
         let distances = at_us.saturating_sub(last_us) / usual_us;
         let missing = u64::try_from(distances.saturating_sub(1)).unwrap_or(0);
-        if missing <= options.gap_intervals {
+        if missing <= options.gap_intervals.unwrap_or_else(|| usual_gap(usual_us)) {
             return None;
         }
         let as_long = |gap: &&u64| **gap as f64 * GAPS_CLEARLY > missing as f64;
@@ -301,7 +302,7 @@ mod tests {
         WatchOptions {
             detector: Options::default(),
             episodes: EpisodeOptions::default(),
-            gap_intervals: 12,
+            gap_intervals: None,
             stuck_samples: 96,
         }
     }
@@ -340,30 +341,31 @@ mod tests {
             samples.push(((before + missing) * MINUTE, 50.0));
             watch(samples).0
         };
-        assert_eq!(gap(100, 12), []);
-        let found = gap(100, 13);
+        // Of samples each minute, an hour is none.
+        assert_eq!(gap(100, 60), []);
+        let found = gap(100, 61);
         assert_eq!(found.len(), 1);
         let found = found[0];
-        assert_eq!((found.sight, found.strength, found.samples), (Sight::Missing, 13.0, 0));
-        assert_eq!((found.start_us, found.end_us), (100 * MINUTE, 112 * MINUTE));
+        assert_eq!((found.sight, found.strength, found.samples), (Sight::Missing, 61.0, 0));
+        assert_eq!((found.start_us, found.end_us), (100 * MINUTE, 160 * MINUTE));
         assert_eq!((found.interval_us, found.peak_us), (MINUTE, 100 * MINUTE));
         assert!(found.observed.is_none() && found.expected.is_some());
         // Nothing is usual yet after 8 samples, which are 7 distances.
-        assert_eq!((gap(8, 50).len(), gap(9, 50).len()), (0, 1));
+        assert_eq!((gap(8, 70).len(), gap(9, 70).len()), (0, 1));
         // One every 100 samples: the first two are seen, and one that is half as long again.
         let mut at = 0;
         let samples: Vec<(i64, f64)> = (0..1_000)
             .map(|sample| {
                 at += match sample {
-                    850 => 31,
-                    _ if sample % 100 == 50 => 21,
+                    850 => 111,
+                    _ if sample % 100 == 50 => 71,
                     _ => 1,
                 };
                 (at * MINUTE, f64::from(sample % 7))
             })
             .collect();
         let strengths: Vec<f64> = watch(samples).0.iter().map(|found| found.strength).collect();
-        assert_eq!(strengths, [20.0, 20.0, 30.0]);
+        assert_eq!(strengths, [70.0, 70.0, 110.0]);
     }
 
     #[test]

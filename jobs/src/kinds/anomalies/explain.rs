@@ -3,7 +3,7 @@
 
 use analysis::series::discord::Discord;
 use analysis::series::level_shift::Shift;
-use analysis::series::missing::{Gap, Run};
+use analysis::series::missing::{Gap, Run, usual_gap};
 use analysis::series::online::{Aspect, Sight, Sighting};
 use analysis::series::robust::Excursion;
 use analysis::series::{Samples, Span};
@@ -176,7 +176,7 @@ impl Subject<'_> {
             observed: None,
             expected: Some(samples.values[gap.before]),
             score: gap.intervals as f64,
-            severity: severity(gap.intervals as f64, self.params.gap_intervals as f64),
+            severity: severity(gap.intervals as f64, gap.usual as f64),
             samples: 0,
             interval_us: samples.interval_us,
             season: self.season,
@@ -298,7 +298,8 @@ pub(super) fn sighted(series: &str, seen: &Sighting, params: &Params) -> Anomaly
                 "no value for {} intervals of {interval} s: from {start} to {end}",
                 seen.strength
             );
-            let how_severe = severity(seen.strength, params.gap_intervals as f64);
+            let usual = params.gap_intervals.unwrap_or_else(|| usual_gap(seen.interval_us));
+            let how_severe = severity(seen.strength, usual as f64);
             (Kind::Missing, seen.strength, how_severe, says)
         }
         Sight::Stuck => {

@@ -77,8 +77,9 @@ pub struct Params {
     /// Least difference of the medians of two adjacent windows to be a level shift, in robust standard
     /// deviations of such differences; a fifth more for windows of an eighth of the length. Default: 6.
     pub shift_threshold: f64,
-    /// Missing data is reported when more than this many intervals in a row have no value. Default: 12.
-    pub gap_intervals: u64,
+    /// Missing data is reported if more than this number of intervals in a row have no value, and if that is clearly more than is usual
+    /// in the series. Null takes an hour, and two intervals at least. Default: null.
+    pub gap_intervals: Option<u64>,
     /// Equal values in a row from which on a series is called stuck, in samples; 0 never does. Default: 96.
     pub stuck_samples: usize,
     /// What happens more often than twice, plus once in this many samples, is the series' normal
@@ -147,7 +148,7 @@ impl Default for Params {
             window_samples: 288,
             threshold: 6.0,
             shift_threshold: 6.0,
-            gap_intervals: 12,
+            gap_intervals: None,
             stuck_samples: 96,
             rare_samples: 2_000,
             joint: false,
@@ -182,7 +183,7 @@ impl Params {
                 return Err(bad(NAME, name, format!("expected a number above 0, found {value}")));
             }
         }
-        if self.gap_intervals == 0 {
+        if self.gap_intervals == Some(0) {
             return Err(bad(NAME, "gap_intervals", "expected 1 or more, found 0"));
         }
         if self.rare_samples == 0 {
