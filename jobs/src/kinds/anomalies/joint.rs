@@ -12,7 +12,7 @@
 //!
 //! Cost: what the autoencoder costs ([`models::Autoencoder`]). Memory: 12 bytes for each place of the grid.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 
 use analysis::series::{keep_rare, spread};
@@ -64,20 +64,24 @@ pub(super) struct JointFound {
     pub(super) learned: Vec<(usize, usize, usize, [f64; 2])>,
 }
 
-/// Looks at all series of each interval together. `known`: what was found of single series.
+/// The group of a series: the values of `joint_by`.
+pub(super) type Groups = HashMap<String, Vec<Option<String>>>;
+
+/// Looks at all series of each group and interval together. `known`: what was found of single series.
 pub(super) fn look(
     flats: &[Flat],
+    of: &Groups,
     known: &[Anomaly],
     params: &Params,
     bytes_max: usize,
     cancellation: &CancellationToken,
 ) -> Result<JointFound> {
-    let mut groups: BTreeMap<i64, Vec<&Flat>> = BTreeMap::new();
+    let mut groups: BTreeMap<_, Vec<&Flat>> = BTreeMap::new();
     for flat in flats {
-        groups.entry(flat.interval_us).or_default().push(flat);
+        groups.entry((of.get(&flat.name), flat.interval_us)).or_default().push(flat);
     }
     let mut found = JointFound::default();
-    for (interval_us, mut group) in groups {
+    for ((_, interval_us), mut group) in groups {
         group.sort_by(|a, b| a.name.cmp(&b.name));
         let Some(grid) = Grid::of(&group, interval_us, bytes_max)? else { continue };
         let mut options = AutoencoderOptions::new(group.len());
@@ -327,7 +331,27 @@ mod tests {
     }
 
     fn found(flats: &[Flat], params: &Params) -> JointFound {
-        look(flats, &[], params, usize::MAX, &CancellationToken::new()).unwrap()
+        of_groups(flats, &Groups::new(), params)
+    }
+
+    fn of_groups(flats: &[Flat], groups: &Groups, params: &Params) -> JointFound {
+        look(flats, groups, &[], params, usize::MAX, &CancellationToken::new()).unwrap()
+    }
+
+    #[test]
+    fn each_group_has_a_model_of_its_own() {
+        let params = Params { joint: true, ..Params::default() };
+        // Two rigs of six sensors; a sensor of the second goes against its like.
+        let mut all = flats(3000, |_| false);
+        let broken = flats(3000, |at| (2000..2040).contains(&at));
+        all.extend(broken.into_iter().map(|flat| Flat { name: format!("b{}", flat.name), ..flat }));
+        let rig = |flat: &Flat| (flat.name.clone(), vec![Some(flat.name[..1].to_owned())]);
+        let groups: Groups = all.iter().map(rig).collect();
+        let found = of_groups(&all, &groups, &params);
+        assert_eq!((found.groups, found.series), (2, 12));
+        let named: Vec<&str> = found.anomalies.iter().map(|of| of.series.as_str()).collect();
+        assert_eq!(named, ["bs1"]);
+        assert!(found.anomalies[0].explanation.contains("of 6 series"));
     }
 
     #[test]
@@ -347,7 +371,9 @@ mod tests {
         // The same again, and not where a single series has told it already.
         assert_eq!(self::found(&flats, &params).anomalies, found.anomalies);
         let known = Anomaly { kind: Kind::Outlier, ..anomaly.clone() };
-        let again = look(&flats, &[known], &params, usize::MAX, &CancellationToken::new()).unwrap();
+        let again =
+            look(&flats, &Groups::new(), &[known], &params, usize::MAX, &CancellationToken::new())
+                .unwrap();
         assert!(again.anomalies.is_empty());
     }
 
@@ -367,7 +393,7 @@ mod tests {
         assert_eq!((nothing.groups, nothing.anomalies.len()), (1, 0), "{:?}", nothing.anomalies);
         assert_eq!(found(&usual[..2], &params).groups, 0);
         assert_eq!(found(&flats(200, |_| false), &params).groups, 0);
-        let small = look(&usual, &[], &params, 1000, &CancellationToken::new());
+        let small = look(&usual, &Groups::new(), &[], &params, 1000, &CancellationToken::new());
         assert!(small.unwrap_err().to_string().contains("joint = false"));
     }
 }

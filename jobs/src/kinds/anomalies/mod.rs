@@ -174,13 +174,14 @@ impl Job for Anomalies {
 async fn find_joint(ctx: &RunContext, params: &Params, found: &mut Found) -> Result<Value> {
     let mut stage = ctx.stage("joint");
     let bytes_max = ctx.memory_budget_bytes() / 4;
+    let groups = joint_groups(ctx, params).await?;
     let flats = std::mem::take(&mut found.flats);
     stage.record.rows_in = flats.iter().map(|flat| flat.times.len() as u64).sum();
     let known = std::mem::take(&mut found.anomalies);
     let (pool, cancellation, asked) =
         (ctx.pool().clone(), ctx.cancellation().clone(), params.clone());
     let work = move || {
-        let look = || joint::look(&flats, &known, &asked, bytes_max, &cancellation);
+        let look = || joint::look(&flats, &groups, &known, &asked, bytes_max, &cancellation);
         pool.install(look).map(|joint| (known, joint))
     };
     let (known, joint) = ctx.compute(work).await?;
@@ -205,6 +206,24 @@ async fn find_joint(ctx: &RunContext, params: &Params, found: &mut Found) -> Res
     stage.facts(facts.clone());
     stage.finish();
     Ok(facts)
+}
+
+/// The group of each series. One that has several groups is refused: no model would know which.
+async fn joint_groups(ctx: &RunContext, params: &Params) -> Result<joint::Groups> {
+    if params.joint_by.is_empty() {
+        return Ok(joint::Groups::new());
+    }
+    let mut groups = joint::Groups::new();
+    for (series, group) in source(params).groups(ctx, "joint_by", &params.joint_by).await? {
+        if groups.get(&series).is_some_and(|other| *other != group) {
+            let says = format!(
+                "expected one value for each series, series {series:?} has several: take a column that is constant in each series"
+            );
+            return Err(parameters::bad(NAME, "joint_by", says));
+        }
+        groups.insert(series, group);
+    }
+    Ok(groups)
 }
 
 /// Fails with `BAD_INPUT` where no finding is of that kind.

@@ -95,6 +95,8 @@ pub struct Params {
     pub joint_seed: u64,
     /// Whether shapes are looked at, too: what is like no other stretch of its series, though each value may be usual. It takes a time that
     /// grows with the square of a series' intervals; of more than 131072 nothing is said. Default: false.
+    /// Columns whose values make groups of series for `joint`, such as ["host"]: each group has a model of its own. Default: [].
+    pub joint_by: Vec<String>,
     pub shapes: bool,
     /// Samples of such a stretch, 8 or more; null looks at those of the season, or of `window_samples` without one, and at a quarter of
     /// them. Default: null.
@@ -161,6 +163,7 @@ impl Default for Params {
             min_severity: Level::Low,
             output: dataset_name(NAME),
         }
+            joint_by: Vec::new(),
     }
 }
 
@@ -224,13 +227,16 @@ impl Params {
     fn check_method(&self) -> Result<()> {
         use Method::{Columns, Online, Windows};
         let usual = Self::default();
-        let of: [(&str, bool, &[Method]); 24] = [
+        let of: [(&str, bool, &[Method]); 27] = [
             ("series", self.series != usual.series, &[Windows, Columns]),
             ("to", self.to != usual.to, &[Windows, Columns]),
             ("season", self.season != usual.season, &[Windows, Columns]),
             ("value_column", self.value_column != usual.value_column, &[Windows, Online]),
             ("gap_intervals", self.gap_intervals != usual.gap_intervals, &[Windows, Online]),
             ("stuck_samples", self.stuck_samples != usual.stuck_samples, &[Windows, Online]),
+        if !self.joint_by.is_empty() && !self.joint {
+            return Err(bad(NAME, "joint_by", "expected joint = true with it"));
+        }
             ("window_samples", self.window_samples != usual.window_samples, &[Windows]),
             ("threshold", self.threshold != usual.threshold, &[Windows]),
             ("shift_threshold", self.shift_threshold != usual.shift_threshold, &[Windows]),
@@ -251,6 +257,7 @@ impl Params {
             ("columns_seed", self.columns_seed != usual.columns_seed, &[Columns]),
         ];
         let unknown = of.iter().find(|(_, is_set, of)| *is_set && !of.contains(&self.method));
+            ("joint_by", self.joint_by != usual.joint_by, &[Windows]),
         if let Some((name, _, of)) = unknown {
             let others: Vec<&str> = of.iter().map(|method| method.as_str()).collect();
             let says = format!(
