@@ -1,20 +1,18 @@
-//! Cutting time into equal parts on a local clock: `every: {column: AT, width: "1h", timezone: …}`.
+//! Cutting time into intervals: `every: {column: AT, width: "1h", timezone: …}`.
 //!
-//! A bucket is named by the instant at which it begins. Days and longer follow the calendar of the
-//! time zone, so a day may have 23 or 25 hours. Hours and shorter count from local midnight; in the
-//! hour that a clock change repeats, both hours stay buckets of their own.
+//! A bucket is named by the instant at which it begins. Fixed lengths, such as hours, are always equally
+//! long, and are counted from midnight of the zone's standard time. Days and longer follow the calendar
+//! of the zone, so a day may have 23 or 25 hours.
 
-use std::str::FromStr;
 use std::sync::Arc;
 
+use analysis::calendar::{Grid, Holidays, Interval, Zone};
 use arrow::array::{
     Array, ArrayRef, AsArray, Date32Array, Date32Builder, ListBuilder, TimestampMicrosecondArray,
     TimestampMicrosecondBuilder,
 };
 use arrow::datatypes::{DataType, Date32Type, TimeUnit, TimestampMicrosecondType};
-use chrono::{
-    DateTime, Datelike, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Utc,
-};
+use chrono::{DateTime, Offset, TimeZone};
 use chrono_tz::Tz;
 use datafusion::common::{Result as PlanResult, exec_err};
 use datafusion::error::DataFusionError;
@@ -25,60 +23,13 @@ use engine::Result;
 
 use crate::error::bad_input;
 
-/// The length of a bucket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Width {
-    /// Seconds that divide a day evenly.
-    Seconds(u32),
-    /// Days, counted from 1970-01-01.
-    Days(u32),
-    /// Weeks from Monday on, counted from 1969-12-29.
-    Weeks(u32),
-    /// Months, counted from January of year 0.
-    Months(u32),
-}
+const DAY_US: i64 = 86_400_000_000;
 
-const DAY_SECONDS: u32 = 86_400;
-const COUNT_MAX: u32 = 10_000;
-/// 1969-12-29, the Monday before the epoch, in days since it.
-const MONDAY: i64 = -3;
-
-impl FromStr for Width {
-    type Err = engine::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let wrong = |why: &str| {
-            let shown: String = text.chars().take(40).collect();
-            bad_input(format!(
-                "every.width: expected a count and a unit out of s, m, h, d, w, mo, q, y, like \"15m\" \
-                 or \"1d\", found {shown:?}{why}"
-            ))
-        };
-        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        let (count, unit) = text.split_at(digits);
-        let count: u32 = count.parse().map_err(|_| wrong(""))?;
-        if count == 0 || count > COUNT_MAX {
-            return Err(wrong("; the count is 1 to 10000"));
-        }
-        let seconds = |unit: u32| match count.checked_mul(unit) {
-            Some(DAY_SECONDS) => Ok(Self::Days(1)),
-            Some(width) if width < DAY_SECONDS && DAY_SECONDS.is_multiple_of(width) => {
-                Ok(Self::Seconds(width))
-            }
-            _ => Err(wrong("; widths below a day must divide a day evenly")),
-        };
-        match unit {
-            "s" => seconds(1),
-            "m" => seconds(60),
-            "h" => seconds(3_600),
-            "d" => Ok(Self::Days(count)),
-            "w" => Ok(Self::Weeks(count)),
-            "mo" => Ok(Self::Months(count)),
-            "q" => Ok(Self::Months(count * 3)),
-            "y" => Ok(Self::Months(count * 12)),
-            _ => Err(wrong("")),
-        }
-    }
+/// The length of a bucket that a request states.
+pub(crate) fn width(text: &str) -> Result<Interval> {
+    let shown: String = text.chars().take(40).collect();
+    let wrong = |problem| bad_input(format!("every.width: {problem}"));
+    shown.parse().map_err(wrong)
 }
 
 /// The time zone of that IANA name.
@@ -92,9 +43,8 @@ pub(crate) fn timezone(name: &str) -> Result<Tz> {
 }
 
 /// The begin of the bucket that `column`, a timestamp or a date, falls into.
-pub(crate) fn bucket(column: Expr, width: Width, zone: Tz) -> Expr {
-    let signature = Signature::any(1, Volatility::Immutable);
-    ScalarUDF::new_from_impl(TimeBucket { signature, width, zone }).call(vec![column])
+pub(crate) fn bucket(column: Expr, width: Interval, zone: Tz) -> Expr {
+    ScalarUDF::new_from_impl(TimeBucket::new(width, zone)).call(vec![column])
 }
 
 /// Buckets between two that a group has, at most.
@@ -104,16 +54,16 @@ const GAPS_MAX: usize = 1 << 20;
 
 /// The buckets from the one that begins at `from` on until that at `until`, which is not among them; the first alone where there is
 /// no `until`.
-pub(crate) fn buckets_between(from: Expr, until: Expr, width: Width, zone: Tz) -> Expr {
+pub(crate) fn buckets_between(from: Expr, until: Expr, width: Interval, zone: Tz) -> Expr {
     let signature = Signature::any(2, Volatility::Immutable);
-    let cut = TimeBucket { signature: signature.clone(), width, zone };
+    let cut = TimeBucket::new(width, zone);
     ScalarUDF::new_from_impl(Between { signature, cut }).call(vec![from, until])
 }
 
 /// The begin of the bucket behind the one that begins at `from`.
-pub(crate) fn bucket_behind(from: Expr, width: Width, zone: Tz) -> Expr {
+pub(crate) fn bucket_behind(from: Expr, width: Interval, zone: Tz) -> Expr {
     let signature = Signature::any(1, Volatility::Immutable);
-    let cut = TimeBucket { signature: signature.clone(), width, zone };
+    let cut = TimeBucket::new(width, zone);
     ScalarUDF::new_from_impl(Behind { signature, cut }).call(vec![from])
 }
 
@@ -221,8 +171,10 @@ impl ScalarUDFImpl for Behind {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct TimeBucket {
     signature: Signature,
-    width: Width,
-    zone: Tz,
+    /// Of instants.
+    grid: Grid,
+    /// Of dates, as instants of UTC.
+    dates: Grid,
 }
 
 impl ScalarUDFImpl for TimeBucket {
@@ -292,51 +244,26 @@ impl Recent {
 }
 
 impl TimeBucket {
-    fn instant(&self, micros: i64) -> Option<i64> {
-        let utc = DateTime::from_timestamp_micros(micros)?;
-        let local = utc.with_timezone(&self.zone).naive_local();
-        let begin = match self.width {
-            Width::Seconds(width) => {
-                let midnight = local.date().and_time(NaiveTime::MIN);
-                let elapsed = local.signed_duration_since(midnight).num_microseconds()?;
-                let width = i64::from(width) * 1_000_000;
-                let into = elapsed.rem_euclid(width);
-                if width <= 3_600_000_000 {
-                    return micros.checked_sub(into);
-                }
-                midnight.checked_add_signed(TimeDelta::microseconds(elapsed - into))?
-            }
-            _ => self.date(local.date())?.and_time(NaiveTime::MIN),
+    fn new(width: Interval, zone: Tz) -> Self {
+        let grid = |zone: Tz| {
+            Grid::stated(width, Zone(zone), &Holidays::default(), -standard_offset_us(zone))
         };
-        Some(self.to_utc(begin)?.timestamp_micros())
+        let signature = Signature::any(1, Volatility::Immutable);
+        Self { signature, grid: grid(zone), dates: grid(Tz::UTC) }
+    }
+
+    /// The begin of the bucket of an instant; `None` for one that cannot be represented.
+    fn instant(&self, micros: i64) -> Option<i64> {
+        represented(self.grid.begin(micros))
     }
 
     fn day(&self, days: i32) -> Option<i32> {
-        let epoch = NaiveDate::from_ymd_opt(1970, 1, 1)?;
-        let day = epoch.checked_add_signed(TimeDelta::try_days(i64::from(days))?)?;
-        let begin = match self.width {
-            Width::Seconds(_) => day,
-            _ => self.date(day)?,
-        };
-        i32::try_from(begin.signed_duration_since(epoch).num_days()).ok()
+        self.date(|grid, at_us| grid.begin(at_us), days)
     }
 
-    fn date(&self, day: NaiveDate) -> Option<NaiveDate> {
-        let epoch = NaiveDate::from_ymd_opt(1970, 1, 1)?;
-        let back = |width: i64, origin: i64| {
-            let since = day.signed_duration_since(epoch).num_days() - origin;
-            day.checked_sub_days(Days::new(since.rem_euclid(width).unsigned_abs()))
-        };
-        match self.width {
-            Width::Seconds(_) => Some(day),
-            Width::Days(count) => back(i64::from(count), 0),
-            Width::Weeks(count) => back(i64::from(count) * 7, MONDAY),
-            Width::Months(count) => {
-                let months = i64::from(day.year()) * 12 + i64::from(day.month0());
-                let into = u32::try_from(months.rem_euclid(i64::from(count))).ok()?;
-                day.with_day(1)?.checked_sub_months(Months::new(into))
-            }
-        }
+    fn date(&self, of: impl Fn(&Grid, i64) -> i64, days: i32) -> Option<i32> {
+        let begin = represented(of(&self.dates, i64::from(days) * DAY_US))?;
+        i32::try_from(begin.div_euclid(DAY_US)).ok()
     }
 
     /// The begins of the buckets between two.
@@ -369,61 +296,40 @@ impl TimeBucket {
         Ok(gap)
     }
 
-    /// The begin of the bucket behind the one that begins then.
+    /// The begin of the bucket after the one that begins then.
     fn instant_behind(&self, micros: i64) -> Option<i64> {
-        let Width::Seconds(width) = self.width else {
-            let begin = DateTime::from_timestamp_micros(micros)?.with_timezone(&self.zone);
-            let day = self.days_behind(begin.date_naive())?;
-            return Some(self.to_utc(day.and_time(NaiveTime::MIN))?.timestamp_micros());
-        };
-        // A bucket that a clock change makes longer ends an hour later, or, where a zone crossed the date line, a day.
-        let width = i64::from(width) * 1_000_000;
-        let step = width.min(900_000_000);
-        let end = micros.checked_add(width)?;
-        (0..=(86_400_000_000 / step)).find_map(|steps| {
-            let begin = self.instant(end.checked_add(steps * step)?)?;
-            (begin > micros).then_some(begin)
-        })
+        represented(self.grid.end(micros))
     }
 
     /// The same of days.
     fn day_behind(&self, days: i32) -> Option<i32> {
-        let epoch = NaiveDate::from_ymd_opt(1970, 1, 1)?;
-        let day = epoch.checked_add_signed(TimeDelta::try_days(i64::from(days))?)?;
-        let behind = self.days_behind(day)?;
-        i32::try_from(behind.signed_duration_since(epoch).num_days()).ok()
+        self.date(|grid, at_us| grid.end(at_us), days)
     }
+}
 
-    fn days_behind(&self, day: NaiveDate) -> Option<NaiveDate> {
-        match self.width {
-            Width::Seconds(_) => day.checked_add_days(Days::new(1)),
-            Width::Days(count) => day.checked_add_days(Days::new(count.into())),
-            Width::Weeks(count) => day.checked_add_days(Days::new(u64::from(count) * 7)),
-            Width::Months(count) => day.checked_add_months(Months::new(count)),
-        }
-    }
+fn represented(micros: i64) -> Option<i64> {
+    DateTime::from_timestamp_micros(micros).map(|_| micros)
+}
 
-    /// The first instant at or after `local` on the zone's clock.
-    fn to_utc(&self, local: NaiveDateTime) -> Option<DateTime<Utc>> {
-        // A gap of a clock change is at most a day (a zone that crossed the date line).
-        (0..=96).find_map(|quarter| {
-            let shifted = local.checked_add_signed(TimeDelta::minutes(15 * quarter))?;
-            self.zone.from_local_datetime(&shifted).earliest().map(|at| at.to_utc())
-        })
-    }
+/// What the zone's clocks are ahead of UTC by, without daylight saving.
+fn standard_offset_us(zone: Tz) -> i64 {
+    // The first days of January and of July 2026.
+    let offsets = [1_767_225_600, 1_782_864_000].map(|seconds| {
+        let at = DateTime::from_timestamp(seconds, 0).unwrap_or_default();
+        zone.offset_from_utc_datetime(&at.naive_utc()).fix().local_minus_utc()
+    });
+    i64::from(offsets.into_iter().min().unwrap_or_default()) * 1_000_000
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use chrono::Utc;
+
     use super::*;
 
     fn cut(at: &str, width: &str, zone: &str) -> String {
-        let function = TimeBucket {
-            signature: Signature::any(1, Volatility::Immutable),
-            width: width.parse().unwrap(),
-            zone: timezone(zone).unwrap(),
-        };
+        let function = TimeBucket::new(width.parse().unwrap(), timezone(zone).unwrap());
         let at: DateTime<Utc> = at.parse().unwrap();
         let micros = function.instant(at.timestamp_micros()).unwrap();
         DateTime::from_timestamp_micros(micros)
@@ -447,11 +353,7 @@ mod tests {
             ["UTC", "Europe/Berlin", "America/Santiago", "Australia/Lord_Howe", "Asia/Kathmandu"]
         {
             for width in ["15m", "1h", "3h", "6h", "12h", "1d", "3d", "1w", "1mo", "1q"] {
-                let cut = TimeBucket {
-                    signature: Signature::any(1, Volatility::Immutable),
-                    width: width.parse().unwrap(),
-                    zone: timezone(zone).unwrap(),
-                };
+                let cut = TimeBucket::new(width.parse().unwrap(), timezone(zone).unwrap());
                 // From before one clock change until behind the other.
                 for begin in
                     ["2026-03-27T00:00:00Z", "2026-10-02T00:00:00Z", "2026-09-04T00:00:00Z"]
@@ -462,8 +364,6 @@ mod tests {
                             cut.instant(begin.timestamp_micros() + quarter * 900_000_000)
                         })
                         .collect();
-                    // Where the clock is set back by half an hour, hours of before and after stand side by side.
-                    seen.sort_unstable();
                     seen.dedup();
                     for pair in seen.windows(2) {
                         assert_eq!(
@@ -496,20 +396,40 @@ mod tests {
     }
 
     #[test]
-    fn widths_that_do_not_fit_a_day_are_refused() {
-        for bad in ["", "h", "0h", "7h", "25h", "1x", "-1h", "1.5h", "99999d", "1 h"] {
-            assert!(bad.parse::<Width>().is_err(), "{bad:?}");
+    fn fixed_widths_are_equally_long_on_the_day_of_a_clock_change() {
+        for zone in ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe"] {
+            for (text, minutes) in [("6h", 360), ("90m", 90), ("4h", 240), ("7h", 420)] {
+                let cut = TimeBucket::new(width(text).unwrap(), timezone(zone).unwrap());
+                for begin in
+                    ["2026-03-07T00:00:00Z", "2026-03-28T00:00:00Z", "2026-10-24T00:00:00Z"]
+                {
+                    let begin: DateTime<Utc> = begin.parse().unwrap();
+                    let mut at = cut.instant(begin.timestamp_micros()).unwrap();
+                    for _ in 0..100 {
+                        let next = cut.instant_behind(at).unwrap();
+                        assert_eq!(next - at, minutes * 60_000_000, "{zone} {text}");
+                        at = next;
+                    }
+                }
+            }
+        }
+        // In winter they begin at local midnight.
+        assert_eq!(cut("2026-01-15T00:30:00Z", "6h", "Europe/Berlin"), "2026-01-14T23:00:00Z");
+        assert_eq!(cut("2026-07-15T00:30:00Z", "6h", "Europe/Berlin"), "2026-07-14T23:00:00Z");
+    }
+
+    #[test]
+    fn what_is_no_width_is_refused() {
+        for bad in ["", "h", "0h", "1x", "-1h", "1.5h", "999999d", "1 h"] {
+            let message = width(bad).unwrap_err().to_string();
+            assert!(message.contains("every.width: expected a length of time"), "{message}");
         }
         assert!(timezone("Europe/Nowhere").is_err());
     }
 
     #[test]
     fn the_shortcut_gives_what_the_long_way_gives() {
-        let function = TimeBucket {
-            signature: Signature::any(1, Volatility::Immutable),
-            width: "1h".parse().unwrap(),
-            zone: timezone("Europe/Berlin").unwrap(),
-        };
+        let function = TimeBucket::new("1h".parse().unwrap(), timezone("Europe/Berlin").unwrap());
         let mut recent = Recent::default();
         for minutes in [0i64, 5, 59, 60, 61, 3, 0, 119, -1, 1_000, 999, 1_000] {
             let at = minutes * 60_000_000 + 1_770_000_000_000_000;

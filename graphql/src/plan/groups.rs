@@ -4,6 +4,7 @@
 //! Only measures (`measures`) that the answer shows, the order uses or `having` asks for are computed. One that has a `where` of its
 //! own is computed over the rows of the group that it takes.
 
+use analysis::calendar::Interval;
 use std::collections::{BTreeSet, HashMap};
 
 use arrow::datatypes::DataType;
@@ -13,7 +14,7 @@ use datafusion::logical_expr::{Expr, SortExpr, cast, lit};
 use datasets::ColumnType;
 use engine::Result;
 
-use super::bucket::{Width, bucket, timezone};
+use super::bucket::{bucket, timezone, width};
 use super::computed::{Computed, Measured};
 use super::literals::literal;
 use super::measures::{Family, Measure};
@@ -41,13 +42,13 @@ pub(crate) struct GroupsRequest {
     pub(super) filters: Filters,
 }
 
-/// How time is cut into equal parts.
+/// How time is cut into intervals.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Every {
     /// The column.
     pub column: usize,
     /// The length of a part.
-    pub width: Width,
+    pub width: Interval,
     /// The clock.
     pub zone: Tz,
     /// What stands in parts between two that have rows.
@@ -310,9 +311,9 @@ impl GroupsRequest {
                     )));
                 }
             };
-            let width: Width = text("width").unwrap_or_default().parse()?;
+            let width = width(text("width").unwrap_or_default())?;
             let zone = timezone(text("timezone").unwrap_or("UTC"))?;
-            if let (Width::Seconds(_), ColumnType::Date) = (width, &shape.at(column).kind) {
+            if let (Interval::Fixed(_), ColumnType::Date) = (width, &shape.at(column).kind) {
                 return Err(bad_input(format!(
                     "every.width: {} holds days; expected a width of at least 1d",
                     shape.at(column).called()
