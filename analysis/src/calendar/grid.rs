@@ -68,14 +68,6 @@ impl Grid {
         Self { interval, kind: Kind::Calendar { periods, zone, place } }
     }
 
-    /// The zone of a calendar.
-    pub fn zone(&self) -> Option<Zone> {
-        match &self.kind {
-            Kind::Fixed { .. } => None,
-            Kind::Calendar { zone, .. } => Some(Zone(*zone)),
-        }
-    }
-
     /// The distance between two of its instants.
     pub fn interval(&self) -> Interval {
         self.interval
@@ -137,22 +129,20 @@ impl Grid {
         found.filter_map(|length| usize::try_from(length).ok()).collect()
     }
 
+    /// The number of the last of its instants that is not after `at_us`.
+    pub fn number_before(&self, at_us: i64) -> i64 {
+        let number = self.number(at_us);
+        if self.at(number) <= at_us { number } else { number.saturating_sub(1) }
+    }
+
     /// The last of its instants that is not after `at_us`.
     pub fn begin(&self, at_us: i64) -> i64 {
-        let number = self.number(at_us);
-        match self.at(number) {
-            begin if begin <= at_us => begin,
-            _ => self.at(number.saturating_sub(1)),
-        }
+        self.at(self.number_before(at_us))
     }
 
     /// The first of its instants that is after `at_us`.
     pub fn end(&self, at_us: i64) -> i64 {
-        let number = self.number(at_us);
-        match self.at(number) {
-            end if end > at_us => end,
-            _ => self.at(number.saturating_add(1)),
-        }
+        self.at(self.number_before(at_us).saturating_add(1))
     }
 
     /// One of its instants and their distance, if that is always the same.

@@ -41,7 +41,7 @@ pub use rarity::keep_rare;
 pub use repetition::season_holds;
 pub use samples::{Cleaning, Samples, clean};
 pub use season::{Deseasonalised, Season, deseasonalise};
-pub use seasons::seasons;
+pub use seasons::{is_mostly_equal, remove_seasons, seasons};
 pub use span::Span;
 pub use spikes::without_spikes;
 pub use spread::{Spread, median, spread};

@@ -10,8 +10,9 @@ use super::robust::{Baseline, excursions, sigma_floor};
 use super::rows;
 use super::taught::{self, Factors, Lesson, Verdict, thresholds};
 use super::trend::samples::{Tails, noise};
-use super::{Direction, Series, Target, median};
+use super::{Direction, Series, Span, Target, median, remove_seasons};
 use crate::Noise;
+use crate::calendar::Grid;
 use crate::pinned::Pinned;
 
 const NAN: f64 = f64::NAN;
@@ -153,11 +154,12 @@ fn rows_of_a_grid() {
         &[-11, -10, -1, 0, 9, 10, 19, 20, 39, 39, 39, 40, 49, 50],
         &[7.0, 8.0, 9.0, 1.0, 2.5, NAN, f64::INFINITY, 3.0, 4.0, 5.0, -1.0, 9.0, 11.0, 20.0],
     );
+    let tens = Grid::fixed(Span::from_micros(10).unwrap(), 0);
     let mut counts = vec![9; 3];
     for (first, cells) in [(0, 5), (-1, 6), (-2, 1), (3, 2), (5, 1), (6, 2), (0, 0), (i64::MAX, 2)]
     {
         let mut row = vec![0.25; cells];
-        let placed = rows::put_means(&series, 10, first, &mut row, &mut counts);
+        let placed = rows::put_means(&series, &tens, first, &mut row, &mut counts);
         pinned.line(&format!("means {first}"), &(placed, row, &counts));
     }
     let great = of(
@@ -178,7 +180,7 @@ fn rows_of_a_grid() {
         ],
     );
     let mut row = [NAN, NAN, NAN, NAN, NAN, f64::INFINITY];
-    let placed = rows::put_means(&great, 10, 0, &mut row, &mut counts);
+    let placed = rows::put_means(&great, &tens, 0, &mut row, &mut counts);
     pinned.line("means of great ones", &(placed, row));
     for values in [
         &[1.0, -3.0, NAN][..],
@@ -228,14 +230,14 @@ fn rows_of_a_grid() {
             pinned.line("clip", &row);
         }
     }
-    let starts: Vec<i64> = (0..340).map(|at| at * 3_600_000_000).collect();
     for size in [0.0, 3.0] {
         let mut row = made_with_gaps(340, 5);
         row.iter_mut().filter(|value| value.is_infinite()).for_each(|value| *value = NAN);
         let day = |at: usize| size * (std::f64::consts::TAU * at as f64 / 24.0).sin();
         row.iter_mut().enumerate().for_each(|(at, value)| *value += day(at));
-        let is_taken = rows::take_season_out(&mut row, &starts, 3_600_000_000);
-        pinned.line("season", &(is_taken, gist(&row)));
+        rows::remove_line(&mut row);
+        let seasons = remove_seasons(&mut row, &[24, 168], &[]);
+        pinned.line("seasons", &(seasons, gist(&row)));
     }
     assert_eq!(pinned.against("series_rows"), Ok(()));
 }

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::{Samples, Season, Series, deseasonalise, spread};
+use super::{Series, spread};
+use crate::calendar::Grid;
 
-/// Writes the mean of the samples in each cell of `row`, the first of which is interval number `first` since 1970. A cell without
+/// Writes the mean of the samples in each cell of `row`; the first cell begins at instant `first` of `grid`. A cell without
 /// samples stays as it is; samples that are not finite or in no cell are left out. Returns how many there were in cells. `counts`
 /// is room to count in. A mean is finite, whatever the samples.
 pub fn put_means(
     series: &Series,
-    interval_us: i64,
+    grid: &Grid,
     first: i64,
     row: &mut [f64],
     counts: &mut Vec<u32>,
@@ -20,7 +21,7 @@ pub fn put_means(
     let samples = || {
         let samples = series.times.iter().zip(&series.values);
         samples.filter(|(_, value)| value.is_finite()).filter_map(|(at_us, &value)| {
-            let cell = at_us.div_euclid(interval_us);
+            let cell = grid.number_before(*at_us);
             cells.contains(&cell).then(|| ((cell - first) as usize, value))
         })
     };
@@ -79,6 +80,22 @@ pub fn subtract(row: &mut [f64], other: &[f64]) {
     row.iter_mut().zip(other).for_each(|(value, other)| *value -= other);
 }
 
+/// Subtracts the line that fits the values best, by least squares.
+pub fn remove_line(row: &mut [f64]) {
+    let known = || row.iter().enumerate().filter(|(_, value)| !value.is_nan());
+    let count = known().count().max(1) as f64;
+    let mean = |of: &dyn Fn(usize, f64) -> f64| {
+        known().map(|(at, value)| of(at, *value) / count).sum::<f64>()
+    };
+    let (middle, level) = (mean(&|at, _| at as f64), mean(&|_, value| value));
+    let along = mean(&|at, value| (at as f64 - middle) * (value - level));
+    let spread = mean(&|at, _| (at as f64 - middle).powi(2));
+    let slope = if spread > 0.0 { along / spread } else { 0.0 };
+    for (at, value) in row.iter_mut().enumerate() {
+        *value -= level + slope * (at as f64 - middle);
+    }
+}
+
 /// Appends the change from each cell to the next, one less than there are cells.
 pub fn append_changes(row: &[f64], changes: &mut Vec<f64>) {
     changes.extend(row.windows(2).map(|pair| pair[1] - pair[0]));
@@ -123,23 +140,6 @@ pub fn bridge(row: &mut [f64], most: usize) -> u64 {
     bridged
 }
 
-/// Takes a day or a week out of a row, where either explains enough; `starts` are the starts of its cells in microseconds.
-/// Returns whether it did.
-pub fn take_season_out(row: &mut [f64], starts: &[i64], interval_us: i64) -> bool {
-    let there: Vec<usize> = (0..row.len()).filter(|&at| !row[at].is_nan()).collect();
-    let samples = Samples {
-        name: String::new(),
-        times: there.iter().map(|&at| starts[at]).collect(),
-        values: there.iter().map(|&at| row[at]).collect(),
-        interval_us,
-    };
-    let flat = deseasonalise(&samples, Season::Auto);
-    for (at, value) in there.into_iter().zip(flat.residual) {
-        row[at] = value;
-    }
-    flat.season.is_some()
-}
-
 /// Moves values beyond `clip` standard deviations to that bound, and missing ones to the mean.
 pub fn clip_and_fill(row: &mut [f64], clip: f64) {
     let there: Vec<f64> = row.iter().copied().filter(|value| !value.is_nan()).collect();
@@ -164,7 +164,13 @@ pub fn clip_and_fill(row: &mut [f64], clip: f64) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::series::Span;
+
+    fn tens() -> Grid {
+        Grid::fixed(Span::from_micros(10).unwrap(), 0)
+    }
 
     #[test]
     fn a_cell_has_the_mean_of_its_samples_and_stays_without_any() {
@@ -175,13 +181,13 @@ mod tests {
         };
         let mut counts = Vec::new();
         let mut row = [7.0; 4];
-        assert_eq!(put_means(&series, 10, 0, &mut row, &mut counts), 4);
+        assert_eq!(put_means(&series, &tens(), 0, &mut row, &mut counts), 4);
         assert_eq!(row, [1.5, 7.0, 3.0, 4.0]);
         let mut row = [f64::NAN; 1];
-        assert_eq!(put_means(&series, 10, -1, &mut row, &mut counts), 1);
+        assert_eq!(put_means(&series, &tens(), -1, &mut row, &mut counts), 1);
         assert_eq!(row, [9.0]);
         let none = Series { times: Vec::new(), ..series };
-        assert_eq!(put_means(&none, 10, 0, &mut row, &mut counts), 0);
+        assert_eq!(put_means(&none, &tens(), 0, &mut row, &mut counts), 0);
         assert_eq!(row, [9.0]);
     }
 
@@ -194,7 +200,7 @@ mod tests {
                 .concat(),
         };
         let mut row = [f64::NAN; 4];
-        assert_eq!(put_means(&series, 10, 0, &mut row, &mut Vec::new()), 9);
+        assert_eq!(put_means(&series, &tens(), 0, &mut row, &mut Vec::new()), 9);
         assert_eq!(row[..3], [7.5e307, 0.0, f64::MAX]);
         assert!(row[3].is_nan());
     }
@@ -221,6 +227,18 @@ mod tests {
         assert_eq!(in_both(&bits, &[1, 3, 3]), 3);
         assert_eq!(missing(&row), 126);
         assert!(!varies(&row) && !varies(&[]) && varies(&[f64::NAN, 1.0, f64::NAN, 2.0]));
+    }
+
+    #[test]
+    fn a_line_is_removed_and_gaps_stay() {
+        let mut row: Vec<f64> = (0..9).map(|at| 5.0 - 0.25 * f64::from(at)).collect();
+        row[4] = f64::NAN;
+        remove_line(&mut row);
+        assert!(row[4].is_nan());
+        assert!(row.iter().all(|value| value.is_nan() || value.abs() < 1e-12), "{row:?}");
+        let mut one = [f64::NAN, 3.0];
+        remove_line(&mut one);
+        assert_eq!(one[1], 0.0);
     }
 
     #[test]

@@ -27,17 +27,20 @@ const CLIPPED_AT: f64 = 4.0;
 /// `calendar` has the lengths that the calendar suggests, `others` those that the data suggests.
 /// O(n) for each.
 pub fn seasons(values: &[f64], calendar: &[usize], others: &[usize]) -> Vec<usize> {
+    remove_seasons(&mut values.to_vec(), calendar, others)
+}
+
+/// The same, and removes the seasons from `values`.
+pub fn remove_seasons(values: &mut [f64], calendar: &[usize], others: &[usize]) -> Vec<usize> {
     let of_calendar = calendar.iter().map(|season| (*season, true));
     let of_data = others.iter().filter(|season| !calendar.contains(season));
     let mut candidates: Vec<(usize, bool)> =
         of_calendar.chain(of_data.map(|season| (*season, false))).collect();
     candidates.sort_unstable();
-    let mut left = match values.iter().position(|value| value.is_finite()) {
-        Some(first) => values[first..].to_vec(),
-        None => return Vec::new(),
-    };
+    let Some(first) = values.iter().position(|value| value.is_finite()) else { return Vec::new() };
+    let left = &mut values[first..];
     // Rare events coincide by chance.
-    let least_of_rare = if is_mostly_equal(&left) { GAIN_OF_OTHERS_MIN } else { 0.0 };
+    let least_of_rare = if is_mostly_equal(left) { GAIN_OF_OTHERS_MIN } else { 0.0 };
     let mut found: Vec<usize> = Vec::new();
     for (season, is_of_calendar) in candidates {
         let cycles = left.len() / season.max(1);
@@ -51,17 +54,17 @@ pub fn seasons(values: &[f64], calendar: &[usize], others: &[usize]) -> Vec<usiz
             (false, false) => GAIN_OF_OTHERS_MIN,
         };
         let least = least_of_rare.max(least);
-        let cycle = Cycle::of(&left, season);
+        let cycle = Cycle::of(left, season);
         if cycle.gain().is_some_and(|gain| gain >= least) {
-            cycle.remove_from(&mut left);
+            cycle.remove_from(left);
             found.push(season);
         }
     }
     found
 }
 
-/// Whether more than half of the values are equal.
-fn is_mostly_equal(values: &[f64]) -> bool {
+/// Whether more than half of the finite values are equal.
+pub fn is_mostly_equal(values: &[f64]) -> bool {
     let mut known: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
     let usual = median(&mut known);
     let equal = known.iter().filter(|value| Some(**value) == usual).count();

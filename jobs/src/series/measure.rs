@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use analysis::series::Span;
+use analysis::calendar::{Grid, Holidays, Interval, Zone};
 use arrow::datatypes::{DataType, Field};
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::{Expr, ExprSchemable, cast, ident, lit};
@@ -11,11 +11,12 @@ use datafusion::prelude::DataFrame;
 use datasets::{DatasetName, MeasureFormat, MeasureSpec};
 use engine::{Measure, Result, Semantics, Session};
 
+use super::begin_of::begin_of;
 use super::{AT, ROWS, VALUE, microseconds};
 use crate::parameters::bad;
 use crate::run::context::RunContext;
 
-/// Intervals are counted from here: 1970-01-05, a Monday.
+/// Fixed intervals are counted from here: 1970-01-05, a Monday.
 pub(crate) const ORIGIN_US: i64 = 4 * 86_400_000_000;
 /// What it is called among the measures of its dataset.
 const NAME: &str = "computed_for_series";
@@ -56,14 +57,28 @@ pub(crate) fn read_measure(
 }
 
 /// A measure of the rows of each interval.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct MeasureOf<'a> {
     /// The name of one that the dataset declares, or an expression of aggregates.
     pub(crate) text: &'a str,
-    pub(crate) interval: Span,
+    grid: Grid,
 }
 
-impl MeasureOf<'_> {
+impl<'a> MeasureOf<'a> {
+    pub(crate) fn new(text: &'a str, interval: Interval, zone: Zone, holidays: &Holidays) -> Self {
+        Self { text, grid: Grid::stated(interval, zone, holidays, ORIGIN_US) }
+    }
+
+    /// Its intervals.
+    pub(crate) fn grid(&self) -> &Grid {
+        &self.grid
+    }
+
+    /// The mean length of an interval.
+    pub(crate) fn interval_us(&self) -> i64 {
+        self.grid.interval().mean_micros()
+    }
+
     /// What it is. BAD_INPUT names the parameter and says what is wrong with it.
     pub(crate) fn read(
         &self,
@@ -76,7 +91,12 @@ impl MeasureOf<'_> {
 
     /// The beginning of the interval that holds an instant.
     pub(crate) fn begin(&self, at_us: i64) -> i64 {
-        at_us - (at_us - ORIGIN_US).rem_euclid(self.interval.micros())
+        self.grid.begin(at_us)
+    }
+
+    /// The beginning of the interval after the one that holds an instant.
+    pub(crate) fn end(&self, at_us: i64) -> i64 {
+        self.grid.end(at_us)
     }
 
     /// A row for each group and interval that has rows: the groups, then [`AT`], [`VALUE`] and [`ROWS`].
@@ -92,13 +112,9 @@ impl MeasureOf<'_> {
         of_groups(ctx, rows, &[(VALUE.to_owned(), measure)], groups)
     }
 
-    /// The beginning of the interval that an instant lies in. Not by `date_bin`, which counts in nanoseconds, and knows no instant
-    /// beyond the year 2262.
+    /// The beginning of the interval that an instant lies in.
     pub(crate) fn begin_of(&self, at: Expr) -> Expr {
-        let (at, width) = (cast(at, DataType::Int64), lit(self.interval.micros()));
-        let after = (at.clone() - lit(ORIGIN_US)) % width.clone();
-        let begin = at - (after + width.clone()) % width;
-        cast(begin, microseconds())
+        begin_of(&self.grid, cast(at, microseconds()))
     }
 }
 

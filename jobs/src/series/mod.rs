@@ -3,6 +3,7 @@
 //! whole series that keep to a number of points, so that a job holds a few series at a time and never
 //! the dataset.
 
+mod begin_of;
 pub mod evaluate;
 mod look;
 mod measure;
@@ -29,10 +30,12 @@ use engine::{Code, Error, Result, Session, did_you_mean};
 use futures::StreamExt;
 
 pub(crate) use look::{Skipped, Tally, check_cancelled};
-pub(crate) use measure::{MeasureOf, ORIGIN_US, of_groups, read_measure};
+#[cfg(test)]
+pub(crate) use measure::ORIGIN_US;
+pub(crate) use measure::{MeasureOf, of_groups, read_measure};
 pub use params::EmptyAs;
 pub(crate) use params::{check_count, check_grid, check_measure, series_params};
-pub(crate) use regular::{BUCKETS_MIN, Empty, Regular, is_about};
+pub(crate) use regular::{BUCKETS_MIN, Empty, Intervals, Regular, is_about};
 pub(crate) use seasons::seasons;
 
 use crate::parameters::bad;
@@ -211,14 +214,13 @@ impl<'a> SeriesSource<'a> {
     /// Of a measure, without the last interval where more rows may come to it: that of the newest row, whosesoever it is.
     /// `newest` is [what it says](Self::newest), which only a measure needs.
     pub(crate) fn closed(self, newest: Option<i64>) -> Self {
-        let (Some(measure), Some(newest)) = (self.measure, newest) else { return self };
+        let (Some(measure), Some(newest)) = (&self.measure, newest) else { return self };
         let asked = self.to.map_or(i64::MAX, |to| measure.begin(to.timestamp_micros()));
         let to = DateTime::from_timestamp_micros(measure.begin(newest).min(asked));
         // Nor with a part of the first one.
         let from = self.from.and_then(|from| {
             let before = from.timestamp_micros().saturating_sub(1);
-            let begin = measure.begin(before).saturating_add(measure.interval.micros());
-            DateTime::from_timestamp_micros(begin)
+            DateTime::from_timestamp_micros(measure.end(before))
         });
         Self { to: to.or(self.to), from: from.or(self.from), ..self }
     }

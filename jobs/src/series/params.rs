@@ -1,6 +1,6 @@
 //! The parameters that every job has which looks at series on a grid, said once: which series, of which samples or of which rows.
 
-use analysis::series::Span;
+use analysis::calendar::Interval;
 use engine::Result;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -55,9 +55,16 @@ macro_rules! series_params {
             /// Only rows of which this is true, as it stands in SQL behind WHERE. Default: null.
             #[serde(rename = "where")]
             pub condition: Option<String>,
-            /// Length of an interval, such as "1h"; the mean of the samples in it is its value. Null takes the usual distance of a
-            /// series' samples. Default: null.
-            pub interval: Option<analysis::series::Span>,
+            /// Length of an interval: "5m", "1h", or calendar units such as "1d", "1bd" (business days), "1w", "1mo", "1q", "1y". The
+            /// mean of its samples is its value. Null infers the interval of each series from its samples. Default: null.
+            pub interval: Option<analysis::calendar::Interval>,
+            /// Time zone of calendar intervals, by its IANA name. Default: UTC.
+            pub zone: analysis::calendar::Zone,
+            /// Days off, such as ["2026-12-25"]: business days exclude them. Default: [].
+            #[schemars(with = "Vec<String>")]
+            pub holidays: Vec<chrono::NaiveDate>,
+            /// Seasons, such as ["1d", "1w"]; [] for none, null finds those that hold. Default: null.
+            pub seasons: Option<Vec<analysis::calendar::Interval>>,
             /// What an interval without rows is: "zero", "missing", or "auto": zero where the measure is a count or a sum.
             /// Default: auto.
             pub empty: crate::series::EmptyAs,
@@ -84,6 +91,9 @@ macro_rules! series_params {
                     measure: None,
                     condition: None,
                     interval: None,
+                    zone: analysis::calendar::Zone::UTC,
+                    holidays: Vec::new(),
+                    seasons: None,
                     empty: crate::series::EmptyAs::Auto,
                     series: Vec::new(),
                     from: None,
@@ -98,6 +108,9 @@ macro_rules! series_params {
             /// The series that are looked at.
             pub(super) fn source(&self) -> crate::series::SeriesSource<'_> {
                 let measure = self.measure.as_deref().zip(self.interval);
+                let measure = measure.map(|(text, interval)| {
+                    crate::series::MeasureOf::new(text, interval, self.zone, &self.intervals().holidays)
+                });
                 crate::series::SeriesSource {
                     job: $job,
                     dataset: &self.dataset,
@@ -108,8 +121,14 @@ macro_rules! series_params {
                     from: self.from,
                     to: self.to,
                     condition: self.condition.as_deref(),
-                    measure: measure.map(|(text, interval)| crate::series::MeasureOf { text, interval }),
+                    measure,
                 }
+            }
+
+            /// The intervals of the series.
+            pub(super) fn intervals(&self) -> crate::series::Intervals {
+                let holidays = analysis::calendar::Holidays::of(self.holidays.iter().copied());
+                crate::series::Intervals { interval: self.interval, zone: self.zone, holidays }
             }
 
             /// Checks of these what the types can't.
@@ -128,11 +147,11 @@ pub(crate) use series_params;
 pub(crate) fn check_grid(
     job: &str,
     is_measured: bool,
-    interval: Option<Span>,
+    interval: Option<Interval>,
     empty: EmptyAs,
     history: usize,
 ) -> Result<()> {
-    check_measure(job, is_measured, interval, empty)?;
+    check_measure(job, is_measured, interval.is_some(), empty)?;
     check_count(job, "history", history, super::regular::BUCKETS_MIN, HISTORY_MAX)
 }
 
@@ -140,10 +159,10 @@ pub(crate) fn check_grid(
 pub(crate) fn check_measure(
     job: &str,
     is_measured: bool,
-    interval: Option<Span>,
+    has_interval: bool,
     empty: EmptyAs,
 ) -> Result<()> {
-    if is_measured && interval.is_none() {
+    if is_measured && !has_interval {
         let says = "expected a length, such as \"1h\": a measure is of the rows of an interval";
         return Err(bad(job, "interval", says));
     }
@@ -180,7 +199,8 @@ impl SeriesSource<'_> {
             EmptyAs::Missing => false,
             EmptyAs::Auto => measure.read(ctx.session(), self.job, self.dataset)?.is_total(),
         };
-        let last_us = to.timestamp_micros().saturating_sub(measure.interval.micros());
+        // The interval before the one that begins at `to`.
+        let last_us = measure.begin(to.timestamp_micros().saturating_sub(1));
         Ok(if is_zero { Empty::ZeroUntil(last_us) } else { Empty::Missing })
     }
 }

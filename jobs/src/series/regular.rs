@@ -1,6 +1,9 @@
-//! A series on its own grid: a value for each interval, NaN where there is none.
+//! A regular series: one value for each interval of a grid, NaN where there is none.
 
-use analysis::series::{Samples, Span};
+use analysis::calendar::{Grid, Holidays, Interval, Zone};
+use analysis::series::Samples;
+
+use super::measure::ORIGIN_US;
 
 /// More of the buckets than this part may not be empty.
 const EMPTY_MAX: f64 = 0.5;
@@ -27,24 +30,50 @@ pub(crate) enum Empty {
     ZeroUntil(i64),
 }
 
-/// A series whose values are one interval apart.
+/// The intervals that a job asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Intervals {
+    /// `None` infers the interval of each series from its samples.
+    pub(crate) interval: Option<Interval>,
+    pub(crate) zone: Zone,
+    pub(crate) holidays: Holidays,
+}
+
+impl Intervals {
+    /// The grid of a series. Fixed intervals are counted from its last sample.
+    pub(crate) fn grid(&self, samples: &Samples) -> Grid {
+        match self.interval {
+            Some(interval) => {
+                let last_us = samples.times.last().copied().unwrap_or_default();
+                Grid::stated(interval, self.zone, &self.holidays, last_us)
+            }
+            None => Grid::found(&samples.times, self.zone, &self.holidays),
+        }
+    }
+
+    /// The grid of all series, with fixed intervals counted from [`ORIGIN_US`].
+    pub(crate) fn stated(&self, interval: Interval) -> Grid {
+        Grid::stated(interval, self.zone, &self.holidays, ORIGIN_US)
+    }
+}
+
+/// A series of one value for each interval of a grid.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Regular {
     pub(crate) name: String,
-    /// The instant of the last value.
-    pub(crate) last_us: i64,
-    pub(crate) interval_us: i64,
+    pub(crate) grid: Grid,
+    /// The number of the last value's interval.
+    pub(crate) last: i64,
     /// The first is there; NaN where none is.
     pub(crate) values: Vec<f64>,
 }
 
 impl Regular {
-    /// The last `buckets_max` buckets of `samples`, the last of which has the last sample in its middle, or the instant until which
-    /// there are no rows where there are no samples; a bucket's value is the mean of its samples. Or why the series can not be
-    /// forecast.
+    /// The last `buckets_max` intervals of `samples`, up to the last sample, or the instant until which nothing was counted. An
+    /// interval's value is the mean of its samples. Otherwise the reason why the series cannot be used.
     pub(crate) fn of(
         samples: Samples,
-        interval: Option<Span>,
+        grid: Grid,
         buckets_max: usize,
         empty: Empty,
     ) -> Result<Self, (&'static str, String)> {
@@ -53,9 +82,8 @@ impl Regular {
             Empty::Missing => last_us,
             Empty::ZeroUntil(until_us) => last_us.max(until_us),
         };
-        let interval_us = interval.map_or(samples.interval_us, Span::micros);
-        // To the nearest bucket, counted from the last.
-        let back = |time: i64| (last_us - time + interval_us / 2) / interval_us;
+        let last = grid.number(last_us);
+        let back = |time: i64| last - grid.number(time);
         let kept = samples.times.iter().rposition(|time| back(*time) >= buckets_max as i64);
         let first = kept.map_or(0, |at| at + 1);
         let Some(&first_us) = samples.times.get(first) else {
@@ -65,24 +93,46 @@ impl Regular {
         let nothing = if empty == Empty::Missing { f64::NAN } else { 0.0 };
         let mut values = vec![nothing; buckets];
         let mut in_bucket = 0.0;
-        let mut last = usize::MAX;
+        let mut latest = usize::MAX;
         for (&time, &value) in samples.times[first..].iter().zip(&samples.values[first..]) {
             let at = buckets - 1 - back(time) as usize;
-            if at == last {
+            if at == latest {
                 in_bucket += 1.0;
                 values[at] += (value - values[at]) / in_bucket;
             } else {
-                (last, in_bucket, values[at]) = (at, 1.0, value);
+                (latest, in_bucket, values[at]) = (at, 1.0, value);
             }
         }
-        Self { name: samples.name, last_us, interval_us, values }.fit()
+        Self { name: samples.name, grid, last, values }.fit()
+    }
+
+    /// The instant of a value; those from the number of values on follow the last.
+    pub(crate) fn at_us(&self, place: usize) -> i64 {
+        let after = place as i64 + 1 - self.values.len() as i64;
+        self.grid.at(self.last.saturating_add(after))
+    }
+
+    /// The instant of the last value.
+    pub(crate) fn last_us(&self) -> i64 {
+        self.grid.at(self.last)
+    }
+
+    /// The mean length of an interval.
+    pub(crate) fn interval_us(&self) -> i64 {
+        self.grid.interval().mean_micros()
+    }
+
+    /// The value of the interval that an instant belongs to.
+    pub(crate) fn value_at(&self, at_us: i64) -> Option<f64> {
+        let back = self.last - self.grid.number(at_us);
+        let place = self.values.len().checked_sub(1)?.checked_sub(usize::try_from(back).ok()?)?;
+        Some(self.values[place]).filter(|value| !value.is_nan())
     }
 
     /// Whether so many intervals more are still instants.
     pub(crate) fn reaches(&self, intervals: usize) -> bool {
-        let more = (intervals as i64 + 1).checked_mul(self.interval_us);
-        let end = more.and_then(|more| self.last_us.checked_add(more));
-        end.is_some_and(|end| end.unsigned_abs() <= super::INSTANT_MAX_US)
+        let end = self.at_us(self.values.len() + intervals);
+        end.unsigned_abs() <= super::INSTANT_MAX_US
     }
 
     /// Itself, or why it can't be forecast.
@@ -104,6 +154,8 @@ impl Regular {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use analysis::series::Span;
+
     use super::*;
 
     fn samples(points: &[(i64, f64)]) -> Samples {
@@ -115,8 +167,21 @@ mod tests {
         }
     }
 
+    /// On a grid of 10 microseconds.
+    fn of(
+        points: &[(i64, f64)],
+        buckets_max: usize,
+        empty: Empty,
+    ) -> Result<Regular, (&'static str, String)> {
+        let interval = Some(Interval::Fixed(Span::from_micros(10).unwrap()));
+        let asked = Intervals { interval, zone: Zone::UTC, holidays: Holidays::default() };
+        let samples = samples(points);
+        let grid = asked.grid(&samples);
+        Regular::of(samples, grid, buckets_max, empty)
+    }
+
     fn filled(points: &[(i64, f64)], buckets_max: usize) -> Vec<Option<f64>> {
-        let found = Regular::of(samples(points), None, buckets_max, Empty::Missing).unwrap();
+        let found = of(points, buckets_max, Empty::Missing).unwrap();
         found.values.iter().map(|value| (!value.is_nan()).then_some(*value)).collect()
     }
 
@@ -139,9 +204,7 @@ mod tests {
 
     #[test]
     fn too_short_and_too_empty_series_are_named() {
-        let fails = |points: &[(i64, f64)]| {
-            Regular::of(samples(points), None, 100, Empty::Missing).unwrap_err().0
-        };
+        let fails = |points: &[(i64, f64)]| of(points, 100, Empty::Missing).unwrap_err().0;
         let large: Vec<(i64, f64)> = (0..9).map(|at| (10 * at, -2e300)).collect();
         assert_eq!(fails(&large), "values beyond 1e300");
         assert_eq!(fails(&[]), "no values");
@@ -153,11 +216,11 @@ mod tests {
     #[test]
     fn where_nothing_was_counted_there_was_nothing_until_now() {
         let points: Vec<(i64, f64)> = [0, 10, 30, 60].iter().map(|&t| (t, 1.0)).collect();
-        let of = |until, most| Regular::of(samples(&points), None, most, Empty::ZeroUntil(until));
+        let of = |until, most| of(&points, most, Empty::ZeroUntil(until));
         let found = of(90, 100).unwrap();
         assert_eq!(found.values, [1.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]);
         assert_eq!(
-            (found.last_us, of(10, 100).unwrap_err().0),
+            (found.last_us(), of(10, 100).unwrap_err().0),
             (90, "fewer than 8 intervals of history")
         );
         assert_eq!(of(1_000, 10).unwrap_err().0, "no values in its history");

@@ -1,28 +1,33 @@
-//! The seasons of a series: those that its periodogram and its autocorrelation show, and among about equal ones a day or a week.
+//! The seasons of series: those of the calendar, and those that a periodogram and an autocorrelation suggest, as far as they hold.
 
 use std::collections::BTreeMap;
 
-use analysis::series::Span;
+use analysis::calendar::{Grid, Interval};
 use engine::Result;
 use kernels::spectrum::{LEAST_SAMPLES, SpectrumOptions, spectrum};
 use kernels::{Execution, GpuPolicy, MatrixView};
 
 use super::regular::Regular;
 
-/// A season must be there so often: a model learns it from two, and a third tells how good it is.
-const TIMES_MIN: usize = 3;
-/// Least autocorrelation at the lag of a season: of a day or a week, and of any other.
-const STRENGTH_MIN: f64 = 0.2;
-const STRENGTH_OF_OTHERS_MIN: f64 = 0.4;
-/// Seasons of a series.
-const SEASONS_MAX: usize = 2;
-/// A longer season has at least so many of a shorter one.
-const RATIO_MIN: f64 = 1.9;
-/// A season within this part of a day or a week is one: between two frequencies a periodogram knows no better.
+/// Cycles of a season that only the data suggests: a model learns it from two, and a third tells how good it is.
+const CYCLES_MIN: usize = 3;
+/// Least autocorrelation at its lag.
+const STRENGTH_MIN: f64 = 0.4;
+/// Seasons of the data that are tried.
+const TRIED_MAX: usize = 2;
+/// A season within this part of one of the calendar is that one: between two frequencies a periodogram knows no better.
 const CALENDAR_OFF_MAX: f64 = 0.1;
 
-/// The seasons of each series, in values, rising.
-pub(crate) fn seasons(series: &[Regular], execution: &Execution) -> Result<Vec<Vec<usize>>> {
+/// The seasons of each series, in values, rising. `stated` are those that a user states, which are not checked.
+pub(crate) fn seasons(
+    series: &[Regular],
+    stated: Option<&[Interval]>,
+    execution: &Execution,
+) -> Result<Vec<Vec<usize>>> {
+    if let Some(stated) = stated {
+        let of = |one: &Regular| lengths(stated, &one.grid, one.values.len());
+        return Ok(series.iter().map(of).collect());
+    }
     let mut found = vec![Vec::new(); series.len()];
     // No device does this, and what follows may still be required to be on one.
     let execution = &Execution { gpu: GpuPolicy::Off, ..execution.clone() };
@@ -31,57 +36,51 @@ pub(crate) fn seasons(series: &[Regular], execution: &Execution) -> Result<Vec<V
     for (at, one) in series.iter().enumerate() {
         by_length.entry(one.values.len()).or_default().push(at);
     }
-    for (length, of) in by_length.into_iter().filter(|(length, _)| *length >= LEAST_SAMPLES) {
-        let rows: Vec<f64> = of.iter().flat_map(|at| &series[*at].values).copied().collect();
-        let x = MatrixView::new(&rows, of.len(), length)?;
-        let spectra = spectrum(x, &SpectrumOptions::default(), execution)?;
-        for (at, periods) in of.into_iter().zip(&spectra.series) {
-            let shown = periods.periods.iter().map(|period| (period.samples, period.strength));
-            found[at] = chosen(shown, length, series[at].interval_us);
+    for (length, of) in by_length {
+        let mut suggested = vec![Vec::new(); of.len()];
+        if length >= LEAST_SAMPLES {
+            let rows: Vec<f64> = of.iter().flat_map(|at| &series[*at].values).copied().collect();
+            let x = MatrixView::new(&rows, of.len(), length)?;
+            let spectra = spectrum(x, &SpectrumOptions::default(), execution)?;
+            for (suggested, periods) in suggested.iter_mut().zip(&spectra.series) {
+                let shown = periods.periods.iter().map(|period| (period.samples, period.strength));
+                *suggested = clear(shown, length);
+            }
+        }
+        for (at, suggested) in of.into_iter().zip(suggested) {
+            let (one, calendar) = (&series[at], series[at].grid.seasons());
+            let others: Vec<usize> =
+                suggested.into_iter().filter(|season| !is_about_one(*season, &calendar)).collect();
+            found[at] = analysis::series::seasons(&one.values, &calendar, &others);
         }
     }
     Ok(found)
 }
 
-/// Of those that are shown, the strongest first, those that can be learnt.
-fn chosen(
-    shown: impl Iterator<Item = (usize, f64)>,
-    length: usize,
-    interval_us: i64,
-) -> Vec<usize> {
-    let mut chosen: Vec<usize> = Vec::new();
-    for (season, strength) in shown {
-        let (season, least) = match of_calendar(season, interval_us) {
-            Some(season) => (season, STRENGTH_MIN),
-            None => (season, STRENGTH_OF_OTHERS_MIN),
-        };
-        if strength < least {
-            continue;
-        }
-        let apart = |other: &usize| {
-            let (short, long) = (season.min(*other) as f64, season.max(*other) as f64);
-            long >= RATIO_MIN * short
-        };
-        if season >= 2 && TIMES_MIN * season <= length && chosen.iter().all(apart) {
-            chosen.push(season);
-        }
-        if chosen.len() == SEASONS_MAX {
-            break;
-        }
-    }
-    chosen.sort_unstable();
-    chosen
+/// Stated seasons in values of a series, those that it has twice.
+fn lengths(stated: &[Interval], grid: &Grid, length: usize) -> Vec<usize> {
+    let of = |season: &Interval| {
+        let values = season.mean_micros() as f64 / grid.interval().mean_micros() as f64;
+        values.round() as usize
+    };
+    let mut lengths: Vec<usize> = stated.iter().map(of).collect();
+    lengths.retain(|season| *season >= 2 && 2 * season <= length);
+    lengths.sort_unstable();
+    lengths.dedup();
+    lengths
 }
 
-/// A day or a week where the season is about one.
-fn of_calendar(season: usize, interval_us: i64) -> Option<usize> {
-    let spans = [Span::DAY, Span::WEEK].map(Span::micros);
-    let near =
-        spans.into_iter().filter(|span| span % interval_us == 0).map(|span| span / interval_us);
-    let near = near.filter_map(|values| usize::try_from(values).ok());
-    let is_it =
-        |values: &usize| values.abs_diff(season) as f64 <= CALENDAR_OFF_MAX * *values as f64;
-    near.into_iter().find(is_it)
+/// Of the seasons that a periodogram shows, strongest first, those that are clear and can be learnt.
+fn clear(shown: impl Iterator<Item = (usize, f64)>, length: usize) -> Vec<usize> {
+    let is_clear = |(season, strength): &(usize, f64)| {
+        *strength >= STRENGTH_MIN && CYCLES_MIN * season <= length
+    };
+    shown.filter(is_clear).map(|(season, _)| season).take(TRIED_MAX).collect()
+}
+
+fn is_about_one(season: usize, calendar: &[usize]) -> bool {
+    let is_it = |of: &usize| of.abs_diff(season) as f64 <= CALENDAR_OFF_MAX * *of as f64;
+    calendar.iter().any(is_it)
 }
 
 #[cfg(test)]
@@ -89,16 +88,20 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::f64::consts::TAU;
 
+    use analysis::series::Span;
+
     use super::*;
     use crate::testing::Noise;
 
-    const HOUR_US: i64 = 3_600_000_000;
+    fn hours() -> Grid {
+        Grid::fixed(Span::HOUR, 0)
+    }
 
     fn found(length: usize, value: impl Fn(usize) -> f64) -> Vec<usize> {
         let mut noise = Noise::new(5);
         let values = (0..length).map(|at| value(at) + 0.3 * noise.normal()).collect();
-        let series = Regular { name: "s".into(), last_us: 0, interval_us: HOUR_US, values };
-        seasons(&[series], &Execution::default()).unwrap().remove(0)
+        let series = Regular { name: "s".into(), grid: hours(), last: 0, values };
+        seasons(&[series], None, &Execution::default()).unwrap().remove(0)
     }
 
     #[test]
@@ -110,21 +113,28 @@ mod tests {
     }
 
     #[test]
-    fn noise_has_none_and_one_too_long_is_left() {
+    fn noise_has_none_and_what_the_data_suggests_must_be_clear() {
         assert_eq!(found(500, |_| 0.0), [0; 0]);
-        assert_eq!(chosen([(40, 0.9)].into_iter(), 119, HOUR_US), [0; 0]);
-        assert_eq!(chosen([(40, 0.9)].into_iter(), 120, HOUR_US), [40]);
+        assert_eq!(clear([(40, 0.9)].into_iter(), 119), [0; 0]);
+        assert_eq!(clear([(40, 0.9), (30, 0.39), (20, 0.4)].into_iter(), 120), [40, 20]);
+        assert!(is_about_one(166, &[24, 168]) && !is_about_one(30, &[24, 168]));
+        let wave = |at: usize| 3.0 * (at as f64 / 30.0 * TAU).sin();
+        assert_eq!(found(600, wave), [30]);
     }
 
     #[test]
-    fn about_a_week_is_a_week_and_of_two_alike_the_stronger_stays() {
-        assert_eq!(
-            chosen([(166, 0.9), (24, 0.9), (30, 0.9)].into_iter(), 2_000, HOUR_US),
-            [24, 168]
-        );
-        assert_eq!(chosen([(25, 0.9), (30, 0.9)].into_iter(), 2_000, HOUR_US), [24]);
-        assert_eq!(chosen([(30, 0.39), (24, 0.21)].into_iter(), 2_000, HOUR_US), [24]);
-        // A day of 7 hours is none.
-        assert_eq!(chosen([(3, 0.9)].into_iter(), 2_000, 7 * HOUR_US), [3]);
+    fn stated_seasons_are_lengths_in_values() {
+        let lengths = |stated: &[&str], interval: &str, length: usize| {
+            let stated: Vec<Interval> = stated.iter().map(|text| text.parse().unwrap()).collect();
+            let holidays = analysis::calendar::Holidays::default();
+            let zone = analysis::calendar::Zone::UTC;
+            lengths(&stated, &Grid::stated(interval.parse().unwrap(), zone, &holidays, 0), length)
+        };
+        assert_eq!(lengths(&["1w", "1d"], "1h", 400), [24, 168]);
+        assert_eq!(lengths(&["1w", "1d"], "1h", 300), [24]);
+        assert_eq!(lengths(&["1y"], "1mo", 60), [12]);
+        assert_eq!(lengths(&["1y", "1w"], "1d", 800), [7, 365]);
+        assert_eq!(lengths(&["1w"], "1bd", 60), [5]);
+        assert_eq!(lengths(&["1d"], "1d", 60), [0; 0]);
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! Cost: reads every row once, sorted. Memory: the table of one series, eight times over, in half of the budget.
 
+use analysis::calendar::Interval;
 use analysis::outlying::{Contribution, Evidence, Options, Outlying, Silence, outlying, prepare};
 use analysis::series::{Samples, Season, Span, deseasonalise};
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -26,7 +27,7 @@ use super::{NAME, source};
 use crate::run::context::RunContext;
 use crate::run::stage::Stage;
 use crate::series::words::{instant, number, one_in, severity};
-use crate::series::{AT, MeasureOf, SERIES, check_instant, of_groups, read_measure};
+use crate::series::{AT, SERIES, check_instant, of_groups, read_measure};
 use crate::tables::columns::texts;
 
 /// Rows of one series, at most.
@@ -111,7 +112,7 @@ async fn frame(ctx: &RunContext, params: &Params) -> Result<DataFrame> {
     let read = |text: &String| read_measure(session, NAME, &params.dataset, text);
     let measures = params.columns.iter().map(read).collect::<Result<Vec<_>>>()?;
     let named: Vec<_> = measures.iter().enumerate().map(|(at, of)| (name(at), of)).collect();
-    let begin = MeasureOf { text: "", interval }.begin_of(at);
+    let begin = params.measure("", interval).begin_of(at);
     let groups = vec![series.alias(SERIES), begin.alias(AT)];
     let wanted = [SERIES.to_owned(), AT.to_owned()].into_iter();
     let wanted: Vec<Expr> = wanted.chain((0..named.len()).map(name)).map(ident).collect();
@@ -192,7 +193,7 @@ fn told(table: Table, params: &Params, execution: &Execution) -> Result<Found> {
     found.labelled.insert(table.series.clone());
     let span = table.times.last().zip(table.times.first()).map_or(0, |(last, first)| last - first);
     let usual_us = span / (table.times.len() as i64 - 1).max(1);
-    let interval_us = params.interval.map_or(usual_us.max(1), Span::micros);
+    let interval_us = params.interval.map_or(usual_us.max(1), Interval::mean_micros);
     let is_missing = |value: &&f64| !value.is_finite();
     found.tally.cleaning.values_missing = table.values.iter().filter(is_missing).count() as u64;
     let (values, seasons) = match params.interval {

@@ -55,7 +55,7 @@ use crate::anomaly_labels;
 use crate::job::{Job, Outcome};
 use crate::parameters;
 use crate::run::context::RunContext;
-use crate::series::{MeasureOf, SeriesSource, commit_series, replaces};
+use crate::series::{SeriesSource, commit_series, replaces};
 
 /// The kind's name, and that of its output unless told otherwise.
 const NAME: &str = "anomalies";
@@ -250,7 +250,7 @@ fn source(params: &Params) -> SeriesSource<'_> {
         from: None,
         to: params.to,
         condition: params.condition.as_deref(),
-        measure: params.interval.map(|interval| MeasureOf { text: first, interval }),
+        measure: params.interval.map(|interval| params.measure(first, interval)),
     }
 }
 
@@ -270,7 +270,7 @@ async fn check(session: &Session, params: &Params) -> Result<()> {
     let of_first = source(params);
     of_first.check(session).await.map_err(named)?;
     for column in params.columns.iter().skip(1) {
-        let measure = params.interval.map(|interval| MeasureOf { text: column, interval });
+        let measure = params.interval.map(|interval| params.measure(column, interval));
         let of_this = SeriesSource { value_column: column, measure, ..of_first.clone() };
         of_this.check(session).await.map_err(named)?;
     }

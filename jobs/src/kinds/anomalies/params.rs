@@ -1,8 +1,9 @@
 //! The parameters of `anomalies`.
 
+use analysis::calendar::{Holidays, Interval, Zone};
 use analysis::outlying::COLUMNS_MAX;
-use analysis::series::{Season, Span};
-use chrono::{DateTime, Utc};
+use analysis::series::Season;
+use chrono::{DateTime, NaiveDate, Utc};
 use datasets::DatasetName;
 use engine::Result;
 use schemars::JsonSchema;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::NAME;
 use crate::parameters::{bad, check_times, dataset_name};
+use crate::series::MeasureOf;
 
 /// How series are looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -45,7 +47,12 @@ pub struct Params {
     /// as "count(*)" or "avg(latency_ms)"; 1 to 64. Default: [].
     pub columns: Vec<String>,
     /// With the method columns: length of an interval, such as "1h", whose rows are looked at as one; null looks at each row. Default: null.
-    pub interval: Option<Span>,
+    pub interval: Option<Interval>,
+    /// Time zone of calendar intervals, by its IANA name. Default: UTC.
+    pub zone: Zone,
+    /// Days off, such as ["2026-12-25"]: business days exclude them. Default: [].
+    #[schemars(with = "Vec<String>")]
+    pub holidays: Vec<NaiveDate>,
     /// With the method columns: only rows of which this is true, as it stands in SQL behind WHERE. Default: null.
     #[serde(rename = "where")]
     pub condition: Option<String>,
@@ -88,6 +95,8 @@ pub struct Params {
     /// Whether series of one interval are looked at together, too: an autoencoder learns how they go together, and
     /// instants where they do not are reported. Default: false.
     pub joint: bool,
+    /// Columns whose values make groups of series for `joint`, such as ["host"]: each group has a model of its own. Default: [].
+    pub joint_by: Vec<String>,
     /// Least distance of an instant's error from the usual one to be reported, in robust standard deviations.
     /// Default: 6.
     pub joint_threshold: f64,
@@ -95,8 +104,6 @@ pub struct Params {
     pub joint_seed: u64,
     /// Whether shapes are looked at, too: what is like no other stretch of its series, though each value may be usual. It takes a time that
     /// grows with the square of a series' intervals; of more than 131072 nothing is said. Default: false.
-    /// Columns whose values make groups of series for `joint`, such as ["host"]: each group has a model of its own. Default: [].
-    pub joint_by: Vec<String>,
     pub shapes: bool,
     /// Samples of such a stretch, 8 or more; null looks at those of the season, or of `window_samples` without one, and at a quarter of
     /// them. Default: null.
@@ -138,6 +145,8 @@ impl Default for Params {
             value_column: "value".into(),
             columns: Vec::new(),
             interval: None,
+            zone: Zone::UTC,
+            holidays: Vec::new(),
             condition: None,
             columns_score: 2.0,
             columns_seed: 0,
@@ -154,6 +163,7 @@ impl Default for Params {
             stuck_samples: 96,
             rare_samples: 2_000,
             joint: false,
+            joint_by: Vec::new(),
             joint_threshold: 6.0,
             joint_seed: 0,
             shapes: false,
@@ -163,11 +173,16 @@ impl Default for Params {
             min_severity: Level::Low,
             output: dataset_name(NAME),
         }
-            joint_by: Vec::new(),
     }
 }
 
 impl Params {
+    /// A measure of the rows of each interval.
+    pub(super) fn measure<'a>(&self, text: &'a str, interval: Interval) -> MeasureOf<'a> {
+        let holidays = Holidays::of(self.holidays.iter().copied());
+        MeasureOf::new(text, interval, self.zone, &holidays)
+    }
+
     /// Checks what the types can't.
     pub(super) fn check(&self) -> Result<()> {
         if !(16..=100_000).contains(&self.window_samples) {
@@ -219,6 +234,9 @@ impl Params {
         if self.method == Method::Online && self.state == self.output {
             return Err(bad(NAME, "state", "expected another dataset than `output`"));
         }
+        if !self.joint_by.is_empty() && !self.joint {
+            return Err(bad(NAME, "joint_by", "expected joint = true with it"));
+        }
         self.check_method()?;
         check_times(NAME, self.from, self.to)
     }
@@ -234,14 +252,12 @@ impl Params {
             ("value_column", self.value_column != usual.value_column, &[Windows, Online]),
             ("gap_intervals", self.gap_intervals != usual.gap_intervals, &[Windows, Online]),
             ("stuck_samples", self.stuck_samples != usual.stuck_samples, &[Windows, Online]),
-        if !self.joint_by.is_empty() && !self.joint {
-            return Err(bad(NAME, "joint_by", "expected joint = true with it"));
-        }
             ("window_samples", self.window_samples != usual.window_samples, &[Windows]),
             ("threshold", self.threshold != usual.threshold, &[Windows]),
             ("shift_threshold", self.shift_threshold != usual.shift_threshold, &[Windows]),
             ("rare_samples", self.rare_samples != usual.rare_samples, &[Windows]),
             ("joint", self.joint != usual.joint, &[Windows]),
+            ("joint_by", self.joint_by != usual.joint_by, &[Windows]),
             ("joint_threshold", self.joint_threshold != usual.joint_threshold, &[Windows]),
             ("joint_seed", self.joint_seed != usual.joint_seed, &[Windows]),
             ("shapes", self.shapes != usual.shapes, &[Windows]),
@@ -252,12 +268,13 @@ impl Params {
             ("state", self.state != usual.state, &[Online]),
             ("columns", self.columns != usual.columns, &[Columns]),
             ("interval", self.interval != usual.interval, &[Columns]),
+            ("zone", self.zone != usual.zone, &[Columns]),
+            ("holidays", self.holidays != usual.holidays, &[Columns]),
             ("where", self.condition != usual.condition, &[Columns]),
             ("columns_score", self.columns_score != usual.columns_score, &[Columns]),
             ("columns_seed", self.columns_seed != usual.columns_seed, &[Columns]),
         ];
         let unknown = of.iter().find(|(_, is_set, of)| *is_set && !of.contains(&self.method));
-            ("joint_by", self.joint_by != usual.joint_by, &[Windows]),
         if let Some((name, _, of)) = unknown {
             let others: Vec<&str> = of.iter().map(|method| method.as_str()).collect();
             let says = format!(

@@ -6,6 +6,7 @@
 //!
 //! Cost: a profile takes n²/2 steps for n samples of a series.
 
+use analysis::calendar::{Grid, Holidays, Zone};
 use analysis::series::discord::{Discord, Options, Profile, Silence, discords};
 use analysis::series::filled;
 use engine::Result;
@@ -54,13 +55,14 @@ pub(super) fn shapes(
     if span / samples.interval_us.max(1) >= SAMPLES_MAX as i64 {
         return silent("shapes: more than 131072 intervals");
     }
-    let regular = Regular::of(samples.clone(), None, SAMPLES_MAX, Empty::Missing);
+    let grid = Grid::found(&samples.times, Zone::UTC, &Holidays::default());
+    let regular = Regular::of(samples.clone(), grid, SAMPLES_MAX, Empty::Missing);
     let Ok(regular) = regular else {
         return silent("shapes: more than half of its intervals have no value");
     };
     let mut found: Vec<Of> = Vec::new();
     let (mut why, mut is_judged) = (None, false);
-    let lengths = lengths(subject, params, regular.interval_us);
+    let lengths = lengths(subject, params, regular.interval_us());
     // By chance one of several lengths has it as many times as often.
     let more = (lengths.len() as f64).log10();
     for window in lengths {
@@ -137,9 +139,7 @@ fn known_windows(values: &[f64], window: usize, distances: &[f64]) -> Vec<f64> {
 
 fn told_of(subject: &Subject<'_>, regular: &Regular, of: &Of) -> Anomaly {
     let Of { discord, samples } = of;
-    let interval = regular.interval_us;
-    let first_us = regular.last_us - (regular.values.len() as i64 - 1) * interval;
-    let at = |bucket: usize| first_us + bucket as i64 * interval;
+    let at = |place: usize| regular.at_us(place);
     let observed = regular.values.get(discord.peak).copied().filter(|value| value.is_finite());
     subject.discord(
         [at(discord.start), at(discord.end), at(discord.peak)],

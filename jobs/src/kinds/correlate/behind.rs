@@ -124,19 +124,9 @@ fn one(
     Some(Behind { origin, given: third, course, breaks })
 }
 
-/// A row so many buckets later, NaN where there is no sample.
+/// A row that many buckets later, NaN where there is no sample.
 fn aligned(subjects: &Subjects, row: usize, lag: i64) -> Vec<f64> {
-    let (cols, prepared) = (subjects.prepared.cols, &subjects.prepared);
-    let values = prepared.values.get(row * cols..(row + 1) * cols).unwrap_or_default();
-    let bits = prepared.present.as_ref().and_then(|present| present.get(row));
-    let value = |at: usize| -> Option<f64> {
-        let from = usize::try_from(i64::try_from(at).ok()?.checked_add(lag)?).ok()?;
-        let is_there = bits.is_none_or(|bits| {
-            bits.get(from / 64).is_some_and(|word| word >> (from % 64) & 1 == 1)
-        });
-        values.get(from).copied().filter(|_| is_there)
-    };
-    (0..cols).map(|at| value(at).unwrap_or(f64::NAN)).collect()
+    subjects.aligned(row, lag).map(|value| value.unwrap_or(f64::NAN)).collect()
 }
 
 #[cfg(test)]

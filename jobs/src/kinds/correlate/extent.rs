@@ -2,6 +2,7 @@
 //! the interval of the common grid and the cohorts: series that share enough of their time. Series of
 //! different months have nothing to compare, and one grid for all would be mostly empty.
 
+use analysis::calendar::{Interval, Unit};
 use analysis::series::Span;
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
@@ -36,6 +37,11 @@ pub(super) struct Cohort {
 /// Intervals that people sample at, in seconds; an inferred interval is the next of them.
 const USUAL_INTERVALS_S: [i64; 17] =
     [1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1_200, 1_800, 3_600, 21_600, 86_400];
+
+/// Days of a mean month.
+const MONTH_DAYS: f64 = 365.242_5 / 12.0;
+/// Part that the mean distance of monthly samples is off at most. Four weeks are off by 8 %.
+const MONTHS_OFF_MAX: f64 = 0.025;
 
 /// The extents of all series, by name.
 pub(super) async fn extents(ctx: &RunContext, source: &SeriesSource<'_>) -> Result<Vec<Extent>> {
@@ -74,8 +80,8 @@ pub(super) async fn extents(ctx: &RunContext, source: &SeriesSource<'_>) -> Resu
 }
 
 /// The interval at which most series have samples: the median of their mean distances, rounded to one that
-/// people use when it is near. `None` when no series has two samples.
-pub(super) fn usual_interval(extents: &[Extent]) -> Option<Span> {
+/// people use when it is near, or to months. `None` when no series has two samples.
+pub(super) fn usual_interval(extents: &[Extent]) -> Option<Interval> {
     let mut distances: Vec<i64> = extents
         .iter()
         .filter(|e| e.values > 1)
@@ -84,20 +90,29 @@ pub(super) fn usual_interval(extents: &[Extent]) -> Option<Span> {
         .collect();
     distances.sort_unstable();
     let middle = *distances.get(distances.len() / 2)?;
+    let days = middle as f64 / Span::DAY.micros() as f64;
+    let months = (days / MONTH_DAYS).round();
+    if months >= 1.0 && (days / (months * MONTH_DAYS) - 1.0).abs() <= MONTHS_OFF_MAX {
+        return Some(Interval::Calendar(Unit::Month, months as u32));
+    }
     // Gaps make the mean distance longer than the usual one, doubled rows shorter; neither by half.
     let usual = USUAL_INTERVALS_S
         .into_iter()
         .map(|seconds| seconds * 1_000_000)
         .min_by_key(|usual| (usual - middle).abs())
         .filter(|usual| (usual - middle).abs() <= *usual / 4);
-    Span::from_micros(usual.unwrap_or(middle))
+    let usual = usual.unwrap_or(middle);
+    match usual == Span::DAY.micros() {
+        true => Some(Interval::DAY),
+        false => Span::from_micros(usual).map(Interval::Fixed),
+    }
 }
 
 impl Extent {
     /// Whether so few of its intervals have a value that it is compared with nothing: at most `share` of them are empty, where a value
     /// fills so many after it, too.
-    pub(super) fn is_sparse(&self, interval: Span, fills: usize, share: f64) -> bool {
-        let intervals = (self.last_us - self.first_us) / interval.micros() + 1;
+    pub(super) fn is_sparse(&self, interval: Interval, fills: usize, share: f64) -> bool {
+        let intervals = (self.last_us - self.first_us) / interval.mean_micros() + 1;
         (self.values as f64) * (1.0 + fills as f64) < (1.0 - share) * intervals as f64
     }
 }
@@ -202,7 +217,7 @@ mod tests {
     fn a_series_of_few_values_shortens_nobodys_time() {
         let extents =
             [extent("a", 0, 1_000, 101), extent("b", 0, 990, 100), extent("c", 0, 600, 7)];
-        let interval = Span::from_micros(10_000_000).unwrap();
+        let interval = "10s".parse().unwrap();
         let is_sparse = |extent: &Extent| extent.is_sparse(interval, 2, 0.5);
         let cohorts = cohorts(&extents, 0.5, &is_sparse, &|| Ok(())).unwrap();
         assert_eq!((cohorts.len(), cohorts[0].series.len()), (1, 3));
@@ -233,10 +248,16 @@ mod tests {
 
     #[test]
     fn the_interval_is_one_that_people_use_when_it_is_near() {
-        let usual = |extents: &[Extent]| usual_interval(extents).map(|span| span.to_string());
+        let usual =
+            |extents: &[Extent]| usual_interval(extents).map(|interval| interval.to_string());
         // One in ten samples is missing.
         assert_eq!(usual(&[extent("a", 0, 300 * 1_000, 901)]).unwrap(), "5m");
         assert_eq!(usual(&[extent("a", 0, 43 * 100, 101)]).unwrap(), "43s");
+        let days = |count: i64| count * 86_400;
+        assert_eq!(usual(&[extent("a", 0, days(3_622), 120)]).unwrap(), "1mo");
+        assert_eq!(usual(&[extent("a", 0, days(3_560), 40)]).unwrap(), "1q");
+        assert_eq!(usual(&[extent("a", 0, days(400), 390)]).unwrap(), "1d");
+        assert_eq!(usual(&[extent("a", 0, days(280), 11)]).unwrap(), "4w");
         assert_eq!(usual(&[extent("a", 0, 0, 1), extent("b", 5, 5, 3)]), None);
         assert_eq!(usual(&[extent("a", 0, 300, 2), extent("b", 0, 900, 1)]).unwrap(), "5m");
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use analysis::association::lead::{EDGES_MAX, Edge, LeadGraph, Options, Placed, lead_graph};
-use analysis::series::Span;
+use analysis::calendar::Interval;
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use datasets::{ColumnSpec, ColumnType, DatasetName, DatasetSpec};
 use engine::{Error, Result};
@@ -101,7 +101,7 @@ pub(super) async fn commit(
     ctx: &RunContext,
     params: &Params,
     found: &[Correlation],
-    interval: Span,
+    interval: Interval,
 ) -> Result<Value> {
     let mut stage = ctx.stage("leads");
     let names = names(found);
@@ -201,10 +201,10 @@ fn leads<'a>(
 fn batch(
     spec: &DatasetSpec,
     source: &str,
-    interval: Span,
+    interval: Interval,
     leads: &[Lead<'_>],
 ) -> Result<RecordBatch> {
-    let seconds = interval.micros() as f64 / 1e6;
+    let seconds = interval.mean_micros() as f64 / 1e6;
     let texts = |get: &dyn Fn(&Lead<'_>) -> Option<String>| {
         Arc::new(StringArray::from_iter(leads.iter().map(get))) as ArrayRef
     };

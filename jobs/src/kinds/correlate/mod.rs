@@ -30,13 +30,15 @@ mod pairs;
 mod params;
 mod prepare;
 mod report;
+#[cfg(test)]
+mod significance_tests;
 mod sources;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-use analysis::series::Span;
+use analysis::calendar::{self, Interval};
 use datasets::{DatasetName, DatasetSpec};
 use engine::{Code, Error, Result, Session};
 use futures::future::BoxFuture;
@@ -143,11 +145,11 @@ impl Job for Correlate {
                 source.check(ctx.session()).await?;
                 source.close(ctx).await?;
             }
-            let (interval, cohorts) = plan(ctx, &params, &sources).await?;
-            let mut report = Report::new(&params, interval);
+            let (intervals, cohorts) = plan(ctx, &params, &sources).await?;
+            let mut report = Report::new(&params, &intervals);
             let several = report.leave_out_lone(cohorts);
-            check_size(&several, interval, ctx.memory_budget_bytes())?;
-            let grids = place(ctx, &sources, interval, &several).await?;
+            check_size(&several, &intervals, ctx.memory_budget_bytes())?;
+            let grids = place(ctx, &sources, &intervals, &several).await?;
             let total = grids.len().max(1) as f64;
             for (index, grid) in grids.into_iter().enumerate() {
                 let part = |part: f64| 0.3 + 0.65 * (index as f64 + part) / total;
@@ -161,7 +163,8 @@ impl Job for Correlate {
             commit_series(ctx, spec, &sources[0].of, &["series_a", "series_b"], batch).await?;
             let mut summary = report.summary(found.len());
             if params.has_leads() {
-                summary["leads"] = leads::commit(ctx, &params, &found, interval).await?;
+                summary["leads"] =
+                    leads::commit(ctx, &params, &found, intervals.interval()).await?;
             }
             Ok(Outcome { summary })
         })
@@ -173,7 +176,7 @@ async fn plan(
     ctx: &RunContext,
     params: &Params,
     sources: &[Source<'_>],
-) -> Result<(Span, Vec<Cohort>)> {
+) -> Result<(calendar::Grid, Vec<Cohort>)> {
     let mut stage = ctx.stage("extents");
     let mut extents = Vec::new();
     for source in sources {
@@ -183,7 +186,8 @@ async fn plan(
     stage.record.rows_in = extents.iter().map(|extent| extent.values.unsigned_abs()).sum();
     stage.record.rows_out = extents.len() as u64;
     // Without two samples in any series nothing is compared, whatever the interval.
-    let interval = params.interval.or_else(|| usual_interval(&extents)).unwrap_or(Span::DAY);
+    let interval = params.interval.or_else(|| usual_interval(&extents)).unwrap_or(Interval::DAY);
+    let intervals = params.intervals().stated(interval);
     let (min_overlap, token) = (params.min_overlap, ctx.cancellation().clone());
     let (fills, share) = (params.fill_buckets, params.max_missing);
     let grouped = move || {
@@ -194,11 +198,11 @@ async fn plan(
     stage.facts(json!({ "interval": interval, "cohorts": cohorts.len() }));
     stage.finish();
     ctx.progress(0.1);
-    Ok((interval, cohorts))
+    Ok((intervals, cohorts))
 }
 
-fn check_size(cohorts: &[Cohort], interval: Span, budget_bytes: usize) -> Result<()> {
-    let values: u128 = cohorts.iter().map(|cohort| Grid::size(cohort, interval)).sum();
+fn check_size(cohorts: &[Cohort], intervals: &calendar::Grid, budget_bytes: usize) -> Result<()> {
+    let values: u128 = cohorts.iter().map(|cohort| Grid::size(cohort, intervals)).sum();
     let bytes = values * size_of::<f64>() as u128;
     if bytes <= budget_bytes as u128 / 2 {
         return Ok(());
@@ -207,8 +211,9 @@ fn check_size(cohorts: &[Cohort], interval: Span, budget_bytes: usize) -> Result
     Err(Error::user(
         Code::ResourcesExhausted,
         format!(
-            "{NAME}: {series} series on a grid of {interval} take {bytes} bytes; half of the memory budget of \
-             {budget_bytes} bytes is for it: take a longer `interval`, fewer `series`, or a larger budget"
+            "{NAME}: {series} series on a grid of {} take {bytes} bytes; half of the memory budget of \
+             {budget_bytes} bytes is for it: take a longer `interval`, fewer `series`, or a larger budget",
+            intervals.interval(),
         ),
     ))
 }
@@ -217,11 +222,11 @@ fn check_size(cohorts: &[Cohort], interval: Span, budget_bytes: usize) -> Result
 async fn place(
     ctx: &RunContext,
     sources: &[Source<'_>],
-    interval: Span,
+    intervals: &calendar::Grid,
     cohorts: &[Cohort],
 ) -> Result<Vec<Grid>> {
     let mut stage = ctx.stage("grid");
-    let mut grids: Vec<Grid> = cohorts.iter().map(|cohort| Grid::new(cohort, interval)).collect();
+    let mut grids: Vec<Grid> = cohorts.iter().map(|cohort| Grid::new(cohort, intervals)).collect();
     let points_max = (ctx.memory_budget_bytes() / 4 / POINT_BYTES).max(POINTS_MIN);
     for (at, source) in sources.iter().enumerate() {
         let (mut reader, is_zero) = (source.of.read(ctx).await?, source.is_zero(ctx)?);
@@ -259,7 +264,7 @@ async fn compare(
 ) -> Result<()> {
     let execution = ctx.execution(ctx.memory_budget_bytes() / 4);
     let frame = report::Frame::of(&grid);
-    let interval = grid.interval;
+    let intervals = grid.intervals.clone();
 
     let mut stage = ctx.stage("prepare");
     stage.record.rows_in = grid.values.len() as u64;
@@ -321,6 +326,6 @@ async fn compare(
     let found = ctx.compute(move || Ok(behind::behind(&asked, &links, &pool))).await?;
     stage.record.rows_out = found.len() as u64;
     stage.finish();
-    report.compared(compared.with(&subjects, found, interval));
+    report.compared(compared.with(&subjects, found, &intervals));
     Ok(())
 }

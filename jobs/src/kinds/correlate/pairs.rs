@@ -3,7 +3,7 @@
 //! the counts of all p-values, without which no rate of false discoveries can be told.
 
 use analysis::series::rows::in_both;
-use analysis::significance::{PValues, autocorrelation, effective_samples, of_best, p_value};
+use analysis::significance::{PValues, Repetition, of_best, permutation_p};
 use engine::{Code, Error, Result};
 use kernels::correlate::{
     LagOptions, LaggedPair, PairSink, Pairs, ScoreBlock, correlate, correlate_lagged,
@@ -18,13 +18,18 @@ use super::prepare::Prepared;
 const AUTO_MULTIPLICATIONS_MAX: f64 = 2e12;
 /// Pairs of one call of the lag kernel.
 const LAG_PAIRS_AT_ONCE: usize = 1 << 18;
+/// Random orders of a permutation test for each p-value that is as small as it must be, at least, and
+/// the values that the tests of a cohort permute together, about a minute of one core.
+const ORDERS_OF_TESTS: f64 = 3.0;
+const ORDERS_MIN: f64 = 1_000.0;
+const PERMUTED_MAX: f64 = 1e10;
 /// Least samples that two series must share.
 const SAMPLES_MIN: usize = 8;
 
 /// What is known of the series of a cohort before pairs are formed.
 pub(super) struct Subjects {
     pub(super) prepared: Prepared,
-    autocorrelations: Vec<Vec<f64>>,
+    repetitions: Vec<Repetition>,
 }
 
 /// The p-value of one pair at one lag.
@@ -56,8 +61,8 @@ pub(super) struct Kept<T> {
 impl Subjects {
     pub(super) fn new(prepared: Prepared, pool: &rayon::ThreadPool) -> Self {
         let rows = prepared.values.par_chunks(prepared.cols.max(1));
-        let autocorrelations = pool.install(|| rows.map(autocorrelation).collect());
-        Self { prepared, autocorrelations }
+        let repetitions = pool.install(|| rows.map(Repetition::of).collect());
+        Self { prepared, repetitions }
     }
 
     fn view(&self) -> Result<MatrixView<'_, f64>> {
@@ -82,13 +87,77 @@ impl Subjects {
     }
 
     pub(super) fn effective(&self, row: usize, col: usize, samples: usize) -> f64 {
-        effective_samples(samples, &self.autocorrelations[row], &self.autocorrelations[col])
+        self.repetitions[row].effective_samples(&self.repetitions[col], samples)
     }
 
     /// The p-value of a coefficient over all but `shift` of the shared samples.
-    fn p(&self, row: usize, col: usize, r: f64, shift: usize) -> f64 {
+    pub(super) fn p(&self, row: usize, col: usize, r: f64, shift: usize) -> f64 {
         let shared = self.shared_samples(row, col).saturating_sub(shift);
-        p_value(r, self.effective(row, col, shared))
+        let effective = self.effective(row, col, shared);
+        self.repetitions[row].p_value(&self.repetitions[col], r, effective)
+    }
+
+    /// Whether the p-value of a pair needs a permutation test.
+    fn is_heavy(&self, row: usize, col: usize) -> bool {
+        let effective = self.effective(row, col, self.shared_samples(row, col));
+        self.repetitions[row].is_heavy(&self.repetitions[col], effective)
+    }
+
+    /// The p-value of a permutation test at a lag.
+    fn permuted_p(&self, (row, col, lag): (usize, usize, i64), orders_max: usize) -> f64 {
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        let pairs = self.aligned(row, 0).zip(self.aligned(col, lag));
+        for (one, other) in pairs.filter_map(|(one, other)| one.zip(other)) {
+            a.push(one);
+            b.push(other);
+        }
+        let seed = (row as u64) << 32 | col as u64;
+        permutation_p(&a, &b, orders_max, seed)
+    }
+
+    /// The values of a row that many buckets later, `None` where there is no sample.
+    pub(super) fn aligned(&self, row: usize, lag: i64) -> impl Iterator<Item = Option<f64>> {
+        let (cols, prepared) = (self.prepared.cols, &self.prepared);
+        let values = prepared.values.get(row * cols..(row + 1) * cols).unwrap_or_default();
+        let bits = prepared.present.as_ref().and_then(|present| present.get(row));
+        (0..cols).map(move |at| {
+            let from = usize::try_from(i64::try_from(at).ok()?.checked_add(lag)?).ok()?;
+            let is_present = bits.is_none_or(|bits| {
+                bits.get(from / 64).is_some_and(|word| word >> (from % 64) & 1 == 1)
+            });
+            values.get(from).copied().filter(|_| is_present)
+        })
+    }
+
+    /// Replaces the p-values of pairs of rare or heavy-tailed values by those of permutation tests, where
+    /// these are larger. `place` is the rows, the lag and the p-value of a pair, of the best of `lags`.
+    fn confirm<T: Send>(
+        &self,
+        kept: &mut Kept<T>,
+        lags: usize,
+        max_q: f64,
+        place: impl Fn(&mut T) -> ((usize, usize, i64), &mut f64) + Sync,
+    ) {
+        let tests = (kept.p_values.tested() as f64 * lags as f64 / max_q).ceil();
+        let heavy = kept.pairs.iter_mut().map(&place);
+        let count = heavy.filter(|((row, col, _), _)| self.is_heavy(*row, *col)).count();
+        let affordable = PERMUTED_MAX / (count.max(1) * self.prepared.cols.max(1)) as f64;
+        let orders_max = (ORDERS_OF_TESTS * tests).min(affordable).max(ORDERS_MIN) as usize;
+        let moved: Vec<(usize, usize)> = kept
+            .pairs
+            .par_iter_mut()
+            .filter_map(|pair| {
+                let (at, p) = place(pair);
+                let permuted = of_best(
+                    self.is_heavy(at.0, at.1).then(|| self.permuted_p(at, orders_max))?,
+                    lags,
+                );
+                let before = PValues::bin(*p);
+                *p = p.max(permuted);
+                Some((before, PValues::bin(*p)))
+            })
+            .collect();
+        moved.into_iter().for_each(|(before, after)| kept.p_values.replace(before, after));
     }
 
     /// Every pair as it is, without a lag.
@@ -103,7 +172,11 @@ impl Subjects {
         let summary = correlate(self.view()?, &mut sink, execution)?;
         let Testing { kept, p_values, let_go, .. } = sink;
         let (device, seconds) = (Some(summary.stats.device), summary.stats.seconds);
-        Ok(Kept { pairs: kept, p_values, device, seconds, let_go })
+        let mut kept = Kept { pairs: kept, p_values, device, seconds, let_go };
+        self.confirm(&mut kept, 1, params.max_q, |pair: &mut Tested| {
+            ((pair.row, pair.col, 0), &mut pair.p)
+        });
+        Ok(kept)
     }
 
     /// Whether lags are looked at for all pairs, rather than for those that are correlated without one.
@@ -151,6 +224,9 @@ impl Subjects {
                 None => all.by_ref().take(LAG_PAIRS_AT_ONCE).collect(),
             };
             if pairs.is_empty() {
+                self.confirm(&mut kept, 2 * max_lag + 1, params.max_q, |found: &mut Lagged| {
+                    ((found.pair.row, found.pair.col, found.pair.lag), &mut found.p)
+                });
                 return Ok(kept);
             }
             if execution.control.is_cancelled() {
@@ -256,7 +332,7 @@ mod tests {
                 series_with_season: 0,
                 device: None,
             },
-            autocorrelations: Vec::new(),
+            repetitions: Vec::new(),
         };
         let searches = |cols: usize, lag_search: LagSearch| {
             let params = Params { max_lag: 2, lag_search, ..Params::default() };

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use analysis::series::Span;
-use chrono::{DateTime, Utc};
+use analysis::calendar::{Holidays, Interval, Zone};
+use chrono::{DateTime, NaiveDate, Utc};
 use datasets::DatasetName;
 use engine::Result;
 use schemars::JsonSchema;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::NAME;
 use crate::parameters::{bad, check_times, dataset_name};
-use crate::series::{EmptyAs, check_measure};
+use crate::series::{EmptyAs, Intervals, check_measure};
 
 /// Which series to compare, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -45,20 +45,27 @@ pub struct Params {
     /// Leave out samples at or after this instant. Default: null.
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub to: Option<DateTime<Utc>>,
-    /// Length of a bucket of the common grid, such as "5m"; the mean of a series' samples in it is its value.
-    /// Null takes the usual distance of samples; a measure needs one. Default: null.
-    pub interval: Option<Span>,
+    /// Length of a bucket of the common grid: "5m", "1h", or calendar units such as "1d", "1bd" (business days), "1w", "1mo", "1q",
+    /// "1y". The mean of a series' samples in it is its value. Null takes the usual distance of samples; a measure needs one.
+    /// Default: null.
+    pub interval: Option<Interval>,
+    /// Time zone of calendar intervals, by its IANA name. Default: UTC.
+    pub zone: Zone,
+    /// Days off, such as ["2026-12-25"]: business days exclude them. Default: [].
+    #[schemars(with = "Vec<String>")]
+    pub holidays: Vec<NaiveDate>,
     /// Gaps of at most this many buckets are filled by a straight line. Default: 3.
     pub fill_buckets: usize,
     /// Series with more of their buckets empty after that are left out, 0 to 1. Default: 0.2.
     pub max_missing: f64,
     /// Series are compared when they share at least this part of the longer one's time, 0 to 1. Default: 0.5.
     pub min_overlap: f64,
-    /// What is taken out of each series first: "seasonal" takes out the day or the week where there is one,
-    /// and what is slower than `trend_buckets`; "difference" takes the change from bucket to bucket; "none"
-    /// takes out nothing, and finds every two series that grow or that follow the day. Default: seasonal.
+    /// What is removed from each series first. "seasonal" removes its seasons, a line, and what is slower than
+    /// `trend_buckets`. "difference" takes the change from bucket to bucket. "none" removes nothing; two series that
+    /// grow are then reported only if they agree in more than that. Default: seasonal.
     pub detrend: Detrend,
-    /// Length of the centred window whose mean is the trend for "seasonal", in buckets, 3 or more. Default: 288.
+    /// Length of the centred window whose mean is the trend for "seasonal", in buckets, 3 or more. A third of a shorter series is the
+    /// most. Default: 288.
     pub trend_buckets: usize,
     /// Values further than this from the median, in robust standard deviations, are moved there, so that two
     /// outliers at one time do not make a correlation; 0 moves none. Default: 6.
@@ -177,6 +184,8 @@ impl Default for Params {
             from: None,
             to: None,
             interval: None,
+            zone: Zone::UTC,
+            holidays: Vec::new(),
             fill_buckets: 3,
             max_missing: 0.2,
             min_overlap: 0.5,
@@ -209,6 +218,12 @@ impl Params {
     /// Whether it is told who leads whom.
     pub(super) fn has_leads(&self) -> bool {
         self.max_lag > 0 && self.series.is_empty()
+    }
+
+    /// The intervals of the common grid.
+    pub(super) fn intervals(&self) -> Intervals {
+        let holidays = Holidays::of(self.holidays.iter().copied());
+        Intervals { interval: self.interval, zone: self.zone, holidays }
     }
 
     /// Checks what the types can't.
@@ -271,7 +286,7 @@ impl Params {
             return Err(bad(NAME, "series", says));
         }
         let of = |measure: &Option<String>, empty| {
-            check_measure(NAME, measure.is_some(), self.interval, empty)
+            check_measure(NAME, measure.is_some(), self.interval.is_some(), empty)
         };
         of(&self.measure, self.empty)?;
         let mut labels = BTreeSet::new();

@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 
 use analysis::series::rows::{
-    append_changes, bridge, clip_and_fill, missing, normalise, presence, subtract, take_season_out,
+    append_changes, bridge, clip_and_fill, missing, normalise, presence, remove_line, subtract,
     varies,
 };
+use analysis::series::{is_mostly_equal, remove_seasons};
 use engine::Result;
 use kernels::rolling::{RollingOptions, RollingOutput, Statistic, rolling};
 use kernels::{DeviceReport, Execution, MatrixView, MatrixViewMut};
@@ -53,14 +54,14 @@ pub(super) fn prepare(
 ) -> Result<Prepared> {
     let cols = grid.buckets;
     let rows: Vec<Row> = pool.install(|| {
-        let starts: Vec<i64> = (0..cols).map(|bucket| grid.start_us(bucket)).collect();
+        let calendar = grid.intervals.seasons();
         grid.values
             .par_chunks_mut(cols.max(1))
             .map(|row| {
                 normalise(row);
                 let bridged = bridge(row, params.fill_buckets);
                 let has_season = params.detrend == Detrend::Seasonal
-                    && take_season_out(row, &starts, grid.interval.micros());
+                    && !remove_seasons(row, &calendar, &[]).is_empty();
                 Row { bridged, has_season }
             })
             .collect()
@@ -124,23 +125,36 @@ fn difference(prepared: &mut Prepared) {
     prepared.cols = cols.saturating_sub(1);
 }
 
-/// Subtracts the centred rolling mean, a few rows at a time.
+/// A trend is the mean of at most this part of a row, so that short rows have one, too.
+const TREND_PART: usize = 3;
+/// The least number of buckets whose mean is a trend.
+const TREND_BUCKETS_MIN: usize = 8;
+
+/// Subtracts a line from each row, because a rolling mean leaves one at both ends, and then the centred
+/// rolling mean, a few rows at a time. Rare events have no trend: what it leaves of them is their distance.
 fn take_trend_out(prepared: &mut Prepared, window: usize, execution: &Execution) -> Result<()> {
     let cols = prepared.cols;
     if cols == 0 || prepared.series.is_empty() {
         return Ok(());
     }
+    let window = window.min((cols / TREND_PART).max(TREND_BUCKETS_MIN));
     let options = RollingOptions { min_periods: Some(1), ..RollingOptions::centred(window) };
     let rows_at_once = (TREND_VALUES_MAX / cols).max(1);
     for rows in prepared.values.chunks_mut(rows_at_once * cols) {
         let count = rows.len() / cols;
+        let is_rare: Vec<bool> = rows.chunks(cols).map(is_mostly_equal).collect();
+        let of_trend = |rows: &mut [f64], change: &mut dyn FnMut(usize, &mut [f64])| {
+            let each = rows.chunks_mut(cols).enumerate();
+            each.filter(|(row, _)| !is_rare[*row]).for_each(|(row, values)| change(row, values));
+        };
+        of_trend(rows, &mut |_, row| remove_line(row));
         let mut trend = vec![0.0; rows.len()];
         let mut outputs =
             [RollingOutput::new(Statistic::Mean, MatrixViewMut::new(&mut trend, count, cols)?)];
         let stats =
             rolling(MatrixView::new(rows, count, cols)?, &options, &mut outputs, execution)?;
         prepared.device = Some(stats.device);
-        subtract(rows, &trend);
+        of_trend(rows, &mut |at, row| subtract(row, &trend[at * cols..(at + 1) * cols]));
     }
     Ok(())
 }
@@ -148,6 +162,9 @@ fn take_trend_out(prepared: &mut Prepared, window: usize, execution: &Execution)
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use analysis::calendar;
+    use analysis::series::Span;
+
     use super::super::extent::Cohort;
     use super::*;
 
@@ -155,7 +172,8 @@ mod tests {
     fn grid(rows: &[[f64; 4]]) -> Grid {
         let series = (0..rows.len()).map(|row| row.to_string()).collect();
         let cohort = Cohort { series, first_us: 0, last_us: 39 };
-        let mut grid = Grid::new(&cohort, "10us".parse().unwrap());
+        let tens = Span::from_micros(10).unwrap();
+        let mut grid = Grid::new(&cohort, &calendar::Grid::fixed(tens, 0));
         grid.values = rows.concat();
         grid
     }

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use analysis::series::Span;
-use analysis::significance::{PValues, p_value};
+use analysis::calendar;
+use analysis::significance::PValues;
 use serde_json::{Value, json};
 
 use super::behind::{Behind, Links};
@@ -47,7 +47,7 @@ pub(super) struct Compared {
 /// What the run has found so far.
 pub(super) struct Report<'a> {
     params: &'a Params,
-    interval: Span,
+    interval: calendar::Interval,
     cohorts: u64,
     series: u64,
     series_with_season: u64,
@@ -128,7 +128,7 @@ impl Compared {
         mut self,
         subjects: &Subjects,
         mut found: HashMap<(usize, usize), Behind>,
-        interval: Span,
+        intervals: &calendar::Grid,
     ) -> Self {
         for candidate in &mut self.candidates {
             let Some(behind) = found.remove(&candidate.pair) else { continue };
@@ -136,7 +136,7 @@ impl Compared {
             let bucket = |at: usize| {
                 // Of changes the first bucket has none.
                 let ended = subjects.prepared.cols.saturating_sub(1).saturating_sub(at) as i64;
-                row.ended_at.saturating_sub(ended.saturating_mul(interval.micros()))
+                intervals.at(intervals.number_before(row.ended_at).saturating_sub(ended))
             };
             row.told = Some(Told {
                 origin: behind.origin,
@@ -166,7 +166,7 @@ fn candidate(
         (None, Some(lagged)) => lagged.pair.r_unshifted,
         (None, None) => f64::NAN,
     };
-    let p = plain.map_or_else(|| p_value(coefficient, effective_n), |t| t.p);
+    let p = plain.map_or_else(|| subjects.p(row, col, coefficient, 0), |tested| tested.p);
     let lag = lagged.map(|found| BestLag {
         samples: found.pair.lag,
         coefficient: found.pair.r,
@@ -196,10 +196,10 @@ fn candidate(
 }
 
 impl<'a> Report<'a> {
-    pub(super) fn new(params: &'a Params, interval: Span) -> Self {
+    pub(super) fn new(params: &'a Params, intervals: &calendar::Grid) -> Self {
         Self {
             params,
-            interval,
+            interval: intervals.interval(),
             cohorts: 0,
             series: 0,
             series_with_season: 0,
@@ -260,7 +260,7 @@ impl<'a> Report<'a> {
             .filter_map(|candidate| {
                 let Candidate { mut row, bin, lag_bin, .. } = candidate;
                 row.q = q[bin];
-                row.interval_us = self.interval.micros();
+                row.interval_us = self.interval.mean_micros();
                 if let (Some(lag), Some(bin)) = (&mut row.lag, lag_bin) {
                     lag.q = Some(lag_q[bin]);
                 }
@@ -307,8 +307,9 @@ impl<'a> Report<'a> {
             "pairs_tested_at_lags": self.lag_p_values.tested(),
             "pairs_reported": reported,
             "pairs_beyond_pairs_max": self.let_go + self.passed.saturating_sub(reported as u64),
-            "significance": "two-sided t-test on the effective sample size (Bartlett; Bayley & Hammersley); \
-                             Šidák over lags; Benjamini & Hochberg over all pairs tested",
+            "significance": "two-sided test on the effective sample size (Bartlett) and the kurtoses (Pitman), and \
+                             by random orders where values are rare; Šidák over lags; Benjamini & Hochberg over all \
+                             pairs tested",
         })
     }
 

@@ -56,7 +56,9 @@ pub(super) fn sources(params: &Params) -> Vec<Source<'_>> {
 }
 
 fn measure<'a>(text: Option<&'a str>, params: &Params) -> Option<MeasureOf<'a>> {
-    text.zip(params.interval).map(|(text, interval)| MeasureOf { text, interval })
+    let holidays = &params.intervals().holidays;
+    let of = |(text, interval)| MeasureOf::new(text, interval, params.zone, holidays);
+    text.zip(params.interval).map(of)
 }
 
 impl<'a> Source<'a> {
@@ -94,7 +96,7 @@ impl<'a> Source<'a> {
             extent.series = self.name(&extent.series);
             if let (Empty::ZeroUntil(last_us), Some(measure)) = (empty, &self.of.measure) {
                 extent.last_us = extent.last_us.max(last_us);
-                extent.values = (extent.last_us - extent.first_us) / measure.interval.micros() + 1;
+                extent.values = (extent.last_us - extent.first_us) / measure.interval_us() + 1;
             }
         }
         Ok(found)

@@ -164,7 +164,8 @@ impl Work<'_> {
 
     /// Prices all calls.
     async fn all(self, table: InputTable<'_>) -> Result<Totals> {
-        let totals = Totals::new(self.wanted.by.len(), bytes_max(self.ctx));
+        let totals =
+            Totals::new(self.wanted.by.len(), self.params.intervals(), bytes_max(self.ctx));
         // An incremental run must not commit in between.
         let session = self.ctx.present().await?;
         let place = |output: &DatasetName| {
@@ -283,7 +284,7 @@ impl Pricing {
         let rows = (0..calls.len()).map(|row| {
             let call = calls.call(row, &self.params);
             let priced = call.priced(&self.prices, &self.params);
-            totals.add(&calls, row, &call, &priced, &self.params);
+            totals.add(&calls, row, &call, &priced);
             (call, priced)
         });
         let rows: Vec<_> = rows.collect();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use analysis::series::Span;
+use analysis::calendar::{Grid, Holidays, Interval, Zone};
 use datasets::DatasetName;
 use engine::Result;
 use schemars::JsonSchema;
@@ -86,8 +86,10 @@ pub struct Params {
     /// Columns by whose values costs are told; null takes `provider`, `model`, `user_id`, `agent_id` and `workflow_id`, as far as there
     /// are such columns. Default: null.
     pub by: Option<Vec<String>>,
-    /// Length of the intervals by which costs are told, from 1m on; those of a day are days of UTC. Default: 1d.
-    pub interval: Span,
+    /// Length of the intervals of costs, from 1m on: "6h", or calendar units such as "1d", "1w", "1mo", "1q", "1y". Default: 1d.
+    pub interval: Interval,
+    /// Time zone of calendar intervals, by its IANA name. Default: UTC.
+    pub zone: Zone,
     /// Whether all calls are read, those too whose costs are known already. Default: false.
     pub full: bool,
     /// Dataset of costs by interval and value. Default: model_costs.
@@ -132,7 +134,8 @@ impl Default for Params {
             ticket_key: "id".into(),
             resolved_column: "resolved_at".into(),
             by: None,
-            interval: Span::DAY,
+            interval: Interval::DAY,
+            zone: Zone::UTC,
             full: false,
             output: dataset_name("model_costs"),
             calls_output: dataset_name("call_costs"),
@@ -143,6 +146,11 @@ impl Default for Params {
 }
 
 impl Params {
+    /// The intervals of costs.
+    pub(super) fn intervals(&self) -> Grid {
+        Grid::stated(self.interval, self.zone, &Holidays::default(), 0)
+    }
+
     /// What is read.
     pub(super) fn inputs(&self) -> Vec<DatasetName> {
         let mut inputs = vec![self.dataset.clone()];
@@ -196,7 +204,7 @@ impl Params {
                 format!("{ALL:?} is what all calls together are told by; expected another name");
             return Err(bad(NAME, "by", says));
         }
-        if self.interval.micros() < INTERVAL_MIN_US {
+        if self.interval.mean_micros() < INTERVAL_MIN_US {
             let says = format!("expected 1m at least, found {}", self.interval);
             return Err(bad(NAME, "interval", says));
         }

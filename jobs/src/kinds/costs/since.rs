@@ -155,7 +155,7 @@ pub(super) async fn reach(
         }
         rows = has_rows(ctx, added.clone()).await?.then_some(added);
     }
-    let mut totals = Totals::new(wanted.by.len(), super::bytes_max(ctx));
+    let mut totals = Totals::new(wanted.by.len(), params.intervals(), super::bytes_max(ctx));
     let known = Known { ctx, params, wanted };
     let strange = || Ok(Reach::All("its sums are not what a run leaves".to_owned()));
     if all_of(&kept, &mut totals).is_none() {

@@ -1,5 +1,7 @@
 //! What calls cost together: by interval and value, by ticket, and those without a price by their reason.
 
+use analysis::calendar::Grid;
+use analysis::series::Span;
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
 
@@ -8,7 +10,6 @@ use engine::{Code, Error, Result};
 use hashbrown::HashMap;
 
 use super::NAME;
-use super::params::Params;
 use super::read::{Call, Calls, Priced};
 
 /// Reasons that are told with their models, at most; the calls of others are counted alone.
@@ -95,8 +96,8 @@ impl Stretch {
 type Reason = (String, String, Unpriced);
 
 /// All sums of a run.
-#[derive(Default)]
 pub(super) struct Totals {
+    intervals: Grid,
     pub(super) all: Sums,
     /// Calls that are said to have cost something else.
     pub(super) differing: u64,
@@ -110,11 +111,27 @@ pub(super) struct Totals {
     bytes_max: usize,
 }
 
+/// What is left where they were taken.
+impl Default for Totals {
+    fn default() -> Self {
+        Self::new(0, Grid::fixed(Span::DAY, 0), 0)
+    }
+}
+
 impl Totals {
-    /// By so many columns, in so much memory.
-    pub(super) fn new(columns: usize, bytes_max: usize) -> Self {
-        let by = (0..=columns).map(|_| HashMap::new()).collect();
-        Self { by, bytes_max, ..Self::default() }
+    /// By so many columns and by intervals, in so much memory.
+    pub(super) fn new(columns: usize, intervals: Grid, bytes_max: usize) -> Self {
+        Self {
+            intervals,
+            all: Sums::default(),
+            differing: 0,
+            by: (0..=columns).map(|_| HashMap::new()).collect(),
+            tickets: HashMap::new(),
+            reasons: BTreeMap::new(),
+            reasons_left_out: 0,
+            bytes: 0,
+            bytes_max,
+        }
     }
 
     pub(super) fn add(
@@ -123,7 +140,6 @@ impl Totals {
         row: usize,
         call: &Call<'_>,
         priced: &std::result::Result<Priced<'_>, Unpriced>,
-        params: &Params,
     ) {
         let sums = Sums::of(call, priced);
         self.all += sums;
@@ -132,8 +148,7 @@ impl Totals {
             self.differing += u64::from(apart.abs() > DIFFERS_ATTO);
         }
         if let Some(at_us) = call.at_us {
-            let width = params.interval.micros();
-            let begin = at_us.div_euclid(width) * width;
+            let begin = self.intervals.begin(at_us);
             for (column, groups) in self.by.iter_mut().enumerate() {
                 let value = match column.checked_sub(1) {
                     Some(column) => calls.by(column, row),

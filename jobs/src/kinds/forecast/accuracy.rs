@@ -47,9 +47,9 @@ impl Said {
     pub(super) fn of(forecast: &Forecast, source_version: i64) -> impl Iterator<Item = Self> {
         let at = move |step: usize| Self {
             made_at_us: forecast.made_at_us,
-            at_us: forecast.made_at_us + (step as i64 + 1) * forecast.interval_us,
+            at_us: forecast.at_us[step],
             step: step as i64 + 1,
-            interval_us: forecast.interval_us,
+            interval_us: forecast.interval.mean_micros(),
             method: forecast.tried.method.as_str().to_owned(),
             value: forecast.mean[step],
             bounds: [0, 1].map(|level| {
@@ -69,23 +69,13 @@ impl Said {
     }
 }
 
-impl Regular {
-    /// The value of the interval with that instant in its middle, where it is one of these and there is one.
-    fn at(&self, at_us: i64, interval_us: i64) -> Option<f64> {
-        if !is_about(self.interval_us, interval_us) {
-            return None;
-        }
-        // Rounded to the nearest, whichever side of the last it lies on.
-        let back = (self.last_us - at_us + interval_us / 2).div_euclid(interval_us);
-        let place = self.values.len().checked_sub(1)?.checked_sub(usize::try_from(back).ok()?)?;
-        Some(self.values[place]).filter(|value| !value.is_nan())
-    }
-}
-
 /// What waited for a series, with what came.
 pub(super) fn filled(series: &Regular, waiting: &Kept) -> Option<Vec<Said>> {
     let mut said = waiting.get(&series.name)?.clone();
-    said.iter_mut().for_each(|said| said.actual = series.at(said.at_us, said.interval_us));
+    for said in &mut said {
+        let is_of_interval = is_about(series.interval_us(), said.interval_us);
+        said.actual = series.value_at(said.at_us).filter(|_| is_of_interval);
+    }
     Some(said)
 }
 
@@ -185,13 +175,16 @@ pub(super) async fn waiting(ctx: &RunContext, params: &Params, newest_us: i64) -
 
 #[cfg(test)]
 mod tests {
+    use analysis::calendar::Grid;
+    use analysis::series::Span;
+
     use super::*;
 
     const HOUR_US: i64 = 3_600_000_000;
 
     fn series(last: i64, values: &[f64]) -> Regular {
-        let (last_us, values) = (last * HOUR_US, values.to_vec());
-        Regular { name: "s".into(), last_us, interval_us: HOUR_US, values }
+        let grid = Grid::fixed(Span::HOUR, 0);
+        Regular { name: "s".into(), grid, last, values: values.to_vec() }
     }
 
     fn said(made_at: i64, step: i64, actual: Option<f64>) -> Said {
@@ -229,15 +222,20 @@ mod tests {
     fn instants_are_met_to_half_an_interval_and_before_the_first_there_is_none() {
         let now = series(103, &[1.0, 2.0, 3.0]);
         let half = HOUR_US / 2;
-        let at = |off: i64| now.at(103 * HOUR_US + off, HOUR_US);
+        let at = |off: i64| now.value_at(103 * HOUR_US + off);
         assert_eq!(
             [at(-half), at(-half - 1), at(half), at(half + 1)],
             [Some(2.0), Some(2.0), Some(3.0), None]
         );
         assert_eq!([at(-2 * HOUR_US - half + 1), at(-3 * HOUR_US)], [Some(1.0), None]);
-        assert_eq!(now.at(103 * HOUR_US, 2 * HOUR_US), None);
         // The usual distance of samples that wander is another at every look.
-        assert_eq!(now.at(103 * HOUR_US, HOUR_US + HOUR_US / 60), Some(3.0));
-        assert_eq!(now.at(103 * HOUR_US, HOUR_US + HOUR_US / 40), None);
+        let of_interval = |interval_us: i64| {
+            let waiting = Said { interval_us, ..said(102, 1, None) };
+            let waiting = Kept::from([("s".to_owned(), vec![waiting])]);
+            filled(&now, &waiting).unwrap_or_default()[0].actual
+        };
+        assert_eq!(of_interval(2 * HOUR_US), None);
+        assert_eq!(of_interval(HOUR_US + HOUR_US / 60), Some(3.0));
+        assert_eq!(of_interval(HOUR_US + HOUR_US / 40), None);
     }
 }

@@ -13,8 +13,8 @@ pub(super) const ORIGINS: usize = 8;
 const STRIDE_MIN: usize = 17;
 /// What the intervals promise.
 pub(super) const LEVELS: [f64; 2] = [0.80, 0.95];
-/// A single method is taken in the place of the ensemble where its errors are below this part of that one's: one that learns, and one that
-/// does not.
+/// A single method replaces the ensemble if its errors are below this part of the ensemble's: one that learns, and one that does not.
+/// What is chosen must be better than the naive method.
 const BETTER: f64 = 0.97;
 const BETTER_UNLEARNT: f64 = 0.9;
 /// How errors grow with the step where there are too few to tell.
@@ -74,6 +74,8 @@ pub(super) struct Tried {
     /// Half the width of the interval of the first step, by [`LEVELS`].
     half: [f64; LEVELS.len()],
     growth: f64,
+    /// Half the width of the widest interval.
+    half_max: f64,
     /// Share of the values within intervals made of the errors at other instants.
     pub(super) coverage: Option<[f64; LEVELS.len()]>,
 }
@@ -81,7 +83,7 @@ pub(super) struct Tried {
 impl Tried {
     /// Half the width of the interval of a step, from 1 on.
     pub(super) fn half(&self, level: usize, step: usize) -> f64 {
-        self.half[level] * (step as f64).powf(self.growth)
+        (self.half[level] * (step as f64).powf(self.growth)).min(self.half_max)
     }
 }
 
@@ -133,6 +135,7 @@ fn best(values: &[f64], origins: &Origins, said: &[Means], last: &Means) -> (Met
     };
     let best = tried.iter().min_by(|a, b| handicapped(a).total_cmp(&handicapped(b)));
     let Some(best) = best else { return (untried(last), None) };
+    let best = of(Method::Naive).filter(|naive| naive.1 < best.1).unwrap_or(best);
     // The median of what is mostly nothing is nothing, and helps nobody: the mean is wanted.
     let chosen = of(Method::Intermittent).unwrap_or(best);
     (chosen.0, of(Method::Naive).map(|naive| naive.1))
@@ -161,28 +164,29 @@ impl Choice {
     pub(super) fn tried(&self, values: &[f64], origins: &Origins) -> Tried {
         let errors = self.errors(values, origins);
         match mean_size(&errors) {
-            Some(error) => self.of_errors(&errors, error),
+            Some(error) => self.of_errors(values, &errors, error),
             None => self.of_neighbours(values),
         }
     }
 
     /// As far off as values are from their neighbours.
     fn of_neighbours(&self, values: &[f64]) -> Tried {
-        let known: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
-        let mut steps: Vec<f64> = known.windows(2).map(|pair| (pair[1] - pair[0]).abs()).collect();
+        let mut steps = steps(values);
         steps.sort_by(f64::total_cmp);
+        let mean = mean(&steps);
         Tried {
             method: self.method,
             error: None,
             naive_error: None,
             compared: 0,
-            half: LEVELS.map(|level| quantile(&steps, level)),
+            half: LEVELS.map(|level| or_mean(quantile(&steps, level), mean, values)),
             growth: 0.5,
+            half_max: half_max(values),
             coverage: None,
         }
     }
 
-    fn of_errors(&self, errors: &Errors, error: f64) -> Tried {
+    fn of_errors(&self, values: &[f64], errors: &Errors, error: f64) -> Tried {
         let growth = growth(errors);
         let all: Vec<&Vec<f64>> = errors.iter().collect();
         let scores = scores(&all, growth);
@@ -191,7 +195,10 @@ impl Choice {
             let widened = ratios[at].as_deref().map_or(1.0, |ratios| quantile(ratios, LEVELS[at]));
             // By how much can't be said of what is infinitely far off.
             let widened = if widened.is_finite() { widened } else { 1.0 };
-            widened.max(1.0) * quantile(&scores, LEVELS[at])
+            let half = widened.max(1.0) * quantile(&scores, LEVELS[at]);
+            // One instant that is unlike the others widens by any factor.
+            let half = half.min(BEYOND * scores.last().copied().unwrap_or(half));
+            or_mean(or_mean(half, error, values), mean(&steps(values)), values)
         });
         let coverage = ratios.map(|ratios| ratios.map(|ratios| share_within(&ratios)));
         Tried {
@@ -201,9 +208,42 @@ impl Choice {
             compared: scores.len(),
             half,
             growth,
+            half_max: half_max(values),
             coverage: coverage[0].zip(coverage[1]).map(|(inner, outer)| [inner, outer]),
         }
     }
+}
+
+/// Distances of neighbouring values.
+fn steps(values: &[f64]) -> Vec<f64> {
+    let known: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
+    known.windows(2).map(|pair| (pair[1] - pair[0]).abs()).collect()
+}
+
+fn mean(sizes: &[f64]) -> f64 {
+    sizes.iter().map(|size| size / sizes.len() as f64).sum()
+}
+
+/// An interval of values that vary has a width, however rarely they vary.
+fn or_mean(half: f64, mean: f64, values: &[f64]) -> f64 {
+    if half > NEGLIGIBLE * range(values) { half } else { half.max(mean) }
+}
+
+/// A width below this part of the range of the values comes from rounding.
+const NEGLIGIBLE: f64 = 1e-9;
+
+/// Intervals are at most this number of times as wide as the range of the values.
+const RANGES_MAX: f64 = 10.0;
+
+fn half_max(values: &[f64]) -> f64 {
+    RANGES_MAX / 2.0 * range(values)
+}
+
+fn range(values: &[f64]) -> f64 {
+    let known = || values.iter().copied().filter(|value| value.is_finite());
+    let (low, high) =
+        (known().fold(f64::INFINITY, f64::min), known().fold(f64::NEG_INFINITY, f64::max));
+    (high - low).max(0.0)
 }
 
 fn mean_size(errors: &Errors) -> Option<f64> {

@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use analysis::calendar::{Grid, Interval};
+use analysis::series::Span;
 use analysis::series::hierarchy::{Hierarchy, MinT};
 use engine::{Code, Error, Result, did_you_mean};
 use kernels::Execution;
@@ -130,28 +132,39 @@ impl Tree {
         if self.is_given { "parents" } else { "hierarchy" }
     }
 
-    /// The series of the commonest interval, all made to end with the newest.
+    /// The series of the commonest grid, all made to end with the newest.
     fn alike(&self, series: Vec<Regular>, skipped: &mut Skipped) -> Vec<Regular> {
-        let mut by_interval: BTreeMap<i64, usize> = BTreeMap::new();
-        series.iter().for_each(|one| *by_interval.entry(one.interval_us).or_default() += 1);
-        let usual = by_interval.into_iter().max_by_key(|(interval, count)| (*count, -interval));
-        let is_of_them = |one: &&Regular| {
-            let is_usual = usual.is_none_or(|(interval, _)| interval == one.interval_us);
-            is_usual && !self.torn.contains(&one.name)
+        let mut by_interval: Vec<(Interval, usize)> = Vec::new();
+        for one in &series {
+            let interval = one.grid.interval();
+            match by_interval.iter_mut().find(|(of, _)| *of == interval) {
+                Some((_, count)) => *count += 1,
+                None => by_interval.push((interval, 1)),
+            }
+        }
+        let usual = by_interval
+            .into_iter()
+            .max_by_key(|(interval, count)| (*count, -interval.mean_micros()))
+            .map(|(interval, _)| interval);
+        let is_usual = |one: &Regular| usual.is_none_or(|usual| usual == one.grid.interval());
+        let is_of_them = |one: &&Regular| is_usual(one) && !self.torn.contains(&one.name);
+        let newest = series.iter().filter(is_of_them).max_by_key(|one| one.last_us());
+        let Some((grid, end_us)) = newest.map(|one| (one.grid.clone(), one.last_us())) else {
+            series.into_iter().for_each(|one| skipped.add(TWICE, one.name));
+            return Vec::new();
         };
-        let ends = series.iter().filter(is_of_them).map(|one| one.last_us);
-        let end_us = ends.max().unwrap_or(0);
+        let end = grid.number(end_us);
         let mut alike = Vec::with_capacity(series.len());
         for mut one in series {
             if self.torn.contains(&one.name) {
-                skipped.add("in two groups of one level", one.name);
+                skipped.add(TWICE, one.name);
                 continue;
             }
-            if usual.is_some_and(|(interval, _)| interval != one.interval_us) {
+            if !is_usual(&one) {
                 skipped.add("of another interval than most", one.name);
                 continue;
             }
-            let behind = (end_us - one.last_us + one.interval_us / 2) / one.interval_us;
+            let behind = end - grid.number(one.last_us());
             let length = one.values.len();
             // Half of it would be missing: it ended.
             if behind > length as i64 {
@@ -159,7 +172,7 @@ impl Tree {
                 continue;
             }
             one.values.resize(length + behind as usize, f64::NAN);
-            one.last_us = end_us;
+            (one.grid, one.last) = (grid.clone(), end);
             match one.fit() {
                 Ok(one) => alike.push(one),
                 Err((reason, name)) => skipped.add(reason, name),
@@ -169,6 +182,8 @@ impl Tree {
     }
 }
 
+/// Why a series is no part of a hierarchy.
+const TWICE: &str = "in two groups of one level";
 /// Levels above a series.
 const LEVELS_MAX: usize = 64;
 
@@ -181,9 +196,11 @@ fn sum(name: &str, parts: &[usize], leaves: &[Regular]) -> Regular {
         values[length - own.len()..].iter_mut().zip(own).for_each(|(sum, own)| *sum += own);
     }
     let first = values.iter().position(|value| !value.is_nan()).unwrap_or(length);
-    let end = parts.first().map(|part| (leaves[*part].last_us, leaves[*part].interval_us));
-    let (last_us, interval_us) = end.unwrap_or((0, 1));
-    Regular { name: name.to_owned(), last_us, interval_us, values: values.split_off(first) }
+    let (grid, last) = match parts.first() {
+        Some(part) => (leaves[*part].grid.clone(), leaves[*part].last),
+        None => (Grid::fixed(Span::SECOND, 0), 0),
+    };
+    Regular { name: name.to_owned(), grid, last, values: values.split_off(first) }
 }
 
 /// The same instants for all: those that the shortest has, with what the longest season needs.
@@ -287,7 +304,8 @@ mod tests {
     }
 
     fn series(name: &str, interval_us: i64, last_us: i64, values: &[f64]) -> Regular {
-        Regular { name: name.into(), last_us, interval_us, values: values.to_vec() }
+        let grid = Grid::fixed(Span::from_micros(interval_us).unwrap(), last_us);
+        Regular { name: name.into(), grid, last: 0, values: values.to_vec() }
     }
 
     #[test]
@@ -334,7 +352,7 @@ mod tests {
         let sum = &nodes[3].values;
         assert_eq!((&sum[..4], sum[10].is_nan(), sum[11]), (&[2.0, 2.0, 3.0, 3.0][..], true, 3.0));
         assert!(nodes[2].values.len() == 12 && nodes[2].values[10].is_nan());
-        assert_eq!(nodes[2].last_us, 120);
+        assert_eq!(nodes[2].last_us(), 120);
         assert_eq!(skipped.reason("ended"), Some("ends long before the others"));
         assert_eq!(skipped.reason("slow"), Some("of another interval than most"));
     }

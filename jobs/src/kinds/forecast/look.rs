@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use analysis::calendar::{Grid, Interval};
 use analysis::series::hierarchy::Hierarchy;
 use analysis::series::{Samples, Series, Span, median};
 use engine::Result;
@@ -12,7 +13,7 @@ use super::NAME;
 use super::accuracy::{Kept, filled};
 use super::backtest::{Choice, LEVELS, Origins, Tried, choose};
 use super::hierarchy::{Tree, agree, common_origins, least};
-use super::methods::{Means, Task, means};
+use super::methods::{Means, Task, means, naive_season};
 use super::params::Params;
 use crate::series::{Empty, Regular, Tally, check_cancelled, is_about, seasons};
 
@@ -35,7 +36,9 @@ pub(super) struct Forecast {
     pub(super) sum_of: Option<usize>,
     /// The instant of the last value.
     pub(super) made_at_us: i64,
-    pub(super) interval_us: i64,
+    /// The instants of the forecast values.
+    pub(super) at_us: Vec<i64>,
+    pub(super) interval: Interval,
     /// In intervals, rising.
     pub(super) seasons: Vec<usize>,
     pub(super) tried: Tried,
@@ -68,12 +71,20 @@ pub(super) fn look(
         Some(_) => cleaned.iter().map(|samples| samples.name.clone()).collect(),
         None => BTreeSet::new(),
     };
-    // What is summed is cut into the same intervals.
+    let intervals = params.intervals();
+    // Series that are summed need one grid.
     let common = asked.tree.as_ref().and_then(|_| usual_interval(&cleaned));
     for samples in cleaned {
         let near = common.filter(|common| is_about(samples.interval_us, common.micros()));
-        let interval = params.interval.or(near);
-        match Regular::of(samples, interval, params.history, asked.empty) {
+        let grid = match (intervals.grid(&samples), near) {
+            // Usual distances of irregular samples differ a little.
+            (found, Some(near)) if params.interval.is_none() => match found.interval() {
+                Interval::Fixed(_) => Grid::fixed(near, found.at(0)),
+                Interval::Calendar(..) => found,
+            },
+            (found, _) => found,
+        };
+        match Regular::of(samples, grid, params.history, asked.empty) {
             Ok(regular) if !regular.reaches(params.horizon) => {
                 found.tally.skipped.add("its instants are too far from 1970", regular.name);
             }
@@ -88,7 +99,7 @@ pub(super) fn look(
     let waited = |one: &Regular| Some((one.name.clone(), filled(one, &asked.waiting)?));
     found.kept = series.iter().filter_map(waited).collect();
 
-    let seasons = seasons(&series, execution)?;
+    let seasons = seasons(&series, params.seasons.as_deref(), execution)?;
     let origins = match asked.tree {
         Some(_) => common_origins(&series, &seasons, params.horizon),
         None => {
@@ -136,7 +147,11 @@ fn chosen(
     // The series as they are, and then as they were at each instant that is tried.
     let each = series.iter().zip(seasons).enumerate();
     let now: Vec<Task<'_>> = each
-        .map(|(fitted, (one, seasons))| Task { values: &one.values, seasons, fitted })
+        .map(|(fitted, (one, seasons))| {
+            let candidates = one.grid.seasons().into_iter().chain(seasons.iter().copied());
+            let naive = naive_season(&one.values, &origins[fitted], candidates);
+            Task { values: &one.values, seasons, naive, fitted }
+        })
         .collect();
     let then = past(&now, origins);
     let steps = origins.iter().map(|origins| origins.steps).max().unwrap_or(0);
@@ -189,10 +204,11 @@ fn forecast(
         (bound(-1.0), bound(1.0))
     });
     Forecast {
-        name: series.name,
         sum_of: None,
-        made_at_us: series.last_us,
-        interval_us: series.interval_us,
+        made_at_us: series.last_us(),
+        at_us: (0..mean.len()).map(|step| series.at_us(series.values.len() + step)).collect(),
+        interval: series.grid.interval(),
+        name: series.name,
         seasons,
         mean: mean.iter().map(|mean| mean.max(floor)).collect(),
         bounds,
@@ -203,7 +219,7 @@ fn forecast(
 impl Forecast {
     /// The last instant that is forecast.
     pub(super) fn ends_us(&self) -> i64 {
-        self.made_at_us + self.mean.len() as i64 * self.interval_us
+        self.at_us.last().copied().unwrap_or(self.made_at_us)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use analysis::series::{Decomposed, filled, median};
+use analysis::series::{Decomposed, filled, median, without_spikes};
 use engine::Result;
 use kernels::forecast::{
     ForecastOptions, LEAST_SAMPLES, MOST_SEASON, Method as Kernel, SeriesForecast, forecast,
@@ -11,6 +11,7 @@ use kernels::forecast::{
 use kernels::{Execution, MatrixView};
 use rayon::prelude::*;
 
+use super::backtest::Origins;
 use super::intermittent;
 
 /// Values at one phase of a season, or last ones without, that the median is of.
@@ -20,7 +21,7 @@ const MEDIAN_WITHOUT_SEASON: usize = 24;
 /// A way to forecast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Method {
-    /// The value one season ago; the last one without a season.
+    /// The value one season ago, of the season that was best at instants that are past, or the last value.
     Naive,
     /// The median of the last values at the same phase of the season.
     Median,
@@ -68,6 +69,8 @@ pub(super) struct Task<'a> {
     pub(super) values: &'a [f64],
     /// In values, rising; each is there twice.
     pub(super) seasons: &'a [usize],
+    /// The season of the naive method; 1 takes the last value.
+    pub(super) naive: usize,
     /// Which task, of the same series and with no more values, models are fitted to; its own place where it is its own.
     pub(super) fitted: usize,
 }
@@ -82,6 +85,13 @@ pub(super) fn means(
     execution: &Execution,
     pool: &rayon::ThreadPool,
 ) -> Result<Vec<Means>> {
+    let usual = |task: &Task<'_>| {
+        without_spikes(task.values, task.seasons.last().copied().unwrap_or(1)).into_owned()
+    };
+    let usual: Vec<Vec<f64>> = pool.install(|| tasks.par_iter().map(usual).collect());
+    let usual: Vec<Task<'_>> =
+        tasks.iter().zip(&usual).map(|(task, values)| Task { values, ..*task }).collect();
+    let tasks = &usual[..];
     let parts: Vec<Parts> =
         pool.install(|| tasks.par_iter().map(|task| Parts::of(task, horizon)).collect());
     let fitted: Vec<usize> = tasks.iter().map(|task| task.fitted).collect();
@@ -119,6 +129,34 @@ pub(super) fn means(
         .collect())
 }
 
+/// The season of which the naive method was best at `origins`; without any, the longest.
+pub(super) fn naive_season(
+    values: &[f64],
+    origins: &Origins,
+    candidates: impl Iterator<Item = usize>,
+) -> usize {
+    let mut candidates: Vec<usize> = candidates.chain([1]).collect();
+    candidates.sort_unstable();
+    candidates.dedup();
+    let Some(least_known) = origins.known.iter().min() else {
+        candidates.retain(|season| 2 * season <= values.len());
+        return candidates.pop().unwrap_or(1);
+    };
+    let error = |season: usize| {
+        let mut error = 0.0;
+        for known in &origins.known {
+            let task = Task { values: &values[..*known], seasons: &[], naive: season, fitted: 0 };
+            let said = task.naive(origins.steps);
+            let off = values[*known..].iter().zip(said).map(|(value, said)| (value - said).abs());
+            error += off.filter(|off| off.is_finite()).sum::<f64>();
+        }
+        error
+    };
+    candidates.retain(|season| season <= least_known);
+    let tried = candidates.into_iter().map(|season| (season, error(season)));
+    tried.min_by(|one, other| one.1.total_cmp(&other.1)).map_or(1, |(season, _)| season)
+}
+
 fn middle(mut values: Vec<f64>) -> f64 {
     median(&mut values).unwrap_or(f64::NAN)
 }
@@ -134,7 +172,7 @@ impl Task<'_> {
 
     fn naive(&self, horizon: usize) -> Vec<f64> {
         let known = filled(self.values);
-        let season = self.seasons.last().copied().unwrap_or(1).min(known.len());
+        let season = self.naive.clamp(1, known.len());
         (0..horizon).map(|step| known[known.len() - season + step % season]).collect()
     }
 

@@ -209,7 +209,7 @@ fn rows(spec: &DatasetSpec, rows: &[Row<'_>]) -> Result<RecordBatch> {
         Arc::new(BooleanArray::from_iter(within)) as ArrayRef
     };
     let season = |of: &Forecast| {
-        of.seasons.last().map(|season| (*season as i64 * of.interval_us) as f64 / 1e6)
+        of.seasons.last().map(|season| *season as f64 * of.interval.mean_micros() as f64 / 1e6)
     };
     let columns = spec
         .columns

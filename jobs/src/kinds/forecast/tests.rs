@@ -3,7 +3,9 @@
 use std::f64::consts::TAU;
 use std::sync::Arc;
 
+use analysis::calendar::{Interval, Zone};
 use analysis::series::{Series, clean};
+use chrono::{DateTime, Datelike, NaiveDate};
 use kernels::{Execution, GpuPolicy};
 use serde_json::{Value, json};
 
@@ -11,7 +13,7 @@ use super::accuracy::{Kept, Said};
 use super::backtest::Origins;
 use super::hierarchy::Tree;
 use super::look::{Asked, Forecast, Found, look, past};
-use super::methods::{Means, Method, Task, means};
+use super::methods::{Means, Method, Task, means, naive_season};
 use super::params::{Params, Reconcile};
 use crate::series::{Empty, Regular, seasons};
 use crate::testing::Noise;
@@ -240,15 +242,171 @@ fn what_waited_for_a_series_is_told_what_came() {
     assert_eq!(came, values[190..193].iter().copied().map(Some).collect::<Vec<_>>());
 }
 
+fn instants(texts: impl IntoIterator<Item = String>) -> Vec<i64> {
+    let at = |text: String| DateTime::parse_from_rfc3339(&text).unwrap().timestamp_micros();
+    texts.into_iter().map(at).collect()
+}
+
+fn days_of(forecast: &Forecast) -> Vec<String> {
+    let day = |at: &i64| DateTime::from_timestamp_micros(*at).unwrap().format("%F").to_string();
+    forecast.at_us.iter().map(day).collect()
+}
+
+#[test]
+fn months_are_forecast_at_the_first_of_each_month() {
+    let value = |at: usize| 100.0 + at as f64 + 20.0 * (at as f64 / 12.0 * TAU).sin();
+    let month = |at: usize| format!("{}-{:02}-01T00:00:00Z", 2015 + at / 12, at % 12 + 1);
+    for known in [26, 60, 120] {
+        let times = instants((0..known).map(month));
+        let monthly = Series { name: "s".into(), times, values: (0..known).map(value).collect() };
+        let params = Params { horizon: 12, ..Params::default() };
+        let forecast = found(vec![monthly], &params).forecasts.remove(0);
+        let expected: Vec<String> =
+            (known..known + 12).map(|at| month(at)[..10].to_owned()).collect();
+        assert_eq!(days_of(&forecast), expected);
+        assert_eq!((forecast.interval, &forecast.seasons[..]), (Interval::MONTH, &[12][..]));
+        let error = mean_error(&forecast, |step| value(known + step));
+        assert!(error < 4.0, "{known} months: {error} by {:?}", forecast.tried.method);
+    }
+}
+
+#[test]
+fn business_days_have_no_weekends_and_no_holidays() {
+    let from: NaiveDate = "2025-06-02".parse().unwrap();
+    let is_working = |date: &NaiveDate| date.weekday().num_days_from_monday() < 5;
+    let dates: Vec<NaiveDate> = from.iter_days().filter(is_working).take(140).collect();
+    let last = dates[139];
+    let times = instants(dates.iter().map(|date| format!("{date}T09:00:00Z")));
+    let values = dates.iter().map(|date| f64::from(date.weekday().num_days_from_monday()));
+    let series = Series { name: "s".into(), times, values: values.collect() };
+    let of = |params: &Params| found(vec![series.clone()], params).forecasts.remove(0);
+    let params = Params { horizon: 10, ..Params::default() };
+    let forecast = of(&params);
+    let next = |off: &[&str]| -> Vec<String> {
+        let days = last.iter_days().skip(1).filter(is_working).map(|date| date.to_string());
+        days.filter(|day| !off.contains(&day.as_str())).take(10).collect()
+    };
+    assert_eq!(days_of(&forecast), next(&[]));
+    assert_eq!((forecast.interval, &forecast.seasons[..]), (Interval::BUSINESS_DAY, &[5][..]));
+    let holidays = vec!["2025-12-25".parse().unwrap(), "2025-12-26".parse().unwrap()];
+    let forecast = of(&Params { holidays, ..params });
+    assert_eq!(days_of(&forecast), next(&["2025-12-25", "2025-12-26"]));
+}
+
+#[test]
+fn stated_months_are_means_of_their_days_in_a_zone() {
+    // From 2025-01-01 in Berlin on: the value is the number of the month.
+    let zone: Zone = "Europe/Berlin".parse().unwrap();
+    let first = instants(["2024-12-31T23:00:00Z".to_owned()])[0];
+    let times: Vec<i64> = (0..365 * 24).map(|hour| first + hour * HOUR_US).collect();
+    let month = |at: &i64| {
+        let local = DateTime::from_timestamp_micros(*at).unwrap().with_timezone(&zone.0);
+        f64::from(local.month())
+    };
+    let values = times.iter().map(month).collect();
+    let params = Params {
+        interval: Some(Interval::MONTH),
+        zone,
+        horizon: 2,
+        seasons: Some(Vec::new()),
+        ..Params::default()
+    };
+    let series = Series { name: "s".into(), times, values };
+    let forecast = found(vec![series], &params).forecasts.remove(0);
+    assert_eq!(days_of(&forecast), ["2025-12-31", "2026-01-31"]);
+    assert!((forecast.mean[0] - 13.0).abs() < 0.2, "{:?}", forecast.mean);
+}
+
+/// Nine weeks of hours with weekends 70 lower, up to a Sunday.
+#[test]
+fn a_week_is_found_where_weekends_differ() {
+    for seed in 0..5 {
+        let mut noise = Noise::new(seed);
+        let truth = |at: usize| {
+            let day = 60.0 * (-((at % 24) as f64 - 14.0).powi(2) / 18.0).exp();
+            200.0 + day - if at / 24 % 7 < 5 { 0.0 } else { 70.0 }
+        };
+        let hours = 9 * 7 * 24;
+        let values = (0..hours).map(|at| truth(at) + 8.0 * noise.normal()).collect();
+        let forecast = of(values, &Params { horizon: 168, ..Params::default() });
+        assert_eq!(forecast.seasons, [24, 168]);
+        // The values of the last week are off by 6.4.
+        let error = mean_error(&forecast, |step| truth(hours + step));
+        assert!(error < 4.0, "{error} by {:?}", forecast.tried.method);
+    }
+}
+
+#[test]
+fn no_interval_is_empty_or_beyond_the_values() {
+    let mut noise = Noise::new(9);
+    let day = |at: usize| 10.0 + 3.0 * (at as f64 / 24.0 * TAU).sin();
+    let with = |length: usize, at: usize, value: f64, usual: &dyn Fn(usize) -> f64| -> Vec<f64> {
+        (0..length).map(|place| if place == at { value } else { usual(place) }).collect()
+    };
+    let mut noisy: Vec<f64> = (0..239).map(|_| 100.0 + noise.normal()).collect();
+    noisy.push(150.0);
+    for (values, horizon) in [
+        (with(240, 239, 150.0, &|_| 100.0), 24),
+        (with(240, 100, 150.0, &|_| 100.0), 24),
+        (with(504, 474, 40.0, &day), 24),
+        (with(504, 503, 40.0, &day), 24),
+        (noisy.clone(), 4),
+        (noisy, 24),
+    ] {
+        let (low, high) = (
+            values.iter().copied().fold(f64::MAX, f64::min),
+            values.iter().copied().fold(f64::MIN, f64::max),
+        );
+        let range = high - low;
+        let forecast = of(values, &Params { horizon, ..Params::default() });
+        for (level, (lower, upper)) in forecast.bounds.iter().enumerate() {
+            for step in 0..horizon {
+                let width = upper[step] - lower[step];
+                assert!(width > 0.0 && width < 3.0 * range, "{level} {step}: {width} of {range}");
+            }
+        }
+    }
+}
+
+#[test]
+fn one_last_outlier_does_not_move_the_next_day() {
+    let mut noise = Noise::new(10);
+    let day = |at: usize| 10.0 + 3.0 * (at as f64 / 24.0 * TAU).sin();
+    for sigma in [0.0, 0.2] {
+        let mut values: Vec<f64> = (0..504).map(|at| day(at) + sigma * noise.normal()).collect();
+        values[503] = 40.0;
+        let forecast = of(values, &Params::default());
+        let error = mean_error(&forecast, |step| day(504 + step));
+        assert!(error < 0.1 + sigma, "{sigma}: {error} by {:?}", forecast.tried.method);
+    }
+}
+
+#[test]
+fn stated_seasons_are_used_and_none_can_be_stated() {
+    let values: Vec<f64> = (0..24 * 21).map(load).collect();
+    let with = |seasons: &[&str]| {
+        let seasons = seasons.iter().map(|text| text.parse().unwrap()).collect();
+        let params = Params { seasons: Some(seasons), ..Params::default() };
+        of(values.clone(), &params).seasons
+    };
+    assert_eq!(with(&["1d"]), [24]);
+    assert_eq!(with(&["12h", "1w"]), [12, 168]);
+    assert_eq!(with(&[]), [0; 0]);
+}
+
 /// What each method says of a series, and how far off it was at each instant that is past.
 fn each_method(series: Series, horizon: usize) -> Value {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
     let execution = Execution { gpu: GpuPolicy::Off, ..Execution::default() };
-    let regular = Regular::of(clean(series).0, None, 100_000, Empty::Missing).unwrap();
-    let seasons = seasons(std::slice::from_ref(&regular), &execution).unwrap().remove(0);
+    let samples = clean(series).0;
+    let grid = Params::default().intervals().grid(&samples);
+    let regular = Regular::of(samples, grid, 100_000, Empty::Missing).unwrap();
+    let seasons = seasons(std::slice::from_ref(&regular), None, &execution).unwrap().remove(0);
     let least = seasons.last().map_or(8, |season| 2 * season).max(8);
     let origins = Origins::of(regular.values.len(), least, horizon);
-    let task = Task { values: &regular.values, seasons: &seasons, fitted: 0 };
+    let candidates = regular.grid.seasons().into_iter().chain(seasons.iter().copied());
+    let naive = naive_season(&regular.values, &origins, candidates);
+    let task = Task { values: &regular.values, seasons: &seasons, naive, fitted: 0 };
     let then = past(&[task], std::slice::from_ref(&origins));
     let now = means(&[task], horizon, &execution, &pool).unwrap().remove(0);
     let then = means(&then, origins.steps.max(1), &execution, &pool).unwrap();

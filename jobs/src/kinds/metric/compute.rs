@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use analysis::calendar::Grid;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
 use datafusion::functions_aggregate::expr_fn::{count, max, min};
@@ -162,7 +163,7 @@ const ZEROS_OF_RUN_MAX: usize = 1_000_000;
 /// The intervals that are filled.
 #[derive(Clone, Copy)]
 struct Reached<'a> {
-    width: i64,
+    intervals: &'a Grid,
     closed_us: i64,
     stretches: Option<&'a [(i64, i64)]>,
 }
@@ -170,6 +171,7 @@ struct Reached<'a> {
 /// Intervals of one series that have no rows, one after the other.
 struct Gap<'a> {
     group: &'a Group,
+    /// The number of the first interval.
     first: i64,
     count: usize,
 }
@@ -184,7 +186,7 @@ fn fill(
     zeros_max: usize,
     mut require_room: impl FnMut(usize) -> Result<()>,
 ) -> Result<u64> {
-    let width = reached.width;
+    let intervals = reached.intervals;
     let mut count = points.values().map(BTreeMap::len).sum::<usize>();
     let groups: BTreeSet<Group> = points.keys().chain(before.keys()).cloned().collect();
     let of = |group| gaps(group, points.get(group), before.get(group), reached);
@@ -202,9 +204,9 @@ fn fill(
         require_room(count)?;
         let own = points.entry(gap.group.clone()).or_default();
         // Of the last of them the newest, too.
-        let first = gap.first + (gap.count - taken) as i64 * width;
-        let zeros =
-            (0..taken as i64).map(|at| (first + at * width, Point { value: Some(0.0), rows: 0 }));
+        let first = gap.first + (gap.count - taken) as i64;
+        let zero = |at: i64| (intervals.at(first + at), Point { value: Some(0.0), rows: 0 });
+        let zeros = (0..taken as i64).map(zero);
         own.extend(zeros);
     }
     points.retain(|_, of| !of.is_empty());
@@ -216,7 +218,7 @@ fn gaps<'a>(
     group: &'a Group,
     own: Option<&BTreeMap<i64, Point>>,
     known: Option<&Before>,
-    Reached { width, closed_us, stretches }: Reached<'_>,
+    Reached { intervals, closed_us, stretches }: Reached<'_>,
 ) -> Vec<Gap<'a>> {
     let with_rows: BTreeSet<i64> = own
         .into_iter()
@@ -238,13 +240,13 @@ fn gaps<'a>(
         let mut at = from.max(first);
         while at < to {
             if own.is_some_and(|own| own.contains_key(&at)) {
-                at += width;
+                at = intervals.end(at);
                 continue;
             }
             let next = with_rows.range(at.saturating_add(1)..).next().copied();
             let last = with_rows.range(..=at).next_back();
             let near = last.map_or(i64::MAX, |last| {
-                last.saturating_add(ZEROS_MAX.saturating_mul(width)).saturating_add(width)
+                intervals.at(intervals.number_before(*last).saturating_add(ZEROS_MAX + 1))
             });
             let end = next.unwrap_or(i64::MAX).min(to).min(near);
             if at < end {
@@ -261,11 +263,8 @@ fn gaps<'a>(
         let first = from.max(over);
         over = over.max(to);
         if first < to {
-            gaps.push(Gap {
-                group,
-                first,
-                count: ((to - first) as u64).div_ceil(width as u64) as usize,
-            });
+            let [first, last] = [first, to - 1].map(|at_us| intervals.number_before(at_us));
+            gaps.push(Gap { group, first, count: (last - first + 1) as usize });
         }
     }
     gaps
@@ -296,7 +295,7 @@ impl Asked<'_> {
             None => BTreeMap::new(),
         };
         let reached = Reached {
-            width: self.measure.interval.micros(),
+            intervals: self.measure.grid(),
             closed_us: self.closed_us,
             stretches: self.stretches,
         };
@@ -309,7 +308,14 @@ impl Asked<'_> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use analysis::series::Span;
+
     use super::*;
+
+    fn tens() -> Grid {
+        Grid::fixed(Span::from_micros(10).unwrap(), 0)
+    }
 
     /// Series by their intervals with rows, filled: the intervals that are zero, of each, and how many were left out.
     fn filled(rows: &[&[i64]], closed_us: i64, zeros_max: usize) -> (Vec<Vec<i64>>, u64) {
@@ -319,7 +325,8 @@ mod tests {
             (group(at), rows.iter().map(|at| (*at, one.clone())).collect())
         };
         let mut points: Points = rows.iter().enumerate().map(of).collect();
-        let reached = Reached { width: 10, closed_us, stretches: None };
+        let tens = tens();
+        let reached = Reached { intervals: &tens, closed_us, stretches: None };
         let filled = fill(&mut points, &BTreeMap::new(), reached, zeros_max, |_| Ok(()));
         let left_out = filled.unwrap_or_else(|error| unreachable!("{error}"));
         let zeros = points
@@ -345,7 +352,8 @@ mod tests {
         let one = Point { value: Some(1.0), rows: 1 };
         let mut points: Points = [(vec![], [(10, one.clone()), (30, one)].into())].into();
         let before = [(vec![], Before { first: 20, last: 20 })].into();
-        let reached = Reached { width: 10, closed_us: 50, stretches: Some(&[(0, 50)]) };
+        let tens = tens();
+        let reached = Reached { intervals: &tens, closed_us: 50, stretches: Some(&[(0, 50)]) };
         assert!(matches!(fill(&mut points, &before, reached, 9, |_| Ok(())), Ok(0)));
         let zeros = points[&vec![]].iter().filter(|(_, point)| point.rows == 0);
         assert_eq!(zeros.map(|(at, _)| *at).collect::<Vec<_>>(), [20, 40]);

@@ -62,7 +62,10 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
             true,
             "Numbers that the measure takes as given, by name",
         ),
-        with_unit(required("interval_seconds", ColumnType::Float64, "Length of an interval"), "s"),
+        with_unit(
+            required("interval_seconds", ColumnType::Float64, "Mean length of an interval"),
+            "s",
+        ),
         with_unit(
             required("source_version", ColumnType::Int64, "Version of the dataset that was read"),
             "version",
@@ -170,7 +173,7 @@ pub(super) fn batch(
                     let told = some.then(|| json!(params.assumptions).to_string());
                     same(told.as_deref())
                 }
-                "interval_seconds" => number(Some(params.interval.seconds())),
+                "interval_seconds" => number(Some(params.interval.mean_micros() as f64 / 1e6)),
                 "source_version" => Arc::new(Int64Array::from_iter_values(std::iter::repeat_n(
                     version as i64,
                     count,

@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+use analysis::calendar::{Holidays, Interval, Zone};
 use analysis::series::{Direction, Span, Target};
+use chrono::NaiveDate;
 use datasets::DatasetName;
 use engine::Result;
 use schemars::JsonSchema;
@@ -48,8 +50,14 @@ pub struct Params {
     pub condition: Option<String>,
     /// Columns, or declared dimensions, of which each combination of values is a series of its own, at most 8. Default: [].
     pub dimensions: Vec<String>,
-    /// Length of an interval, such as "5m", from 1 s on. Default: 1h.
-    pub interval: Span,
+    /// Length of an interval, from 1 s on: "5m", "1h", or calendar units such as "1d", "1bd" (business days), "1w", "1mo", "1q", "1y".
+    /// Default: 1h.
+    pub interval: Interval,
+    /// Time zone of calendar intervals, by its IANA name. Default: UTC.
+    pub zone: Zone,
+    /// Days off, such as ["2026-12-25"]: business days exclude them. Default: [].
+    #[schemars(with = "Vec<String>")]
+    pub holidays: Vec<NaiveDate>,
     /// What an interval of a series without rows is: "zero", "missing", or "auto": zero where the measure is a count or a sum.
     /// Default: auto.
     pub empty: EmptyAs,
@@ -79,7 +87,9 @@ impl Default for Params {
             measure: "count(*)".into(),
             condition: None,
             dimensions: Vec::new(),
-            interval: Span::HOUR,
+            interval: Interval::Fixed(Span::HOUR),
+            zone: Zone::UTC,
+            holidays: Vec::new(),
             empty: EmptyAs::Auto,
             unit: None,
             owner: None,
@@ -99,6 +109,11 @@ pub(super) struct WrittenOut<'a> {
 }
 
 impl Params {
+    /// Days off.
+    pub(super) fn holidays(&self) -> Holidays {
+        Holidays::of(self.holidays.iter().copied())
+    }
+
     /// Checks what the types can't.
     pub(super) fn check(&self) -> Result<()> {
         let name = self.metric();
@@ -123,7 +138,7 @@ impl Params {
                 return Err(bad(NAME, "dimensions", format!("{dimension:?} stands there twice")));
             }
         }
-        if self.interval.micros() < INTERVAL_MIN_US {
+        if self.interval.mean_micros() < INTERVAL_MIN_US {
             return Err(bad(
                 NAME,
                 "interval",

@@ -156,7 +156,7 @@ pub(super) async fn reach(
     if came.is_empty() {
         return Ok(Reach::Nothing(version));
     }
-    let stretches = stretches(&came, (before_us, closed_us), measure.interval.micros());
+    let stretches = stretches(&came, (before_us, closed_us), |begin| measure.end(begin));
     Ok(Reach::Some(Since { version, stretches }))
 }
 
@@ -207,10 +207,10 @@ const INTERVALS_MAX: usize = 100_000;
 pub(super) fn stretches(
     came: &BTreeSet<i64>,
     (before_us, closed_us): (i64, i64),
-    width_us: i64,
+    end: impl Fn(i64) -> i64,
 ) -> Vec<(i64, i64)> {
     let mut all: Vec<(i64, i64)> = Vec::new();
-    let of = |begin: i64| (begin, begin.saturating_add(width_us).min(closed_us));
+    let of = |begin: i64| (begin, end(begin).min(closed_us));
     let early = came.range(..before_us.min(closed_us)).map(|begin| of(*begin));
     let over = (before_us < closed_us).then_some((before_us, closed_us));
     for (from, to) in early.chain(over) {
@@ -240,7 +240,7 @@ mod tests {
     use super::*;
 
     fn of(came: &[i64], before: i64, closed: i64) -> Vec<(i64, i64)> {
-        stretches(&came.iter().copied().collect(), (before, closed), 10)
+        stretches(&came.iter().copied().collect(), (before, closed), |begin| begin + 10)
     }
 
     #[test]

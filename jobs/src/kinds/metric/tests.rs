@@ -431,3 +431,27 @@ async fn what_is_wrong_with_a_target_is_said_by_name() {
         assert!(refused.contains(says), "{wrong}: {refused}");
     }
 }
+
+#[tokio::test]
+async fn months_of_a_zone_are_counted_and_empty_ones_are_zero() {
+    let engine = engine().await;
+    // 2026-01-05, 2026-02-28T23:30Z, which is in March in Berlin, 2026-05-10 and 2026-06-01.
+    let days = |days: i64| days * 24 * HOUR_S;
+    let late = days(54) + 23 * HOUR_S + HOUR_S / 2;
+    let some = [0, late, days(125), days(147)].map(|at| (at, None, 1.0));
+    calls(&engine, WriteMode::Append, &some[..2]).await;
+    let params = asked(&json!({ "interval": "1mo", "zone": "Europe/Berlin" }));
+    summary_of(&engine, NAME, params.clone()).await;
+    calls(&engine, WriteMode::Append, &some[2..]).await;
+    summary_of(&engine, NAME, params).await;
+    let found =
+        rows(&engine, "SELECT CAST(at AS TEXT) AS begin, value FROM metric_values ORDER BY at");
+    let expected = [
+        "2025-12-31T23:00:00Z 1.0",
+        "2026-01-31T23:00:00Z 0.0",
+        "2026-02-28T23:00:00Z 1.0",
+        "2026-03-31T22:00:00Z 0.0",
+        "2026-04-30T22:00:00Z 1.0",
+    ];
+    assert_eq!(found.await, expected);
+}

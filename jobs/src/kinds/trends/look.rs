@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use analysis::series::trend::change_points::{
     self, ChangePoint, Removed, change_points, change_points_beside,
 };
+use analysis::series::trend::level_test::level_p;
 use analysis::series::trend::mann_kendall::{Lags, MannKendall, autocorrelated};
 use analysis::series::trend::records::{Record, Records, is_of_line, records};
 use analysis::series::trend::season_change::{SeasonChange, season_change};
 use analysis::series::trend::slope::{Slope, slope};
-use analysis::series::{Decomposed, Series, Span, season_holds};
+use analysis::series::{Decomposed, Series, Span, Spread, season_holds, spread};
 use engine::Result;
 use kernels::Execution;
 use rayon::prelude::*;
@@ -129,8 +130,10 @@ pub(super) fn look(
     let (tally, cleaned) = Tally::of(chunk, pool);
     let mut found = Found { tally, ..Found::default() };
     let mut series = Vec::with_capacity(cleaned.len());
+    let intervals = params.intervals();
     for samples in cleaned {
-        let regular = Regular::of(samples, params.interval, params.history, empty);
+        let grid = intervals.grid(&samples);
+        let regular = Regular::of(samples, grid, params.history, empty);
         match regular {
             Ok(one) if one.values.len() < TREND_MIN => {
                 found.tally.skipped.add("fewer than 16 intervals of history", one.name);
@@ -139,8 +142,9 @@ pub(super) fn look(
             Err((reason, name)) => found.tally.skipped.add(reason, name),
         }
     }
-    let mut seasons = seasons(&series, execution)?;
-    for (one, seasons) in series.iter().zip(&mut seasons) {
+    let stated = params.seasons.as_deref();
+    let mut seasons = seasons(&series, stated, execution)?;
+    for (one, seasons) in series.iter().zip(&mut seasons).filter(|_| stated.is_none()) {
         // A step has power at low frequencies, and so looks like a season.
         seasons.retain(|season| season_holds(&one.values, *season));
     }
@@ -204,7 +208,7 @@ impl Subject<'_> {
             let change = change.filter(|change| change.p <= self.params.max_q);
             of.trends.extend(change.map(|change| self.season(season, change)));
         }
-        match records(values, self.params.record_intervals) {
+        match records(values, self.record_window()) {
             Records::OneWay => of.is_one_way = true,
             Records::Of { highest, lowest } => {
                 let highest = highest.map(|found| self.record(Kind::Highest, found, &changed));
@@ -219,6 +223,20 @@ impl Subject<'_> {
         of
     }
 
+    /// The last intervals in which a record is reported. By chance, the highest of n values is among the
+    /// last w with probability w/n, which is at most `max_q`.
+    fn record_window(&self) -> usize {
+        let values = &self.series.values;
+        let mut most =
+            self.params.max_q * values.iter().filter(|value| value.is_finite()).count() as f64;
+        let newest_first = values.iter().rev().take(self.params.record_intervals);
+        let is_within = |value: &&f64| {
+            most -= if value.is_finite() { 1.0 } else { 0.0 };
+            most >= 0.0
+        };
+        newest_first.take_while(is_within).count()
+    }
+
     /// Of the seasons that were taken out, the one that levels are compared over, which then last two of it: the longest of a day or
     /// of a few values. A level that is there for days should not wait for two weeks.
     fn removed<'a>(&self, seasonal: &'a [Vec<f64>]) -> Option<Removed<'a>> {
@@ -230,8 +248,7 @@ impl Subject<'_> {
     }
 
     fn instant_us(&self, at: usize) -> i64 {
-        let back = (self.series.values.len() - 1).saturating_sub(at) as i64;
-        self.series.last_us - back * self.series.interval_us
+        self.series.at_us(at)
     }
 
     fn trend(&self, kind: Kind, at: usize, p: f64, explanation: String) -> Trend {
@@ -247,7 +264,7 @@ impl Subject<'_> {
             per_day: None,
             score: None,
             p,
-            interval_us: self.series.interval_us,
+            interval_us: self.series.interval_us(),
             season_us: self.seasons.last().map(|season| self.span_us(*season)),
             explanation,
             is_of_slope: false,
@@ -255,7 +272,7 @@ impl Subject<'_> {
     }
 
     fn span_us(&self, values: usize) -> i64 {
-        values as i64 * self.series.interval_us
+        values as i64 * self.series.interval_us()
     }
 
     fn level(&self, change: &ChangePoint) -> Trend {
@@ -286,10 +303,10 @@ impl Subject<'_> {
         let last = self.series.values.len() - 1;
         let [before, after] = [changed.since, last]
             .map(|at| line.intercept + line.slope * (at - changed.since) as f64);
-        let per_day = Span::DAY.micros() as f64 / self.series.interval_us as f64;
+        let per_day = Span::DAY.micros() as f64 / self.series.interval_us() as f64;
         let [slope, low, high] = [line.slope, line.low, line.high].map(|of| of * per_day);
         let explanation = format!(
-            "it {} by {} a day, between {} and {} with 95 % confidence: from {} at {} to {} at {}{}",
+            "it {} by {} a day, between {} and {} with 95 % confidence: the fitted line goes from {} at {} to {} at {}{}",
             if slope > 0.0 { "rises" } else { "falls" },
             number(slope.abs()),
             number(low.abs().min(high.abs())),
@@ -331,7 +348,7 @@ impl Subject<'_> {
     fn record(&self, kind: Kind, found: Record, changed: &Changed) -> Trend {
         let is_of_slope = changed.slope.is_some_and(|(line, _)| {
             let line = |at: usize| line.slope * at.saturating_sub(changed.since) as f64;
-            is_of_line(&self.series.values, self.params.record_intervals, &found, line)
+            is_of_line(&self.series.values, self.record_window(), &found, line)
         });
         let explanation = format!(
             "{} is the {} value since {}, when the history begins; {} at {} was it for {} intervals",
@@ -353,10 +370,44 @@ impl Subject<'_> {
     }
 }
 
-/// By how much, where that is a number.
+/// Drops changes until each level lasts long enough, the least sure of two first.
+fn drop_short(levels: &mut Vec<ChangePoint>, length_min: usize) {
+    while let Some(at) = levels.windows(2).position(|pair| pair[1].at - pair[0].at < length_min) {
+        let drops_first = levels[at].p > levels[at + 1].p;
+        levels.remove(if drops_first { at } else { at + 1 });
+    }
+}
+
+/// States the level of each segment.
+fn state_levels(levels: &mut [ChangePoint], values: &[f64]) {
+    let cuts: Vec<usize> = levels.iter().map(|change| change.at).collect();
+    let ends = cuts.iter().copied().chain([values.len()]);
+    let starts = [0].into_iter().chain(cuts.iter().copied());
+    let of_segments: Vec<f64> =
+        starts.zip(ends).map(|(start, end)| level_of(&values[start..end])).collect();
+    for (change, pair) in levels.iter_mut().zip(of_segments.windows(2)) {
+        (change.before, change.after) = (pair[0], pair[1]);
+    }
+}
+
+/// Robust standard deviations from the median, beyond which outliers have moved a mean.
+const MEAN_OFF_MAX: f64 = 3.0;
+
+/// The mean of a segment, or its median where outliers move the mean.
+fn level_of(values: &[f64]) -> f64 {
+    let known: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
+    let mean = known.iter().map(|value| value / known.len() as f64).sum::<f64>();
+    let Spread { centre, sigma, .. } = spread(&known);
+    if sigma > 0.0 && (mean - centre).abs() > MEAN_OFF_MAX * sigma { centre } else { mean }
+}
+
+/// The largest change that is stated in percent.
+const PERCENT_MAX: f64 = 1e5;
+
+/// By how much in percent, if both are positive.
 fn percent(before: f64, after: f64) -> String {
-    let part = (after - before) / before.abs() * 100.0;
-    match part.is_finite() && before != 0.0 {
+    let part = (after - before) / before * 100.0;
+    match before > 0.0 && after >= 0.0 && part <= PERCENT_MAX {
         true => format!(" ({}{} %)", if part > 0.0 { "+" } else { "" }, number(part)),
         false => String::new(),
     }
@@ -380,6 +431,18 @@ impl Changed {
         // What begins or ends with the series can't be told from an outlier.
         let mut levels = found.found;
         levels.retain(|of| of.at >= length_min && of.at + length_min <= values.len());
+        drop_short(&mut levels, length_min);
+        let line = |at: usize| found.slope * at as f64;
+        let without_line: Vec<f64> =
+            values.iter().enumerate().map(|(at, value)| value - line(at)).collect();
+        let cuts: Vec<usize> = levels.iter().map(|change| change.at).collect();
+        let tested = level_p(&without_line, &cuts, found.noise, options, SEED);
+        for (change, p) in levels.iter_mut().zip(tested) {
+            change.p = change.p.max(p);
+        }
+        if found.slope == 0.0 {
+            state_levels(&mut levels, values);
+        }
         let sloped = |values: &[f64]| slope(values).zip(autocorrelated(values, Lags::default()));
         if found.slope == 0.0 {
             let since = levels.last().map_or(0, |change| change.at);

@@ -22,7 +22,7 @@ series_params! {
         pub min_difference: f64 = 1.0,
         /// Intervals that a level lasts at least, 2 to 100; a shorter one is an outlier, and for `anomalies`. Default: 12.
         pub min_level: usize = 12,
-        /// The last intervals, of which one may be a record; 0 looks for none. Default: 24.
+        /// The last intervals in which a record is reported, at most `max_q` of all; 0 reports none. Default: 24.
         pub record_intervals: usize = 24,
         /// Dataset that the findings are committed to. Default: trends.
         #[schemars(with = "String")]
