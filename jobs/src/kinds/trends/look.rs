@@ -24,6 +24,8 @@ use crate::series::{Empty, Regular, Tally, check_cancelled, seasons};
 const TREND_MIN: usize = 16;
 /// Noise of so small a part of a rise is none.
 const ROUNDING: f64 = 1e-9;
+/// Part of the variance that a strong season explains.
+const STRONG_SEASON: f64 = 0.3;
 /// All that is drawn at random follows from it.
 const SEED: u64 = 0;
 
@@ -244,6 +246,10 @@ impl Subject<'_> {
             self.span_us(*season) <= Span::DAY.micros() || 2 * season <= change_points::LENGTH_MAX
         };
         let at = self.seasons.iter().rposition(is_short)?;
+        // A level that ends within a season may be mistaken for one only if the season is strong.
+        if variance(seasonal.get(at)?) < STRONG_SEASON * variance(&self.series.values) {
+            return None;
+        }
         Some(Removed { season: self.seasons[at], part: seasonal.get(at)?.as_slice() })
     }
 
@@ -368,6 +374,14 @@ impl Subject<'_> {
             ..self.trend(kind, found.at, found.p, explanation)
         }
     }
+}
+
+/// Of the finite values.
+fn variance(values: &[f64]) -> f64 {
+    let known = || values.iter().filter(|value| value.is_finite());
+    let count = known().count().max(1) as f64;
+    let mean = known().map(|value| value / count).sum::<f64>();
+    known().map(|value| (value - mean).powi(2) / count).sum()
 }
 
 /// Drops changes until each level lasts long enough, the least sure of two first.
