@@ -424,6 +424,27 @@ async fn the_examples_of_the_page_on_forecasts_answer() {
 }
 
 #[tokio::test]
+async fn intervals_of_the_calendar_are_inferred_and_stated() {
+    let mut reader = Reader::new(&[], &[]);
+    let rows = |at: &dyn Fn(i32) -> String, count: i32| -> String {
+        let row = |number: i32| format!("s,{}T09:00:00Z,{}\n", at(number), 100 + number % 12);
+        "series,at,value\n".to_owned() + &(0..count).map(row).collect::<String>()
+    };
+    let month = |number: i32| format!("{}-{:02}-01", 2021 + number / 12, number % 12 + 1);
+    // Weeks from Monday, 2026-06-01 on.
+    let day = |number: i32| {
+        let day = number / 5 * 7 + number % 5;
+        format!("2026-{:02}-{:02}", 6 + day / 30, day % 30 + 1)
+    };
+    for (name, rows) in [("sales", rows(&month, 60)), ("prices", rows(&day, 20))] {
+        std::fs::write(reader.file(&format!("{name}.csv")), rows).unwrap();
+        let line = format!("colonnade ingest {name} {name}.csv --create");
+        reader.types("setup", &line).await;
+    }
+    reader.read("docs/intervals.md").await;
+}
+
+#[tokio::test]
 async fn a_file_becomes_metrics_and_an_insight_that_says_what_was_wrong() {
     let mut reader = Reader::new(&[], &[]);
     std::fs::write(reader.file("checkouts.csv"), made::checkouts()).unwrap();
@@ -567,7 +588,7 @@ fn no_page_has_examples_that_nobody_tries() {
     let tried = "sql queries exports flight reports without-us clients triage embedding duplicates \
         forecast trends processes predictions agents costs reconcile routing drift features \
         otlp anomalies correlate explain alerts metrics insights first-week specs operations \
-        jobs accuracy quality gateway";
+        jobs accuracy quality gateway intervals";
     for entry in std::fs::read_dir("../docs").unwrap() {
         let name = entry.unwrap().file_name().to_str().unwrap().to_owned();
         let page = format!("docs/{name}");

@@ -15,6 +15,8 @@ const USUAL_PART: f64 = 0.98;
 const PART_MAX: f64 = 0.01;
 /// Values in a row that can be spikes. More are another level.
 const RUN_MAX: usize = 2;
+/// Part of the limit that the value before a spike at the end may be off.
+const USUAL_BEFORE: f64 = 1.0 / 3.0;
 /// Values without which no value is unlike the others.
 const VALUES_MIN: usize = 16;
 
@@ -54,7 +56,14 @@ fn spikes(values: &[f64], season: usize) -> Vec<(usize, f64)> {
     }
     let far: Vec<usize> = (0..off.len()).filter(|at| off[*at].abs() > limit).collect();
     let runs = far.chunk_by(|one, next| one + 1 == *next);
-    let spikes: Vec<usize> = runs.filter(|run| run.len() <= RUN_MAX).flatten().copied().collect();
+    // At the end, two values may be the begin of another level.
+    let is_at_end = |run: &[usize]| run.last() == Some(&(off.len() - 1));
+    let before_is_usual = |run: &[usize]| {
+        run.len() == 1 && off.len() > 1 && off[off.len() - 2].abs() <= USUAL_BEFORE * limit
+    };
+    let is_spike =
+        |run: &&[usize]| run.len() <= RUN_MAX && (!is_at_end(run) || before_is_usual(run));
+    let spikes: Vec<usize> = runs.filter(is_spike).flatten().copied().collect();
     if spikes.len() > most {
         return Vec::new();
     }
@@ -142,5 +151,17 @@ mod tests {
         assert_eq!(spikes(&[100.0; 50], 1), [0; 0]);
         assert_eq!(spikes(&[], 1), [0; 0]);
         assert_eq!(spikes(&[f64::NAN; 50], 24), [0; 0]);
+    }
+
+    #[test]
+    fn two_values_at_the_end_may_begin_another_level() {
+        let ending = |last: [f64; 2]| {
+            let mut values = of(100, |_, noise| 30.0 + noise.normal());
+            values[98..].copy_from_slice(&last);
+            spikes(&values, 1)
+        };
+        assert_eq!(ending([30.0, 0.0]), [99]);
+        assert_eq!(ending([22.0, 0.0]), [0; 0]);
+        assert_eq!(ending([0.0, 0.0]), [0; 0]);
     }
 }

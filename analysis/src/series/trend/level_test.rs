@@ -19,6 +19,9 @@ use crate::significance::two_sided;
 
 /// Random orders.
 const ORDERS: usize = 299;
+/// Orders after which a level can be sure, and its probability then.
+const ORDERS_MIN: usize = 49;
+const SURE_P: f64 = 1e-6;
 /// Orders that beat a level, at which no more are tried.
 const BEATEN_MAX: usize = 12;
 /// Blocks have this number of times the values over which neighbours repeat each other.
@@ -49,7 +52,17 @@ pub fn level_p(
     let mut random = Noise::new(seed);
     let mut beaten = vec![0_usize; cuts.len()];
     let mut all_largest = Vec::with_capacity(ORDERS);
-    while all_largest.len() < ORDERS && beaten.iter().any(|beaten| *beaten < BEATEN_MAX) {
+    while all_largest.len() < ORDERS {
+        let is_sure = |z: f64| {
+            all_largest.len() >= ORDERS_MIN && Gumbel::of(&all_largest).p_value(z) < SURE_P
+        };
+        let is_open = |(beaten, z): (&usize, &f64)| match beaten {
+            0 => !is_sure(*z),
+            beaten => *beaten < BEATEN_MAX,
+        };
+        if !beaten.iter().zip(&observed).any(is_open) {
+            break;
+        }
         let order = shuffled(count, block, &mut random);
         let permuted: Vec<f64> = order.iter().map(|at| left[*at]).collect();
         let (drawn, _) = drawn_in(&permuted, options.length_min);
@@ -73,7 +86,7 @@ pub fn level_p(
             // Ranks are about normal; of all pairs of places the best was taken.
             let of_ranks = (places * two_sided(z * independent)).min(1.0);
             match beaten {
-                0 => of_orders.min(of_ranks.min(largest.p_value(z))),
+                0 => of_orders.min(of_ranks).min(largest.p_value(z)),
                 _ => of_orders,
             }
         })
