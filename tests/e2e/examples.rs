@@ -426,17 +426,7 @@ async fn the_examples_of_the_page_on_forecasts_answer() {
 #[tokio::test]
 async fn intervals_of_the_calendar_are_inferred_and_stated() {
     let mut reader = Reader::new(&[], &[]);
-    let rows = |at: &dyn Fn(i32) -> String, count: i32| -> String {
-        let row = |number: i32| format!("s,{}T09:00:00Z,{}\n", at(number), 100 + number % 12);
-        "series,at,value\n".to_owned() + &(0..count).map(row).collect::<String>()
-    };
-    let month = |number: i32| format!("{}-{:02}-01", 2021 + number / 12, number % 12 + 1);
-    // Weeks from Monday, 2026-06-01 on.
-    let day = |number: i32| {
-        let day = number / 5 * 7 + number % 5;
-        format!("2026-{:02}-{:02}", 6 + day / 30, day % 30 + 1)
-    };
-    for (name, rows) in [("sales", rows(&month, 60)), ("prices", rows(&day, 20))] {
+    for (name, rows) in [("sales", made::months()), ("prices", made::business_days())] {
         std::fs::write(reader.file(&format!("{name}.csv")), rows).unwrap();
         let line = format!("colonnade ingest {name} {name}.csv --create");
         reader.types("setup", &line).await;

@@ -366,3 +366,18 @@ pub fn write_shops(products: &Path, judged: &Path) {
     std::fs::write(products, rows).unwrap();
     std::fs::write(judged, pairs).unwrap();
 }
+
+/// Five years of values at the first of each month.
+pub fn months() -> String {
+    values(60, |number| format!("{}-{:02}-01", 2021 + number / 12, number % 12 + 1))
+}
+
+/// Four weeks of values from Monday, 2026-06-01, to Friday.
+pub fn business_days() -> String {
+    values(20, |number| format!("2026-06-{:02}", number / 5 * 7 + number % 5 + 1))
+}
+
+fn values(count: i32, date: impl Fn(i32) -> String) -> String {
+    let row = |number: i32| format!("s,{}T09:00:00Z,{}\n", date(number), 100 + number % 12);
+    "series,at,value\n".to_owned() + &(0..count).map(row).collect::<String>()
+}
