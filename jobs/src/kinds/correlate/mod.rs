@@ -46,7 +46,7 @@ use serde_json::{Value, json};
 
 use extent::{Cohort, Extent, cohorts, usual_interval};
 use grid::Grid;
-use pairs::Subjects;
+use pairs::{Subjects, Threads};
 pub use params::{Detrend, LagSearch, Params};
 use prepare::prepare;
 use report::Report;
@@ -283,7 +283,8 @@ async fn compare(
         .compute(move || {
             let subjects = Subjects::new(prepared, &pool);
             let tested = if subjects.is_comparable() {
-                Some(subjects.test_all(&asked, &kernel)?)
+                let threads = Threads { execution: &kernel, pool: &pool };
+                Some(subjects.test_all(&asked, threads)?)
             } else {
                 None
             };
@@ -305,12 +306,13 @@ async fn compare(
             let searches_all = subjects.searches_all(params);
             let chosen: Vec<(usize, usize)> = tested.pairs.iter().map(|t| (t.row, t.col)).collect();
             let (subjects, asked, sink) = (subjects.clone(), params.clone(), ctx.progress_sink());
-            let (from, to) = (part(0.3), part(1.0));
+            let (from, to, pool) = (part(0.3), part(1.0), ctx.pool().clone());
             let lagged = ctx
                 .compute(move || {
                     let only = (!searches_all).then_some(&chosen[..]);
                     let progress = |done| sink(from + (to - from) * done);
-                    subjects.search_lags(&asked, only, &execution, progress)
+                    let threads = Threads { execution: &execution, pool: &pool };
+                    subjects.search_lags(&asked, only, threads, progress)
                 })
                 .await?;
             report::record(&mut stage, &lagged);

@@ -4,15 +4,17 @@
 
 use analysis::series::rows::in_both;
 use analysis::significance::{PValues, Repetition, of_best, permutation_p};
-use engine::{Code, Error, Result};
+use engine::Result;
 use kernels::correlate::{
     LagOptions, LaggedPair, PairSink, Pairs, ScoreBlock, correlate, correlate_lagged,
 };
 use kernels::{DeviceReport, Execution, MatrixView};
 use rayon::prelude::*;
 
+use super::NAME;
 use super::params::{LagSearch, Params};
 use super::prepare::Prepared;
+use crate::series::check_cancelled;
 
 /// Multiplications of a lag search over all pairs up to which `auto` takes all.
 const AUTO_MULTIPLICATIONS_MAX: f64 = 2e12;
@@ -25,6 +27,14 @@ const ORDERS_MIN: f64 = 1_000.0;
 const PERMUTED_MAX: f64 = 1e10;
 /// Least samples that two series must share.
 const SAMPLES_MIN: usize = 8;
+
+/// What a cohort is compared with and on.
+#[derive(Clone, Copy)]
+pub(super) struct Threads<'a> {
+    pub(super) execution: &'a Execution,
+    /// For permutation tests.
+    pub(super) pool: &'a rayon::ThreadPool,
+}
 
 /// What is known of the series of a cohort before pairs are formed.
 pub(super) struct Subjects {
@@ -131,37 +141,34 @@ impl Subjects {
 
     /// Replaces the p-values of pairs of rare or heavy-tailed values by those of permutation tests, where
     /// these are larger. `place` is the rows, the lag and the p-value of a pair, of the best of `lags`.
-    fn confirm<T: Send>(
+    fn confirm<T>(
         &self,
         kept: &mut Kept<T>,
         lags: usize,
         max_q: f64,
-        place: impl Fn(&mut T) -> ((usize, usize, i64), &mut f64) + Sync,
-    ) {
+        Threads { execution, pool }: Threads<'_>,
+        place: impl Fn(&mut T) -> ((usize, usize, i64), &mut f64),
+    ) -> Result<()> {
         let tests = (kept.p_values.tested() as f64 * lags as f64 / max_q).ceil();
-        let heavy = kept.pairs.iter_mut().map(&place);
-        let count = heavy.filter(|((row, col, _), _)| self.is_heavy(*row, *col)).count();
-        let affordable = PERMUTED_MAX / (count.max(1) * self.prepared.cols.max(1)) as f64;
+        let pairs = kept.pairs.iter_mut().map(place);
+        let heavy: Vec<((usize, usize, i64), &mut f64)> =
+            pairs.filter(|((row, col, _), _)| self.is_heavy(*row, *col)).collect();
+        let affordable = PERMUTED_MAX / (heavy.len().max(1) * self.prepared.cols.max(1)) as f64;
         let orders_max = (ORDERS_OF_TESTS * tests).min(affordable).max(ORDERS_MIN) as usize;
-        let moved: Vec<(usize, usize)> = kept
-            .pairs
-            .par_iter_mut()
-            .filter_map(|pair| {
-                let (at, p) = place(pair);
-                let permuted = of_best(
-                    self.is_heavy(at.0, at.1).then(|| self.permuted_p(at, orders_max))?,
-                    lags,
-                );
-                let before = PValues::bin(*p);
-                *p = p.max(permuted);
-                Some((before, PValues::bin(*p)))
-            })
-            .collect();
+        let confirmed = |(at, p): ((usize, usize, i64), &mut f64)| {
+            check_cancelled(NAME, execution)?;
+            let before = PValues::bin(*p);
+            *p = p.max(of_best(self.permuted_p(at, orders_max), lags));
+            Ok((before, PValues::bin(*p)))
+        };
+        let moved: Vec<(usize, usize)> =
+            pool.install(|| heavy.into_par_iter().map(confirmed).collect::<Result<_>>())?;
         moved.into_iter().for_each(|(before, after)| kept.p_values.replace(before, after));
+        Ok(())
     }
 
     /// Every pair as it is, without a lag.
-    pub(super) fn test_all(&self, params: &Params, execution: &Execution) -> Result<Kept<Tested>> {
+    pub(super) fn test_all(&self, params: &Params, threads: Threads<'_>) -> Result<Kept<Tested>> {
         let mut sink = Testing {
             subjects: self,
             params,
@@ -169,13 +176,13 @@ impl Subjects {
             p_values: PValues::none(),
             let_go: 0,
         };
-        let summary = correlate(self.view()?, &mut sink, execution)?;
+        let summary = correlate(self.view()?, &mut sink, threads.execution)?;
         let Testing { kept, p_values, let_go, .. } = sink;
         let (device, seconds) = (Some(summary.stats.device), summary.stats.seconds);
         let mut kept = Kept { pairs: kept, p_values, device, seconds, let_go };
-        self.confirm(&mut kept, 1, params.max_q, |pair: &mut Tested| {
+        self.confirm(&mut kept, 1, params.max_q, threads, |pair: &mut Tested| {
             ((pair.row, pair.col, 0), &mut pair.p)
-        });
+        })?;
         Ok(kept)
     }
 
@@ -201,7 +208,7 @@ impl Subjects {
         &self,
         params: &Params,
         only: Option<&[(usize, usize)]>,
-        execution: &Execution,
+        threads: Threads<'_>,
         mut progress: impl FnMut(f64),
     ) -> Result<Kept<Lagged>> {
         let max_lag = self.max_lag(params);
@@ -224,15 +231,15 @@ impl Subjects {
                 None => all.by_ref().take(LAG_PAIRS_AT_ONCE).collect(),
             };
             if pairs.is_empty() {
-                self.confirm(&mut kept, 2 * max_lag + 1, params.max_q, |found: &mut Lagged| {
+                let lags = 2 * max_lag + 1;
+                self.confirm(&mut kept, lags, params.max_q, threads, |found: &mut Lagged| {
                     ((found.pair.row, found.pair.col, found.pair.lag), &mut found.p)
-                });
+                })?;
                 return Ok(kept);
             }
-            if execution.control.is_cancelled() {
-                return Err(Error::user(Code::Cancelled, "correlate: cancelled"));
-            }
-            let found = correlate_lagged(self.view()?, Pairs::Listed(&pairs), &options, execution)?;
+            check_cancelled(NAME, threads.execution)?;
+            let (view, part) = (self.view()?, Pairs::Listed(&pairs));
+            let found = correlate_lagged(view, part, &options, threads.execution)?;
             kept.seconds += found.stats.seconds;
             kept.device = Some(found.stats.device);
             for pair in found.pairs {

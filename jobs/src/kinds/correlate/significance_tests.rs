@@ -9,7 +9,7 @@ use kernels::{Execution, GpuPolicy};
 use super::extent::Cohort;
 use super::grid::Grid;
 use super::output::Correlation;
-use super::pairs::Subjects;
+use super::pairs::{Subjects, Threads};
 use super::params::{Detrend, Params};
 use super::prepare::prepare;
 use super::report::{Compared, Frame, Report};
@@ -86,9 +86,10 @@ fn reported(rows: &[Vec<f64>], params: &Params) -> Vec<Correlation> {
     if !subjects.is_comparable() {
         return Vec::new();
     }
-    let tested = subjects.test_all(params, &execution).unwrap();
+    let threads = Threads { execution: &execution, pool: &pool };
+    let tested = subjects.test_all(params, threads).unwrap();
     let lagged = (subjects.max_lag(params) > 0)
-        .then(|| (subjects.search_lags(params, None, &execution, |_| ()).unwrap(), true));
+        .then(|| (subjects.search_lags(params, None, threads, |_| ()).unwrap(), true));
     let mut report = Report::new(params, &intervals);
     report.compared(Compared::new(&subjects, frame, tested, lagged));
     report.finish()
