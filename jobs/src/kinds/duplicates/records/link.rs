@@ -90,25 +90,27 @@ pub(crate) fn link(
     let is_stopped = || check().is_err();
     let mut candidates = Candidates::new(records, &plan.blocks, &is_stopped);
     let halted = |halted: Halted| halted_by(halted, options, check);
-    let method = choose(options.method, labels)?;
+    let kinds = Kinds::of(labels)?;
+    let method = choose(options.method, kinds)?;
     if method != Method::Logistic && vectors.is_some() {
-        let problem = format!("{VECTORS_ARE_LEARNED_FROM}; {}", Kinds::of(labels)?);
+        let problem = format!("{VECTORS_ARE_LEARNED_FROM}; {kinds}");
         return Err(bad(NAME, "vectors", problem));
     }
     let counts = candidates.count().map_err(halted)?;
     let sample = candidates.sample().map_err(halted)?;
     let scorer = Scorer::FellegiSunter(Model::learn(records, &counts, &sample));
     let usual = options.min_probability.unwrap_or(MIN_PROBABILITY);
-    let links_without_labels = |scorer: &Scorer<'_>| {
-        let probability = |a: usize, b: usize, pattern| scorer.probability(records, a, b, pattern);
-        candidates.score(usual, options.pairs_max, &probability).map_err(halted)
+    let links = |scorer: &Scorer<'_>, threshold: f64| {
+        let probability = |a: usize, b: usize, pattern: Option<Pattern>| {
+            scorer.probability(records, a, b, pattern)
+        };
+        candidates.score(threshold, options.pairs_max, &probability).map_err(halted)
     };
+    let (compared, without) = links(&scorer, usual)?;
     if labels.is_empty() {
-        let (candidates, links) = links_without_labels(&scorer)?;
         let report = report(records, plan, &scorer, usual);
-        return Ok(Linked { links, candidates, report });
+        return Ok(Linked { links: without, candidates: compared, report });
     }
-    let (compared, without) = links_without_labels(&scorer)?;
     let (scorer, scored) = match (method, scorer) {
         (Method::Logistic, Scorer::FellegiSunter(model)) => {
             let features = OfPair { values: Features::new(records), vectors };
@@ -129,16 +131,11 @@ pub(crate) fn link(
         Scorer::Logistic(..) => curve::best_of_calibrated(&scored),
         Scorer::FellegiSunter(_) => curve::best_near(&scored, MIN_PROBABILITY),
     };
-    let chosen = best.map(|point| shrunk(point.threshold, Kinds::of(labels).map(Kinds::fewer)));
-    let threshold = match (options.min_probability, chosen) {
-        (Some(asked), _) => asked,
-        (None, Some(chosen)) => chosen?,
-        (None, None) => MIN_PROBABILITY,
-    };
-    let probability =
-        |a: usize, b: usize, pattern: Option<Pattern>| scorer.probability(records, a, b, pattern);
-    let (candidates, links) =
-        candidates.score(threshold, options.pairs_max, &probability).map_err(halted)?;
+    let threshold = options
+        .min_probability
+        .or_else(|| best.map(|point| shrunk(point.threshold, kinds)))
+        .unwrap_or(MIN_PROBABILITY);
+    let (candidates, links) = links(&scorer, threshold)?;
     let mut report = report(records, plan, &scorer, threshold);
     let of_labels = OfLabels { labels, scored: &scored, points: &points, best };
     of_labels.add_to(&mut report, plan, threshold, (without.len(), links.len()));
@@ -173,17 +170,17 @@ const THRESHOLD_LABELS: f64 = 100.0;
 
 /// A threshold that labels suggest, drawn to [`MIN_PROBABILITY`] as far as labels are few: which pairs
 /// people label says nothing of how many of each probability there are.
-fn shrunk(threshold: f64, fewer: Result<usize>) -> Result<f64> {
-    let labels = fewer? as f64;
+fn shrunk(threshold: f64, kinds: Kinds) -> f64 {
     if threshold == MIN_PROBABILITY {
-        return Ok(threshold);
+        return threshold;
     }
+    let labels = kinds.fewer() as f64;
     let weight = labels / (labels + THRESHOLD_LABELS);
     let odds = |probability: f64| {
         let probability = probability.clamp(0.01, 0.999);
         (probability / (1.0 - probability)).ln()
     };
-    Ok(probability(weight * odds(threshold) + (1.0 - weight) * odds(MIN_PROBABILITY)))
+    probability(weight * odds(threshold) + (1.0 - weight) * odds(MIN_PROBABILITY))
 }
 
 /// Pairs without labels that are learned from, of either kind.
@@ -245,8 +242,7 @@ fn halted_by(
     }
 }
 
-fn choose(asked: Method, labels: &[Label]) -> Result<Method> {
-    let kinds = Kinds::of(labels)?;
+fn choose(asked: Method, kinds: Kinds) -> Result<Method> {
     let enough = kinds.fewer() >= LABELS_MIN;
     match asked {
         Method::Auto if enough => Ok(Method::Logistic),
