@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use analysis::series::level_shift::{Scale, shifts};
-use analysis::series::missing::{gaps, stuck, usual_gap};
+use analysis::series::missing::{gaps, stuck};
 use analysis::series::robust::{Baseline, excursions, sigma_floor};
 use analysis::series::{Deseasonalised, Samples, Series, deseasonalise, keep_rare};
 use engine::Result;
@@ -212,7 +212,7 @@ fn beyond(prepared: &Prepared, usual: &Baseline, params: &Params, asked: &Params
     let shifts = keep_rare(shifts, length, rare, |shift| shift.excursion.z.abs());
     let outliers = excursions(residual, usual, floor, window, params.threshold);
     let outliers = keep_rare(outliers, length, rare, |outlier| outlier.z.abs());
-    let most = params.gap_intervals.unwrap_or_else(|| usual_gap(samples.interval_us));
+    let most = params.gap_intervals(samples.interval_us);
     let gaps = keep_rare(gaps(samples, most), length, rare, |gap| gap.intervals as f64);
 
     let mut anomalies: Vec<Anomaly> = shifts

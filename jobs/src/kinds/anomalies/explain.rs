@@ -3,7 +3,7 @@
 
 use analysis::series::discord::Discord;
 use analysis::series::level_shift::Shift;
-use analysis::series::missing::{Gap, Run, usual_gap};
+use analysis::series::missing::{Gap, Run};
 use analysis::series::online::{Aspect, Sight, Sighting};
 use analysis::series::robust::Excursion;
 use analysis::series::{Samples, Span};
@@ -298,7 +298,7 @@ pub(super) fn sighted(series: &str, seen: &Sighting, params: &Params) -> Anomaly
                 "no value for {} intervals of {interval} s: from {start} to {end}",
                 seen.strength
             );
-            let usual = params.gap_intervals.unwrap_or_else(|| usual_gap(seen.interval_us));
+            let usual = params.gap_intervals(seen.interval_us);
             let how_severe = severity(seen.strength, usual as f64);
             (Kind::Missing, seen.strength, how_severe, says)
         }

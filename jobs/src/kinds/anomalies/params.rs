@@ -3,6 +3,7 @@
 use analysis::calendar::{Holidays, Interval, Zone};
 use analysis::outlying::COLUMNS_MAX;
 use analysis::series::Season;
+use analysis::series::missing::usual_gap;
 use chrono::{DateTime, NaiveDate, Utc};
 use datasets::DatasetName;
 use engine::Result;
@@ -179,8 +180,13 @@ impl Default for Params {
 impl Params {
     /// A measure of the rows of each interval.
     pub(super) fn measure<'a>(&self, text: &'a str, interval: Interval) -> MeasureOf<'a> {
-        let holidays = Holidays::of(self.holidays.iter().copied());
-        MeasureOf::new(text, interval, self.zone, &holidays)
+        let intervals = Intervals::new(self.interval, self.zone, &self.holidays);
+        MeasureOf::new(text, intervals.stated(interval))
+    }
+
+    /// Intervals without a value that are no gap.
+    pub(super) fn gap_intervals(&self, interval_us: i64) -> u64 {
+        self.gap_intervals.unwrap_or_else(|| usual_gap(interval_us))
     }
 
     /// Checks what the types can't.
