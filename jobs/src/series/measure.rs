@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use analysis::calendar::{Grid, Holidays, Interval, Zone};
+use analysis::calendar::Grid;
 use arrow::datatypes::{DataType, Field};
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::{Expr, ExprSchemable, cast, ident, lit};
@@ -65,8 +65,8 @@ pub(crate) struct MeasureOf<'a> {
 }
 
 impl<'a> MeasureOf<'a> {
-    pub(crate) fn new(text: &'a str, interval: Interval, zone: Zone, holidays: &Holidays) -> Self {
-        Self { text, grid: Grid::stated(interval, zone, holidays, ORIGIN_US) }
+    pub(crate) fn new(text: &'a str, grid: Grid) -> Self {
+        Self { text, grid }
     }
 
     /// Its intervals.

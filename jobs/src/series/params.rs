@@ -109,7 +109,7 @@ macro_rules! series_params {
             pub(super) fn source(&self) -> crate::series::SeriesSource<'_> {
                 let measure = self.measure.as_deref().zip(self.interval);
                 let measure = measure.map(|(text, interval)| {
-                    crate::series::MeasureOf::new(text, interval, self.zone, &self.intervals().holidays)
+                    crate::series::MeasureOf::new(text, self.intervals().stated(interval))
                 });
                 crate::series::SeriesSource {
                     job: $job,
@@ -127,8 +127,7 @@ macro_rules! series_params {
 
             /// The intervals of the series.
             pub(super) fn intervals(&self) -> crate::series::Intervals {
-                let holidays = analysis::calendar::Holidays::of(self.holidays.iter().copied());
-                crate::series::Intervals { interval: self.interval, zone: self.zone, holidays }
+                crate::series::Intervals::new(self.interval, self.zone, &self.holidays)
             }
 
             /// Checks of these what the types can't.

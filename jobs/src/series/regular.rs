@@ -2,6 +2,7 @@
 
 use analysis::calendar::{Grid, Holidays, Interval, Zone};
 use analysis::series::Samples;
+use chrono::NaiveDate;
 
 use super::measure::ORIGIN_US;
 
@@ -34,12 +35,16 @@ pub(crate) enum Empty {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Intervals {
     /// `None` infers the interval of each series from its samples.
-    pub(crate) interval: Option<Interval>,
-    pub(crate) zone: Zone,
-    pub(crate) holidays: Holidays,
+    interval: Option<Interval>,
+    zone: Zone,
+    holidays: Holidays,
 }
 
 impl Intervals {
+    pub(crate) fn new(interval: Option<Interval>, zone: Zone, holidays: &[NaiveDate]) -> Self {
+        Self { interval, zone, holidays: Holidays::of(holidays.iter().copied()) }
+    }
+
     /// The grid of a series. Fixed intervals are counted from its last sample.
     pub(crate) fn grid(&self, samples: &Samples) -> Grid {
         match self.interval {
@@ -174,7 +179,7 @@ mod tests {
         empty: Empty,
     ) -> Result<Regular, (&'static str, String)> {
         let interval = Some(Interval::Fixed(Span::from_micros(10).unwrap()));
-        let asked = Intervals { interval, zone: Zone::UTC, holidays: Holidays::default() };
+        let asked = Intervals::new(interval, Zone::UTC, &[]);
         let samples = samples(points);
         let grid = asked.grid(&samples);
         Regular::of(samples, grid, buckets_max, empty)

@@ -1,6 +1,6 @@
 //! The parameters of `anomalies`.
 
-use analysis::calendar::{Holidays, Interval, Zone};
+use analysis::calendar::{Interval, Zone};
 use analysis::outlying::COLUMNS_MAX;
 use analysis::series::Season;
 use analysis::series::missing::usual_gap;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::NAME;
 use crate::parameters::{bad, check_times, dataset_name};
-use crate::series::MeasureOf;
+use crate::series::{Intervals, MeasureOf};
 
 /// How series are looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use analysis::calendar::{Holidays, Interval, Zone};
+use analysis::calendar::{Interval, Zone};
 use chrono::{DateTime, NaiveDate, Utc};
 use datasets::DatasetName;
 use engine::Result;
@@ -222,8 +222,7 @@ impl Params {
 
     /// The intervals of the common grid.
     pub(super) fn intervals(&self) -> Intervals {
-        let holidays = Holidays::of(self.holidays.iter().copied());
-        Intervals { interval: self.interval, zone: self.zone, holidays }
+        Intervals::new(self.interval, self.zone, &self.holidays)
     }
 
     /// Checks what the types can't.

@@ -56,8 +56,7 @@ pub(super) fn sources(params: &Params) -> Vec<Source<'_>> {
 }
 
 fn measure<'a>(text: Option<&'a str>, params: &Params) -> Option<MeasureOf<'a>> {
-    let holidays = &params.intervals().holidays;
-    let of = |(text, interval)| MeasureOf::new(text, interval, params.zone, holidays);
+    let of = |(text, interval)| MeasureOf::new(text, params.intervals().stated(interval));
     text.zip(params.interval).map(of)
 }
 

@@ -203,7 +203,7 @@ fn declared(session: &Session, params: &Params) -> Result<(String, Option<String
 }
 
 fn measure<'a>(params: &Params, text: &'a str) -> MeasureOf<'a> {
-    MeasureOf::new(text, params.interval, params.zone, &params.holidays())
+    MeasureOf::new(text, params.intervals())
 }
 
 fn source<'a>(

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use analysis::calendar::{Holidays, Interval, Zone};
+use analysis::calendar::{Grid, Interval, Zone};
 use analysis::series::{Direction, Span, Target};
 use chrono::NaiveDate;
 use datasets::DatasetName;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::NAME;
 use crate::parameters::{bad, dataset_name};
-use crate::series::EmptyAs;
+use crate::series::{EmptyAs, Intervals};
 
 /// Longest name of a metric, in bytes.
 const NAME_MAX_BYTES: usize = 200;
@@ -109,9 +109,10 @@ pub(super) struct WrittenOut<'a> {
 }
 
 impl Params {
-    /// Days off.
-    pub(super) fn holidays(&self) -> Holidays {
-        Holidays::of(self.holidays.iter().copied())
+    /// The intervals of its values.
+    pub(super) fn intervals(&self) -> Grid {
+        let intervals = Intervals::new(Some(self.interval), self.zone, &self.holidays);
+        intervals.stated(self.interval)
     }
 
     /// Checks what the types can't.
