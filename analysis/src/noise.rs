@@ -19,6 +19,14 @@ impl Noise {
         (mixed(self.0) >> 11) as f64 / (1_u64 << 53) as f64
     }
 
+    /// Puts `items` into a random order (Fisher and Yates).
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            let other = (self.uniform() * (last + 1) as f64) as usize;
+            items.swap(last, other.min(last));
+        }
+    }
+
     /// Mean 0, standard deviation 1.
     pub fn normal(&mut self) -> f64 {
         let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();

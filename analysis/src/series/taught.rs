@@ -468,10 +468,7 @@ mod tests {
         let mut lessons = lessons_of(20, 10, |_| 2.5, 2);
         let before = taught(&lessons);
         for seed in 0..5 {
-            let mut noise = Noise::new(seed);
-            for at in (1..lessons.len()).rev() {
-                lessons.swap(at, (noise.uniform() * (at + 1) as f64) as usize);
-            }
+            Noise::new(seed).shuffle(&mut lessons);
             assert_eq!(taught(&lessons), before);
         }
         // The same lessons of another kind, and a lesson of a third.

@@ -74,10 +74,7 @@ impl Test {
         let block = if repeats(a) || repeats(&b) { BLOCK } else { 1 };
         let mut starts: Vec<usize> = (0..b.len()).step_by(block).collect();
         self.p(orders_max, || {
-            for place in (1..starts.len()).rev() {
-                let other = ((place + 1) as f64 * random.uniform()) as usize;
-                starts.swap(place, other.min(place));
-            }
+            random.shuffle(&mut starts);
             let blocks = starts.iter().flat_map(|start| &b[*start..(start + block).min(b.len())]);
             a.iter().zip(blocks).map(|(a, b)| a * b).sum()
         })
@@ -104,7 +101,7 @@ fn runs(values: &[f64]) -> Vec<Vec<f64>> {
     runs.map(<[f64]>::to_vec).collect()
 }
 
-/// Values less the most frequent one, of which there may be many.
+/// Values less the most frequent one.
 fn around_mode(values: &[f64]) -> Vec<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);

@@ -53,11 +53,9 @@ pub fn level_p(
     let mut beaten = vec![0_usize; cuts.len()];
     let mut all_largest = Vec::with_capacity(ORDERS);
     while all_largest.len() < ORDERS {
-        let is_sure = |z: f64| {
-            all_largest.len() >= ORDERS_MIN && Gumbel::of(&all_largest).p_value(z) < SURE_P
-        };
+        let largest = (all_largest.len() >= ORDERS_MIN).then(|| Gumbel::of(&all_largest));
         let is_open = |(beaten, z): (&usize, &f64)| match beaten {
-            0 => !is_sure(*z),
+            0 => largest.as_ref().is_none_or(|largest| largest.p_value(*z) >= SURE_P),
             beaten => *beaten < BEATEN_MAX,
         };
         if !beaten.iter().zip(&observed).any(is_open) {
@@ -141,10 +139,7 @@ fn block_length(rho: f64, count: usize) -> usize {
 /// The places of values in an order of random blocks.
 fn shuffled(count: usize, block: usize, random: &mut Noise) -> Vec<usize> {
     let mut starts: Vec<usize> = (0..count).step_by(block).collect();
-    for at in (1..starts.len()).rev() {
-        let other = ((at + 1) as f64 * random.uniform()) as usize;
-        starts.swap(at, other.min(at));
-    }
+    random.shuffle(&mut starts);
     starts.into_iter().flat_map(|start| start..(start + block).min(count)).collect()
 }
 

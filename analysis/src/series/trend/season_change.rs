@@ -173,9 +173,7 @@ fn best_split(mut vectors: Vec<f64>, width: usize, seed: u64) -> Split {
     let mut noise = Noise::new(seed);
     let mut exceeded = 0;
     for orders in 1..=ORDERS {
-        for last in (1..seasons).rev() {
-            order.swap(last, ((noise.uniform() * (last + 1) as f64) as usize).min(last));
-        }
+        noise.shuffle(&mut order);
         // The same order anew is no less than itself, whatever the rounding.
         if largest(&vectors, &order, &mut sum).1 >= best * (1.0 - 1e-9) {
             exceeded += 1;
