@@ -52,9 +52,7 @@ pub fn scores(truth: &[Option<usize>], answers: &[usize], count: usize) -> Resul
     let part = |of: usize, all: usize| if all == 0 { 0.0 } else { of as f64 / all as f64 };
     let mut classes = Vec::with_capacity(count);
     for class in 0..count {
-        let hits = confusion[class * count + class];
-        let support: usize = confusion[class * count..(class + 1) * count].iter().sum();
-        let answered: usize = (0..count).map(|truth| confusion[truth * count + class]).sum();
+        let OfClass { hits, support, answered } = OfClass::of(&confusion, count, class);
         let f1 = part(2 * hits, support + answered);
         classes.push(ClassScores {
             precision: part(hits, answered),
@@ -107,12 +105,30 @@ pub fn macro_f1_interval(scores: &Scores) -> Option<[f64; 2]> {
     Some([of(0.025), of(0.975)])
 }
 
+/// Rows of one class.
+struct OfClass {
+    /// Rows that are so and were answered so.
+    hits: usize,
+    /// Rows that are so.
+    support: usize,
+    /// Rows that were answered so.
+    answered: usize,
+}
+
+impl OfClass {
+    fn of(confusion: &[usize], count: usize, class: usize) -> Self {
+        Self {
+            hits: confusion[class * count + class],
+            support: confusion[class * count..(class + 1) * count].iter().sum(),
+            answered: (0..count).map(|truth| confusion[truth * count + class]).sum(),
+        }
+    }
+}
+
 fn macro_f1(confusion: &[usize], count: usize) -> f64 {
     let mut f1s = Vec::with_capacity(count);
     for class in 0..count {
-        let hits = confusion[class * count + class];
-        let support: usize = confusion[class * count..(class + 1) * count].iter().sum();
-        let answered: usize = confusion.iter().skip(class).step_by(count).sum();
+        let OfClass { hits, support, answered } = OfClass::of(confusion, count, class);
         if support + answered > 0 {
             f1s.push(2.0 * hits as f64 / (support + answered) as f64);
         }

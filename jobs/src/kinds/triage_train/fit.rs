@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use analysis::trial::wilson;
 use engine::Result;
 use kernels::GpuPolicy;
 use models::{
@@ -14,7 +15,7 @@ use models::{
     Scores, TextEmbedder, Threshold, TrainCall, TrainProgress, Trained, TrainedEncoder,
     TrainedOrigin, TrainingData, auroc, calibration_error, choose_threshold, compare, describe,
     embed_fields, estimate_classes_on, estimate_on, fine_tune_classes_on, fine_tune_on,
-    fold_answers, label_noise, row_quality, scope_report, scores,
+    fold_answers, label_noise, macro_f1_interval, row_quality, scope_report, scores,
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -73,6 +74,9 @@ pub(super) struct Fitted {
     /// Of the rows that were learned from, by the model's encoder.
     pub(super) vectors: Vec<f32>,
     pub(super) scores: Scores,
+    /// Where accuracy and macro-F1 lie with a confidence of 95 %; none without held-out rows.
+    pub(super) accuracy_interval: Option<[f64; 2]>,
+    pub(super) macro_f1_interval: Option<[f64; 2]>,
     /// On the held-out rows, before and after the temperature.
     pub(super) calibration_error: [f64; 2],
     pub(super) calibration: Calibration,
@@ -212,6 +216,8 @@ impl Task {
         let fitted = Fitted {
             files,
             vectors,
+            accuracy_interval: accuracy_interval(&judged.scores),
+            macro_f1_interval: macro_f1_interval(&judged.scores),
             scores: judged.scores,
             calibration_error: judged.calibration_error,
             calibration,
@@ -531,6 +537,11 @@ struct Judged {
     scope: Option<ScopeReport>,
     comparison: Option<(String, Comparison)>,
     on: String,
+}
+
+fn accuracy_interval(scores: &Scores) -> Option<[f64; 2]> {
+    let right = (scores.accuracy * scores.rows as f64).round() as u64;
+    wilson(right, scores.rows as u64).map(|rate| [rate.lower, rate.upper])
 }
 
 /// The first of the highest of each row.

@@ -21,7 +21,7 @@ use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
 use engine::{Result, Session, WriteMode};
 use futures::future::BoxFuture;
-use models::{Classifier, EncoderDevice, macro_f1_interval};
+use models::{Classifier, EncoderDevice};
 use serde_json::{Value, json};
 
 use fit::{Encoder, Fitted, Survey, Task};
@@ -339,9 +339,9 @@ fn summary(
         "held_out_labels_unseen": prepared.unseen(),
         "data": survey.facts(&prepared.labels),
         "accuracy": fitted.scores.accuracy,
-        "accuracy_interval": output::accuracy_interval(fitted),
+        "accuracy_interval": fitted.accuracy_interval,
         "macro_f1": fitted.scores.macro_f1,
-        "macro_f1_interval": macro_f1_interval(&fitted.scores),
+        "macro_f1_interval": fitted.macro_f1_interval,
         "temperature": fitted.calibration.temperature,
         "calibration_error": { "before": fitted.calibration_error[0], "after": fitted.calibration_error[1] },
         "out_of_scope": scope,

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use analysis::trial::wilson;
 use arrow::array::{ArrayRef, Float32Array, RecordBatch, StringArray};
 use datasets::{
     ColumnType, DatasetName, DatasetSpec, Evolution, PartitionSpec, PartitionTransform,
 };
 use engine::Result;
-use models::macro_f1_interval;
 
 use super::fit::{Doubt, Fitted, Survey};
 use super::params::Params;
@@ -78,13 +76,6 @@ pub(super) fn training_rows(
     training_rows::batches((&params.model, version, &params.dataset), &rows)
 }
 
-/// Where the accuracy behind that of the held-out rows lies with a confidence of 95 %.
-pub(super) fn accuracy_interval(fitted: &Fitted) -> Option<[f64; 2]> {
-    let rows = fitted.scores.rows;
-    let right = (fitted.scores.accuracy * rows as f64).round() as u64;
-    wilson(right, rows as u64).map(|rate| [rate.lower, rate.upper])
-}
-
 /// All that was measured.
 pub(super) fn evaluations(
     params: &Params,
@@ -101,10 +92,10 @@ pub(super) fn evaluations(
         ("calibration_error_before", None, None, fitted.calibration_error[0]),
         ("calibration_error", None, None, fitted.calibration_error[1]),
     ];
-    if let Some([lower, upper]) = accuracy_interval(fitted) {
+    if let Some([lower, upper]) = fitted.accuracy_interval {
         rows.extend([("accuracy_lower", None, None, lower), ("accuracy_upper", None, None, upper)]);
     }
-    if let Some([lower, upper]) = macro_f1_interval(&fitted.scores) {
+    if let Some([lower, upper]) = fitted.macro_f1_interval {
         rows.extend([("macro_f1_lower", None, None, lower), ("macro_f1_upper", None, None, upper)]);
     }
     let names = prepared.labels.names();
