@@ -176,16 +176,16 @@ pub(super) fn foresee(
     named.sort_unstable();
     named.truncate(NAMED_MAX);
     let [train, validation, test] = split.counts();
-    let candidates: Vec<Value> = Ending::candidates(log, CANDIDATES_MAX)
+    let candidates: Vec<(&str, u64)> = Ending::candidates(log, CANDIDATES_MAX)
         .into_iter()
-        .map(|(of, cases)| json!({ "activity": log.activities.text(of), "cases": cases }))
+        .map(|(of, cases)| (log.activities.text(of), cases))
         .collect();
     let nothing = (ended.is_empty() && !log.cases.is_empty()).then(|| {
         format!(
             "no case has ended: name the activities that end one in `final_activities`; cases most often stop after {}",
-            Ending::candidates(log, CANDIDATES_MAX)
-                .into_iter()
-                .map(|(of, cases)| format!("{:?} ({cases})", log.activities.text(of)))
+            candidates
+                .iter()
+                .map(|(activity, cases)| format!("{activity:?} ({cases})"))
                 .collect::<Vec<_>>()
                 .join(", ")
         )
@@ -204,7 +204,10 @@ pub(super) fn foresee(
         },
         "final_activities": named,
         "final_activities_unknown": unknown,
-        "last_activities": candidates,
+        "last_activities": candidates
+            .iter()
+            .map(|(activity, cases)| json!({ "activity": activity, "cases": cases }))
+            .collect::<Vec<_>>(),
         "nothing_because": nothing,
         "longest_usual_wait_seconds": history.ending.quiet_us as f64 / 1e6,
         "cases_learned_from": train,
