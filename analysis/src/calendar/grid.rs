@@ -1,5 +1,7 @@
 //! Intervals placed on the time axis.
 
+use std::ops::Range;
+
 use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone};
 use chrono_tz::Tz;
 
@@ -145,6 +147,11 @@ impl Grid {
         self.at(self.number_before(at_us).saturating_add(1))
     }
 
+    /// The begins of the intervals of several instants, quick for instants in order.
+    pub fn begins(&self) -> Begins<'_> {
+        Begins { grid: self, interval: 0..0 }
+    }
+
     /// One of its instants and their distance, if that is always the same.
     pub fn fixed_length(&self) -> Option<(i64, i64)> {
         match &self.kind {
@@ -172,6 +179,25 @@ impl Grid {
                 at.unwrap_or(if number < 0 { i64::MIN } else { i64::MAX })
             }
         }
+    }
+}
+
+/// Finds the begins of intervals. Rows are in order of time, more often than not, so the interval of the
+/// instant before is tried first.
+#[derive(Clone, Debug)]
+pub struct Begins<'a> {
+    grid: &'a Grid,
+    interval: Range<i64>,
+}
+
+impl Begins<'_> {
+    /// What [`Grid::begin`] returns.
+    pub fn of(&mut self, at_us: i64) -> i64 {
+        if !self.interval.contains(&at_us) {
+            let number = self.grid.number_before(at_us);
+            self.interval = self.grid.at(number)..self.grid.at(number.saturating_add(1));
+        }
+        self.interval.start
     }
 }
 

@@ -11,7 +11,7 @@ mod interval;
 mod periods;
 mod zone;
 
-pub use grid::Grid;
+pub use grid::{Begins, Grid};
 pub use interval::{Interval, Unit};
 pub use periods::{Holidays, Weekdays};
 pub use zone::Zone;

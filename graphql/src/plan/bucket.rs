@@ -212,34 +212,15 @@ impl ScalarUDFImpl for TimeBucket {
                 let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
                 let array = arrow::compute::cast(array, &utc)?;
                 let instants = array.as_primitive::<TimestampMicrosecondType>();
-                let mut recent = Recent::default();
+                let mut begins = self.grid.begins();
                 let cut: TimestampMicrosecondArray = instants
                     .iter()
-                    .map(|at| at.and_then(|at| recent.get(at, || self.instant(at))))
+                    .map(|at| at.and_then(|at| represented(begins.of(at))))
                     .collect();
                 Arc::new(cut.with_timezone("UTC"))
             }
         };
         Ok(ColumnarValue::Array(cut))
-    }
-}
-
-/// The bucket of the row before, which most rows of a time-ordered file share.
-#[derive(Default)]
-struct Recent {
-    from: i64,
-    until: i64,
-}
-
-impl Recent {
-    fn get(&mut self, at: i64, cut: impl FnOnce() -> Option<i64>) -> Option<i64> {
-        if self.from <= at && at < self.until {
-            return Some(self.from);
-        }
-        let from = cut()?;
-        // What lies between a bucket's begin and one of its instants is in the bucket, too.
-        (self.from, self.until) = (from, at.saturating_add(1));
-        Some(from)
     }
 }
 
@@ -250,11 +231,6 @@ impl TimeBucket {
         };
         let signature = Signature::any(1, Volatility::Immutable);
         Self { signature, grid: grid(zone), dates: grid(Tz::UTC) }
-    }
-
-    /// The begin of the bucket of an instant; `None` for one that cannot be represented.
-    fn instant(&self, micros: i64) -> Option<i64> {
-        represented(self.grid.begin(micros))
     }
 
     fn day(&self, days: i32) -> Option<i32> {
@@ -328,10 +304,15 @@ mod tests {
 
     use super::*;
 
+    /// The begin of the bucket of an instant.
+    fn instant(bucket: &TimeBucket, micros: i64) -> Option<i64> {
+        represented(bucket.grid.begin(micros))
+    }
+
     fn cut(at: &str, width: &str, zone: &str) -> String {
         let function = TimeBucket::new(width.parse().unwrap(), timezone(zone).unwrap());
         let at: DateTime<Utc> = at.parse().unwrap();
-        let micros = function.instant(at.timestamp_micros()).unwrap();
+        let micros = instant(&function, at.timestamp_micros()).unwrap();
         DateTime::from_timestamp_micros(micros)
             .unwrap()
             .to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
@@ -361,7 +342,7 @@ mod tests {
                     let begin: DateTime<Utc> = begin.parse().unwrap();
                     let mut seen: Vec<i64> = (0..24 * 4 * 40)
                         .filter_map(|quarter| {
-                            cut.instant(begin.timestamp_micros() + quarter * 900_000_000)
+                            instant(&cut, begin.timestamp_micros() + quarter * 900_000_000)
                         })
                         .collect();
                     seen.dedup();
@@ -404,7 +385,7 @@ mod tests {
                     ["2026-03-07T00:00:00Z", "2026-03-28T00:00:00Z", "2026-10-24T00:00:00Z"]
                 {
                     let begin: DateTime<Utc> = begin.parse().unwrap();
-                    let mut at = cut.instant(begin.timestamp_micros()).unwrap();
+                    let mut at = instant(&cut, begin.timestamp_micros()).unwrap();
                     for _ in 0..100 {
                         let next = cut.instant_behind(at).unwrap();
                         assert_eq!(next - at, minutes * 60_000_000, "{zone} {text}");
@@ -430,10 +411,10 @@ mod tests {
     #[test]
     fn the_shortcut_gives_what_the_long_way_gives() {
         let function = TimeBucket::new("1h".parse().unwrap(), timezone("Europe/Berlin").unwrap());
-        let mut recent = Recent::default();
+        let mut begins = function.grid.begins();
         for minutes in [0i64, 5, 59, 60, 61, 3, 0, 119, -1, 1_000, 999, 1_000] {
             let at = minutes * 60_000_000 + 1_770_000_000_000_000;
-            assert_eq!(recent.get(at, || function.instant(at)), function.instant(at));
+            assert_eq!(Some(begins.of(at)), instant(&function, at));
         }
     }
 }

@@ -51,16 +51,9 @@ impl ScalarUDFImpl for BeginOf {
         let Some(times) = times else {
             return exec_err!("begin_of_interval takes a timestamp in microseconds");
         };
-        // Rows are in order of time, more often than not.
-        let mut interval = 0..0;
-        let begins = times.iter().map(|at| {
-            let at = at?;
-            if !interval.contains(&at) {
-                interval = self.grid.begin(at)..self.grid.end(at);
-            }
-            Some(interval.start)
-        });
-        let begins: TimestampMicrosecondArray = begins.collect();
+        let mut begins = self.grid.begins();
+        let begins: TimestampMicrosecondArray =
+            times.iter().map(|at| at.map(|at| begins.of(at))).collect();
         Ok(ColumnarValue::Array(Arc::new(begins.with_timezone_opt(times.timezone()))))
     }
 }
