@@ -75,8 +75,8 @@ impl Ending {
         self.learn_of_quiet(log);
     }
 
-    /// Learns from all cases. A case has stopped if nothing came for longer than after other
-    /// occurrences of its last activity, of which 95 % waited no longer.
+    /// Learns from all cases. A case has stopped if nothing followed for longer than 95 % of the other
+    /// occurrences of its last activity waited.
     fn learn_by_waits(&mut self, log: &Log) -> bool {
         let mut of_activities = vec![OfActivity::default(); log.activities.len()];
         for trace in log.traces() {

@@ -9,7 +9,7 @@ use kernels::{Execution, GpuPolicy, MatrixView};
 
 use super::regular::Regular;
 
-/// Cycles of a season that only the data suggests: a model learns it from two, and a third tells how good it is.
+/// Cycles of a season that only the data suggests: a model learns it from two, and a third measures it.
 const CYCLES_MIN: usize = 3;
 /// Least autocorrelation at its lag.
 const STRENGTH_MIN: f64 = 0.4;

@@ -26,7 +26,7 @@ pub(crate) fn instant(micros: i64) -> String {
 const UNITS: [(&str, f64); 4] =
     [("day", 86_400.0), ("hour", 3_600.0), ("minute", 60.0), ("second", 1.0)];
 
-/// A length of time in the longest unit of which it has one.
+/// A length of time in the longest unit that it reaches.
 pub(crate) fn duration(seconds: f64) -> String {
     let fits = |(_, size): &&(&str, f64)| seconds.abs() >= *size;
     let (unit, size) = UNITS.iter().find(fits).unwrap_or(&("second", 1.0));

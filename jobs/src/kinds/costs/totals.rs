@@ -119,7 +119,7 @@ impl Default for Totals {
 }
 
 impl Totals {
-    /// By so many columns and by intervals, in so much memory.
+    /// By a number of columns and by intervals, within a number of bytes.
     pub(super) fn new(columns: usize, intervals: Grid, bytes_max: usize) -> Self {
         Self {
             intervals,

@@ -129,7 +129,7 @@ pub(super) fn means(
         .collect())
 }
 
-/// The season of which the naive method was best at `origins`; without any, the longest.
+/// The season whose naive method was best at `origins`; without origins, the longest season.
 pub(super) fn naive_season(
     values: &[f64],
     origins: &Origins,
