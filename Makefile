@@ -151,6 +151,10 @@ test-predictions: build ## the job `predictions` on real event logs, beside pand
 	COLONNADE_WORLDS=$${COLONNADE_WORLDS:-100} $(TOGETHER) --package analysis --lib foresight:: -- --nocapture
 	tests/peers/run-predictions.sh
 
+.PHONY: oracles
+oracles: build ## the jobs on real data that packages of PyPI ship, next to statsmodels, scipy, scikit-learn, statsforecast, ruptures, recordlinkage and pm4py; JOBS="forecast trends"
+	tests/peers/run-oracles.sh $(JOBS)
+
 .PHONY: test-features
 test-features: build ## the jobs `features` and `training_set` and reads by entity, of a million entities, beside Feast and pandas
 	tests/peers/run-features.sh

@@ -1,0 +1,86 @@
+"""The job `drift` compared with scipy and pandas."""
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from vega_datasets import local_data as vega
+
+from . import series
+
+REFERENCE = 28
+
+
+def tables():
+    """A table with its columns and the length of a period."""
+    taylor = series.by_name()["taylor"]
+    demand = pd.DataFrame({"at": taylor.at, "demand": taylor.values, "level": pd.cut(taylor.values, 5, labels=list("abcde")).astype(str)})
+    yield "taylor", demand, ["demand"], ["level"], "day", "D"
+    weather = vega("seattle-weather").rename(columns={"date": "at"})
+    weather["at"] = pd.to_datetime(weather["at"], utc=True)
+    yield "seattle weather", weather, ["precipitation", "temp_max", "wind"], ["weather"], "week", "W-MON"
+
+
+def compare(colonnade, table):
+    for name, frame, numbers, texts, period, frequency in tables():
+        dataset = name.replace(" ", "_")
+        colonnade.ingest(dataset, frame)
+        colonnade.run(
+            "drift",
+            dataset=dataset,
+            time_column="at",
+            group_column=None,
+            columns=numbers + texts,
+            period=period,
+            reference=REFERENCE,
+            min_rows=5,
+        )
+        scores = pd.DataFrame(colonnade.query(f"SELECT * FROM drift_scores WHERE source = '{dataset}' ORDER BY column_name, at"))
+        begin = frame["at"].dt.floor("D") - (pd.to_timedelta(frame["at"].dt.weekday, unit="D") if period == "week" else pd.Timedelta(0))
+        periods = dict(iter(frame.groupby(begin)))
+        for column in numbers + texts:
+            one_column(table, name, column, column in texts, scores[scores["column_name"] == column], periods)
+
+
+def one_column(table, name, column, is_text, scores, periods):
+    scores = scores.assign(at=pd.to_datetime(scores["at"], utc=True, format="ISO8601"))
+    reference = [periods[at][column] for at in scores["at"][scores["is_reference"]]]
+    table.equal("drift", f"{name}.{column}", "periods of the reference", len(reference), REFERENCE)
+    together = pd.concat(reference)
+    ks, psi, own, rows = ({}, {}), ({}, {}), ({}, {}), ({}, {})
+    for _, score in scores.iterrows():
+        at, values = score["at"], periods[score["at"]][column]
+        rows[0][at], rows[1][at] = score["rows"], len(values)
+        if score["is_reference"]:
+            rest = pd.concat([part for part in reference if part is not values])
+            own[0][at], own[1][at] = score["distance"], index_of_texts(values, rest) if is_text else stats.ks_2samp(values, rest).statistic
+        else:
+            ks[0][at], ks[1][at] = score["distance"], (
+                index_of_texts(values, together) if is_text else stats.ks_2samp(values, together).statistic
+            )
+            psi[0][at], psi[1][at] = score["stability_index"], (
+                index_of_texts(values, together) if is_text else index_of_numbers(values, together)
+            )
+    distance = "PSI: pandas" if is_text else "distance: ks_2samp"
+    table.all_equal("drift", f"{name}.{column}", "rows of a period: pandas", *rows)
+    table.all_equal("drift", f"{name}.{column}", f"{distance}, in the reference", *own)
+    table.all_equal("drift", f"{name}.{column}", f"{distance}, after it", *ks)
+    table.all_equal("drift", f"{name}.{column}", "stability index: pandas", *psi)
+
+
+def index_of_shares(own, others):
+    """The population stability index. A share of nothing counts as half a row."""
+    names = own.index.union(others.index)
+    shares = [counts.reindex(names, fill_value=0).clip(lower=0.5) / counts.sum() for counts in (own, others)]
+    return float(((shares[0] - shares[1]) * np.log(shares[0] / shares[1])).sum())
+
+
+def index_of_texts(values, others):
+    return index_of_shares(values.value_counts(), others.value_counts())
+
+
+def index_of_numbers(values, others):
+    """By tenths of the reference."""
+    ordered = np.sort(others.to_numpy())
+    edges = np.unique([ordered[tenth * len(ordered) // 10] for tenth in range(1, 10)])
+    cut = lambda values: pd.cut(values, [-np.inf, *edges, np.inf], labels=False).value_counts().reindex(range(len(edges) + 1), fill_value=0)
+    return index_of_shares(cut(values), cut(others))

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# The jobs on real data that packages of PyPI ship, compared with other people's programs. pm4py is AGPL-3.0: it is run here, and no
+# part of what is handed out.
+source "$(dirname "$0")/prepare.sh"
+
+python=$(venv venv-oracles "$peers/oracles-requirements.txt")
+export COLONNADE_SHARED_DATA=${COLONNADE_SHARED_DATA:-$checkout/../shared/data} PYTHONDONTWRITEBYTECODE=1 TQDM_DISABLE=1
+"$python" "$peers/oracles_peer.py" "$binary" "$scratch" "$@"
