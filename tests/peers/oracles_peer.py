@@ -27,7 +27,9 @@ PARTS = {
     "duplicates": "duplicates",
     "explain": "changes",
     "metric": "rows",
+    "agents": "trials",
     "processes": "logs",
+    "triage": "texts",
     "sql": "functions",
     "stored": "stored",
 }
