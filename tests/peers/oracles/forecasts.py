@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from statsforecast import models
 
-from . import series
+from . import changes, series
 
 # Seasons that are held out of each series, one at a time.
 ORIGINS = 4
@@ -66,6 +66,63 @@ def ours(colonnade):
 
 
 def compare(colonnade, table):
+    sums(colonnade, table)
+    past(colonnade, table)
+    by_peers(colonnade, table)
+
+
+def sums(colonnade, table):
+    """Forecasts of sectors, of the parts of the economy that they are in, and of all agree."""
+    frame = changes.employment().rename(columns={"sector": "series", "persons": "value"})
+    colonnade.ingest("sectors", frame)
+    for reconcile in ["mint", "bottom_up"]:
+        colonnade.run("forecast", dataset="sectors", horizon=12, hierarchy=["part"], reconcile=reconcile)
+        rows = pd.DataFrame(colonnade.query("SELECT series, step, value, sum_of FROM forecasts WHERE source = 'sectors'"))
+        wide = rows.pivot(index="step", columns="series", values="value")
+        part_of = frame.groupby("series")["part"].first()
+        for part, names in part_of.groupby(part_of):
+            table.all_equal(
+                "forecast",
+                f"us employment, {reconcile}",
+                f"part={part}: sum by pandas",
+                wide[f"part={part}"].to_dict(),
+                wide[list(names.index)].sum(axis=1).to_dict(),
+            )
+        table.all_equal(
+            "forecast",
+            f"us employment, {reconcile}",
+            "all: sum by pandas",
+            wide["all"].to_dict(),
+            wide[list(part_of.index)].sum(axis=1).to_dict(),
+        )
+
+
+def past(colonnade, table):
+    """Forecasts as of an earlier instant, and what came."""
+    one = series.by_name()["seattle temp_max"]
+    colonnade.ingest("days", one.frame())
+    colonnade.run("forecast", dataset="days", horizon=30, to=one.at[-30].isoformat())
+    own = {pd.Timestamp(row["at"]): row for row in colonnade.query("SELECT * FROM forecasts WHERE source = 'days'")}
+    colonnade.run("forecast", dataset="days", horizon=30)
+    rows = {pd.Timestamp(row["at"]): row for row in colonnade.query("SELECT * FROM forecast_accuracy WHERE source = 'days'")}
+    came = dict(zip(one.at[-30:], one.values[-30:]))
+    figures = {
+        "actual": lambda at, row: came[at],
+        "error": lambda at, row: came[at] - row["value"],
+        "within_80": lambda at, row: bool(row["lower_80"] <= came[at] <= row["upper_80"]),
+        "within_95": lambda at, row: bool(row["lower_95"] <= came[at] <= row["upper_95"]),
+    }
+    for name, of in figures.items():
+        table.all_equal(
+            "forecast",
+            "seattle temp_max, a month ago",
+            f"{name} of what came: pandas",
+            {at: row[name] for at, row in rows.items()},
+            {at: of(at, row) for at, row in own.items()},
+        )
+
+
+def by_peers(colonnade, table):
     warnings.simplefilter("ignore")
     found, scores, calendar = ours(colonnade), [], {}
     for name, one, known in tasks():
