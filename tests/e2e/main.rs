@@ -27,6 +27,7 @@ mod made;
 mod messy;
 mod mixture;
 mod neighbours;
+mod oracles;
 mod own_datasets;
 mod pipelines;
 mod rate;

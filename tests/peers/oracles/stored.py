@@ -140,7 +140,7 @@ def of_trends():
     values = read("nile")["value"].to_numpy(dtype=float)
     [cut, _] = ruptures.KernelCPD(kernel="linear", min_size=12).fit(values).predict(n_bkps=1)
     theirs = {"findings": 1, "year": 1871 + cut, "before": values[:cut].mean(), "after": values[cut:].mean()}
-    sql = "SELECT count(*) AS findings, min(date_part('year', at)) AS \"year\", min(before) AS before, min(after) AS after FROM trends WHERE kind = 'level'"
+    sql = "SELECT count(*) AS findings, min(date_part('year', at)) AS \"year\", min(before) AS before, min(after) AS after FROM trends WHERE source = 'nile' AND kind = 'level'"
     yield case("trends", ["nile"], sql, theirs, {"dataset": "nile", "seasons": []})
     macro = read("macrodata")
     values = macro.loc[macro["series"] == "realgdp", "value"].to_numpy()
@@ -148,7 +148,7 @@ def of_trends():
     per_day = "interval_seconds / 86400.0"
     sql = (
         f"SELECT per_day * {per_day} AS slope, per_day_lower * {per_day} AS lower, per_day_upper * {per_day} AS upper, before AS start "
-        "FROM trends WHERE kind = 'slope'"
+        "FROM trends WHERE source = 'macrodata' AND kind = 'slope'"
     )
     theirs = {"slope": line.slope, "lower": line.low_slope, "upper": line.high_slope, "start": line.intercept}
     yield case("trends", ["macrodata"], sql, theirs, {"dataset": "macrodata", "series": ["realgdp"], "seasons": []})
@@ -377,13 +377,12 @@ def write():
 def compare(colonnade, table):
     """Ours next to the peers as they are now, and these next to those that are stored."""
     stored = json.loads((FOLDER / "figures.json").read_text())
-    for number, (now, then) in enumerate(zip(cases(), stored, strict=True)):
-        root = type(colonnade)(colonnade.binary, colonnade.root / str(number))
-        for name in now["data"]:
-            root.command("ingest", name, FOLDER / f"{name}.csv", "--create")
+    for name in sorted({name for case in stored for name in case["data"]}):
+        colonnade.command("ingest", name, FOLDER / f"{name}.csv", "--create")
+    for now, then in zip(cases(), stored, strict=True):
         if now["job"]:
-            root.run(now["job"], **now["params"])
-        [row] = root.query(now["sql"])
+            colonnade.run(now["job"], **now["params"])
+        [row] = colonnade.query(now["sql"])
         what, data = f"{now['job'] or 'SQL'}, stored", ", ".join(now["data"])
         for figure, theirs in now["figures"].items():
             value = theirs.get("equals", theirs.get("theirs"))
