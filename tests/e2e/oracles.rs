@@ -10,6 +10,8 @@ use crate::harness::colonnade;
 
 /// Figures of one formula differ by rounding at most.
 const ROUNDING: f64 = 1e-9;
+/// Smaller figures differ by no more than parts of this.
+const LEAST: f64 = 1e-12;
 
 fn cases() -> PathBuf {
     let package = std::env::current_dir().unwrap();
@@ -86,7 +88,7 @@ fn differs(answer: &Map<String, Value>, name: &str, expected: &Value) -> Option<
             Some(most) => ours <= most,
             None => {
                 let within = expected["within"].as_f64().unwrap_or(ROUNDING);
-                (ours - theirs).abs() <= within * theirs.abs().max(1.0)
+                (ours - theirs).abs() <= within * theirs.abs().max(LEAST)
             }
         },
         _ => actual == theirs,
@@ -96,7 +98,7 @@ fn differs(answer: &Map<String, Value>, name: &str, expected: &Value) -> Option<
 
 #[test]
 fn a_wrong_figure_is_found() {
-    let answer = serde_json::json!({"a": 1.0, "b": "x", "c": 5.0, "d": null});
+    let answer = serde_json::json!({"a": 1.0, "b": "x", "c": 5.0, "d": null, "p": 1e-10});
     let answer = answer.as_object().unwrap();
     let is_wrong = |name: &str, expected: Value| differs(answer, name, &expected).is_some();
     let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
@@ -107,6 +109,7 @@ fn a_wrong_figure_is_found() {
     assert!(is_wrong("b", json(r#"{"equals": "y"}"#)));
     assert!(!is_wrong("c", json(r#"{"theirs": 4.0, "at_most": 5.0}"#)));
     assert!(is_wrong("c", json(r#"{"theirs": 4.0, "at_most": 4.9}"#)));
+    assert!(is_wrong("p", json(r#"{"equals": 2e-10}"#)));
     assert!(is_wrong("d", json(r#"{"equals": 0.0}"#)));
     assert!(is_wrong("e", json(r#"{"equals": 0.0}"#)));
 }

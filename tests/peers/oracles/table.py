@@ -4,10 +4,12 @@ import math
 
 # Equal figures differ by rounding at most.
 ROUNDING = 1e-9
+# Smaller figures differ by no more than parts of this.
+LEAST = 1e-12
 
 
 def difference(ours, theirs):
-    """The relative difference of two figures. Absolute below 1, infinite if only one is a number."""
+    """The relative difference of two figures. Infinite if only one is a number."""
     if ours is None or theirs is None or isinstance(ours, (str, bool)) or isinstance(theirs, (str, bool)):
         return 0.0 if ours == theirs else math.inf
     ours, theirs = float(ours), float(theirs)
@@ -15,7 +17,7 @@ def difference(ours, theirs):
         return 0.0 if math.isnan(ours) and math.isnan(theirs) else math.inf
     if ours == theirs:
         return 0.0
-    return abs(ours - theirs) / max(1.0, abs(theirs))
+    return abs(ours - theirs) / max(LEAST, abs(theirs))
 
 
 def shown(value):
