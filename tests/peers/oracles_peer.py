@@ -19,6 +19,7 @@ from oracles.table import Table
 
 PARTS = {
     "forecast": "forecasts",
+    "calendars": "calendars",
     "trends": "trends",
     "correlate": "correlations",
     "drift": "drifts",
