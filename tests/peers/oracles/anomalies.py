@@ -35,6 +35,7 @@ def compare(colonnade, table):
     spikes(colonnade, table)
     rows(colonnade, table)
     profiles(colonnade, table)
+    gaps(colonnade, table)
 
 
 def residual_of(one):
@@ -175,3 +176,21 @@ def discords(distances, window, count):
         found.append(at)
         left[max(0, at - window + 1) : at + window] = -np.inf
     return found
+
+
+def gaps(colonnade, table):
+    """A stretch without samples and one with a single value, in half-hourly demand."""
+    one = series.by_name()["taylor"]
+    frame, hole, stuck = one.frame(), slice(1000, 1040), slice(2500, 2650)
+    frame.loc[frame.index[stuck], "value"] = frame["value"].iloc[stuck.start]
+    colonnade.ingest("broken", frame.drop(index=frame.index[hole]))
+    for method in ["windows", "online"]:
+        colonnade.run("anomalies", dataset="broken", method=method, output=f"broken_{method}")
+        rows = colonnade.query(
+            f"SELECT kind, started_at, ended_at FROM broken_{method} WHERE kind IN ('missing', 'stuck') ORDER BY started_at"
+        )
+        ours = {row["kind"]: f"{pd.Timestamp(row['started_at'])} to {pd.Timestamp(row['ended_at'])}" for row in rows}
+        places = {"missing": hole, "stuck": stuck}
+        theirs = {kind: f"{one.at[place.start]} to {one.at[place.stop - 1]}" for kind, place in places.items()}
+        table.equal("anomalies", f"taylor, {method}", "missing and stuck stretches: pandas", len(rows), len(theirs))
+        table.all_equal("anomalies", f"taylor, {method}", "their first and last instants: pandas", ours, theirs)

@@ -48,6 +48,7 @@ def compare(colonnade, table):
     for measure in ["count(*)", "sum(precipitation) / count(*)", "avg(temp_max)", "sum(wind)"]:
         for year in (2013, 2014, 2015):
             explain(colonnade, table, "weather", ratios, measure, year, ["weather", "quarter"])
+    quantile(colonnade, table, ratios)
     quality(colonnade, table, ratios)
 
 
@@ -163,3 +164,51 @@ def measured(check, column, at, weeks, end):
         case "orphans":
             return (~values.dropna().isin(["sun", "rain", "fog", "drizzle"])).mean()
     raise ValueError(check)
+
+
+def quantile(colonnade, table, frame):
+    """Of a quantile, the share of rows above the earlier one is explained."""
+    years = [frame[frame["at"].dt.year == year] for year in (2012, 2015)]
+    periods = {
+        "before_from": "2012-01-01T00:00:00Z",
+        "before_to": "2013-01-01T00:00:00Z",
+        "from": "2015-01-01T00:00:00Z",
+        "to": "2016-01-01T00:00:00Z",
+    }
+    colonnade.run(
+        "explain",
+        dataset="weather",
+        time_column="at",
+        measure="approx_percentile_cont(temp_max, 0.9)",
+        dimensions=["quarter"],
+        significance=0.5,
+        explained=1.0,
+        depth=1,
+        output="quantiles",
+        **periods,
+    )
+    rows = colonnade.query("SELECT * FROM quantiles ORDER BY rank")
+    edge = rows[0]["before"]
+    for figure, year in zip(["before", "after"], years):
+        table.equal(
+            "explain",
+            "weather: 90 %, all",
+            f"{figure}: numpy",
+            rows[0][figure],
+            np.quantile(year["temp_max"], 0.9),
+            0.02,
+            "the measure is near by its name: a t-digest",
+        )
+    above = [year.assign(above=(year["temp_max"] > edge).astype(float)) for year in years]
+    whole = [year["above"].mean() for year in above]
+    for row in rows[1:]:
+        of = [year[year["quarter"] == row["finding"].split(" = ")[1]] for year in above]
+        beyond = [(part["above"].sum() - whole[0] * len(part)) / len(year) for part, year in zip(of, above)]
+        scale = (rows[0]["after"] - rows[0]["before"]) / (whole[1] - whole[0])
+        name = f"weather: 90 %, {row['finding']}"
+        for figure, theirs in [
+            ("before", of[0]["above"].mean()),
+            ("after", of[1]["above"].mean()),
+            ("contribution", (beyond[1] - beyond[0]) * scale),
+        ]:
+            table.equal("explain", name, f"{figure}: pandas", row[figure], theirs)

@@ -5,8 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import statsmodels.datasets as statsmodels
-from scipy import stats
-from statsmodels.tsa.stattools import acf
+from scipy import signal, stats
 from vega_datasets import local_data as vega
 
 APPROXIMATE = "method differs: ours also takes the kurtosis of both series (Pitman), or random orders of blocks"
@@ -37,6 +36,7 @@ def compare(colonnade, table):
         for detrend in ["none", "difference"]:
             prepared = frame if detrend == "none" else frame.diff().iloc[1:]
             pairs(colonnade, table, name, dataset, interval, detrend, prepared)
+        detrended(colonnade, table, name, dataset, interval, frame)
         sql = f"SELECT p['a'] AS a, p['b'] AS b, p['r'] AS r FROM (SELECT unnest(corr_matrix(series, at, value)) AS p FROM {dataset})"
         ours = {(row["a"], row["b"]): row["r"] for row in colonnade.query(sql)}
         theirs = frame.corr()
@@ -47,6 +47,28 @@ def compare(colonnade, table):
             ours,
             {(a, b): theirs.loc[a, b] for a, b in itertools.combinations(sorted(frame), 2)},
         )
+
+
+def detrended(colonnade, table, name, dataset, interval, frame):
+    """A line and the centred mean of a third of the series are removed from series without a season."""
+    frame = frame.drop(columns="pop", errors="ignore")  # It has a season.
+    colonnade.run(
+        "correlate",
+        dataset=dataset,
+        interval=interval,
+        clip=0,
+        max_lag=0,
+        min_coefficient=0,
+        max_q=1,
+        output=f"{dataset}_slow",
+        leads=f"{dataset}_leads",
+    )
+    rows = colonnade.query(f"SELECT series_a, series_b, coefficient FROM {dataset}_slow")
+    ours = {(row["series_a"], row["series_b"]): row["coefficient"] for row in rows if "pop" not in (row["series_a"], row["series_b"])}
+    less_line = pd.DataFrame(signal.detrend(frame.to_numpy(dtype=float), axis=0), columns=frame.columns)
+    left = less_line - less_line.rolling(len(frame) // 3, center=True, min_periods=1).mean()
+    theirs = {pair: stats.pearsonr(left[pair[0]], left[pair[1]]).statistic for pair in ours}
+    table.all_equal("correlate", f"{name}, line and slow mean removed", "coefficient: scipy.signal, pearsonr", ours, theirs)
 
 
 def pairs(colonnade, table, name, dataset, interval, detrend, prepared):

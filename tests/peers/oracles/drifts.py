@@ -3,11 +3,14 @@
 import numpy as np
 import pandas as pd
 from scipy import stats
+from scipy.spatial.distance import cdist, pdist
+from sklearn import datasets
 from vega_datasets import local_data as vega
 
 from . import series
 
 REFERENCE = 28
+FEATURES = "128 random features stand for the kernel of Gauss (Rahimi & Recht)"
 
 
 def tables():
@@ -21,6 +24,7 @@ def tables():
 
 
 def compare(colonnade, table):
+    vectors(colonnade, table)
     for name, frame, numbers, texts, period, frequency in tables():
         dataset = name.replace(" ", "_")
         colonnade.ingest(dataset, frame)
@@ -39,6 +43,41 @@ def compare(colonnade, table):
         periods = dict(iter(frame.groupby(begin)))
         for column in numbers + texts:
             one_column(table, name, column, column in texts, scores[scores["column_name"] == column], periods)
+
+
+def vectors(colonnade, table):
+    """Images of digits, of which later days have other ones."""
+    digits = datasets.load_digits()
+    random = np.random.default_rng(0)
+    early = random.permutation(np.flatnonzero(digits.target < 8))
+    late = random.permutation(np.flatnonzero(digits.target >= 8))
+    places = np.concatenate([early[:1200], late[:320]])
+    at = pd.date_range("2026-01-01", periods=len(places), freq="36min", tz="UTC")
+    frame = pd.DataFrame({"at": at, "vector": (digits.data[places] / 16).tolist()})
+    colonnade.ingest("images", frame)
+    colonnade.run("drift", dataset="images", time_column="at", group_column=None, columns=["vector"], reference=20, min_rows=5)
+    rows = pd.DataFrame(
+        colonnade.query("SELECT at, distance, is_reference, is_beyond FROM drift_scores WHERE source = 'images' ORDER BY at")
+    )
+    days = [digits.data[places][at.floor("D") == pd.Timestamp(day)] / 16 for day in rows["at"]]
+    reference = np.concatenate([day for day, own in zip(days, rows["is_reference"]) if own])
+    width = np.median(pdist(reference))
+    ours, theirs = {}, {}
+    for day, row in zip(days, rows.itertuples()):
+        if not row.is_reference:
+            ours[row.at], theirs[row.at] = row.distance, mmd(day, reference, width)
+    table.all_equal("drift", "digits.vector", "distance: MMD by scipy", ours, theirs, 0.15, FEATURES)
+    drifts = colonnade.query("SELECT started_at FROM drifts WHERE source = 'images'")
+    began = at[1200].ceil("D")
+    table.equal(
+        "drift", "digits.vector", "first day of other digits: planted", [row["started_at"][:10] for row in drifts], [f"{began:%Y-%m-%d}"]
+    )
+
+
+def mmd(a, b, width):
+    """The maximum mean discrepancy for Gauss's kernel."""
+    kernel = lambda x, y: np.exp(-cdist(x, y, "sqeuclidean") / (2 * width**2)).mean()
+    return np.sqrt(max(kernel(a, a) + kernel(b, b) - 2 * kernel(a, b), 0))
 
 
 def one_column(table, name, column, is_text, scores, periods):

@@ -10,7 +10,7 @@ LEAST = 1e-12
 
 def difference(ours, theirs):
     """The relative difference of two figures. Infinite if only one is a number."""
-    if ours is None or theirs is None or isinstance(ours, (str, bool)) or isinstance(theirs, (str, bool)):
+    if ours is None or theirs is None or isinstance(ours, (str, bool, list)) or isinstance(theirs, (str, bool, list)):
         return 0.0 if ours == theirs else math.inf
     ours, theirs = float(ours), float(theirs)
     if math.isnan(ours) or math.isnan(theirs):
