@@ -1,5 +1,6 @@
-//! The jobs on small open data: their figures are those of statsmodels, scipy, scikit-learn, ruptures, pm4py and pandas, as
-//! `tests/peers/run-oracles.sh --write` stored them. `make oracles` is the long form, with these programs at hand.
+//! Compares the figures of jobs on small open data with those of statsmodels, scipy, scikit-learn,
+//! ruptures, pm4py and pandas, which `tests/peers/run-oracles.sh --write` stored. `make oracles` is
+//! the long form, which runs these programs.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The jobs on real data that packages of PyPI ship, compared with other people's programs. pm4py is AGPL-3.0: it is run here, and no
-# part of what is handed out.
+# Compares the jobs with other people's programs, on real data that packages of PyPI ship. pm4py is
+# AGPL-3.0: it is run here, and no part of what is handed out.
 source "$(dirname "$0")/prepare.sh"
 
 python=$(venv venv-oracles "$peers/oracles-requirements.txt")

@@ -1,4 +1,6 @@
-"""The job `anomalies`, `isolation_score` and `matrix_profile` of SQL compared with STL, isolation forests and numpy."""
+"""Compares the job `anomalies`, and `isolation_score` and `matrix_profile` of SQL, with STL, isolation
+forests and numpy.
+"""
 
 import numpy as np
 import pandas as pd
@@ -46,7 +48,10 @@ def residual_of(one):
 
 
 def spikes(colonnade, table):
-    """Two spikes in each series, of several sizes. The peer sees the series without them, so that they do not change its fit."""
+    """Plants two spikes of several sizes in each series.
+
+    The peer fits the series without spikes, so that they do not change its fit.
+    """
     every, frames, places, signs = series.by_name(), [], {}, {}
     for seed, name in enumerate(SERIES):
         one, random = every[name], np.random.default_rng(seed)

@@ -1,4 +1,6 @@
-"""The job `accuracy` compared with scikit-learn, scipy and statsmodels, on answers of two classifiers to its data sets."""
+"""Compares the job `accuracy` with scikit-learn, scipy and statsmodels, on predictions of three
+classifiers.
+"""
 
 import itertools
 import warnings

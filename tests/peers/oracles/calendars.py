@@ -1,4 +1,6 @@
-"""Instants of forecasts, intervals of metrics and functions of time compared with pandas, on the calendars that real data has."""
+"""Compares instants of forecasts, intervals of metrics and functions of time with pandas, on calendars
+of real data.
+"""
 
 import numpy as np
 import pandas as pd
@@ -116,7 +118,7 @@ def calendars_by_name():
 
 
 def metrics(colonnade, table):
-    """Temperatures of San Francisco by the calendar of several zones, whose clocks change within."""
+    """Averages temperatures by the calendar of several zones, some with daylight saving time."""
     frame = vega("sf-temps").rename(columns={"date": "at"})
     frame["at"] = frame["at"].dt.tz_localize("UTC")
     colonnade.ingest("temperatures", frame)

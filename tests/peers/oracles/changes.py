@@ -1,4 +1,4 @@
-"""The jobs `explain` and `quality` compared with pandas."""
+"""Compares the jobs `explain` and `quality` with pandas."""
 
 import json
 

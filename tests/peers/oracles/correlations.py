@@ -1,4 +1,4 @@
-"""The job `correlate` and `corr_matrix` of SQL compared with scipy and statsmodels."""
+"""Compares the job `correlate` and `corr_matrix` of SQL with scipy and pandas."""
 
 import itertools
 
@@ -50,7 +50,7 @@ def compare(colonnade, table):
 
 
 def detrended(colonnade, table, name, dataset, interval, frame):
-    """A line and the centred mean of a third of the series are removed from series without a season."""
+    """Removes a line and the centred mean of a third of the series. None has a season."""
     frame = frame.drop(columns="pop", errors="ignore")  # It has a season.
     colonnade.run(
         "correlate",
@@ -94,14 +94,14 @@ def pairs(colonnade, table, name, dataset, interval, detrend, prepared):
 
 
 def at_lag(prepared, pair, lag):
-    """Pearson's coefficient of the values that both have where the second series follows by `lag`."""
+    """Pearson's coefficient of the shared values if the second series follows by `lag`."""
     a, b = (prepared[name].to_numpy() for name in pair)
     early, late = (a[: len(a) - lag], b[lag:]) if lag >= 0 else (a[-lag:], b[: len(b) + lag])
     return np.corrcoef(early, late)[0, 1]
 
 
 def significance(table, data, prepared, ours, theirs):
-    """Ours is never surer than a test of independent values, and about as sure as a test with as many fewer values."""
+    """Compares p-values with a test of independent values, and with one of `effective_n` values."""
     surer = sum(row["p_value"] < theirs[pair].pvalue * (1 - 1e-9) and row["p_value"] < 0.01 for pair, row in ours.items())
     table.equal("correlate", data, "pairs surer than pearsonr's p below 0.01", surer, 0)
     both = [(row["p_value"], student(row)) for row in ours.values() if row["effective_n"] >= 8]

@@ -1,4 +1,4 @@
-"""The job `drift` compared with scipy and pandas."""
+"""Compares the job `drift` with scipy and pandas."""
 
 import numpy as np
 import pandas as pd

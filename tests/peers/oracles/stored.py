@@ -1,6 +1,7 @@
-"""The small form in tests/cases/oracles: open data as CSV, what is run, one query, and the figures of the peers.
+"""The small form in tests/cases/oracles: open data as CSV, a job, one query, and the figures of the peers.
 
-`tests/e2e/oracles.rs` runs the cases by the command line. Here the same cases run next to the peers, whose figures must be those that are stored.
+`tests/e2e/oracles.rs` runs the cases by the command line. This module runs the same cases next to the
+peers, and checks that the stored figures are those of the peers.
 """
 
 import decimal
@@ -102,7 +103,7 @@ def read(name):
 
 
 def case(job, data, sql, theirs, params=None):
-    """`theirs` has a figure by the name of its column: a value that is equal, or one with a bound and a reason."""
+    """A case. `theirs` has a figure for each column: an equal value, or one with a bound and a reason."""
     figures = {name: figure if isinstance(figure, dict) else {"equals": plain(figure)} for name, figure in theirs.items()}
     return {"job": job, "data": data, "params": params or {}, "sql": sql, "figures": figures}
 

@@ -47,7 +47,10 @@ class Table:
         self.add(job, data, figure, ours, theirs, comparison, apart <= within, "" if is_equal else why)
 
     def all_equal(self, job, data, figure, ours, theirs, within=ROUNDING, why="", may_be_none=False):
-        """Figures by key. Shows the number of keys, or the key with the largest difference. No figures are a defect, unless that may be."""
+        """Figures by key. Shows the number of keys, or the key with the largest difference.
+
+        Without any key the row is a defect, unless `may_be_none`.
+        """
         keys = sorted(set(ours) | set(theirs), key=str)
         apart = {key: difference(ours.get(key), theirs.get(key)) for key in keys}
         worst = max(keys, key=apart.get, default=None)

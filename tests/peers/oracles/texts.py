@@ -1,4 +1,4 @@
-"""The jobs `triage_train` and `triage` compared with scikit-learn, on BANKING77 of the folder of shared data."""
+"""Compares the jobs `triage_train` and `triage` with scikit-learn, on BANKING77 of the shared data folder."""
 
 import os
 import pathlib

@@ -1,4 +1,4 @@
-"""The job `trends` and `changepoints` of SQL compared with scipy, pymannkendall and ruptures."""
+"""Compares the job `trends` and `changepoints` of SQL with scipy, pymannkendall and ruptures."""
 
 import dataclasses
 
@@ -81,7 +81,7 @@ def hamed_rao(values):
 
 
 def run_of_significant(values):
-    """The number of first lags at which the ranks of the series without its slope are autocorrelated."""
+    """The number of first lags with autocorrelation in the ranks of the series less its slope."""
     rest = values - stats.theilslopes(values, np.arange(len(values))).slope * np.arange(1, len(values) + 1)
     ranks = stats.rankdata(rest) - (len(values) + 1) / 2
     limit, total = stats.norm.ppf(0.975) / np.sqrt(len(values)), (ranks**2).sum()
@@ -92,7 +92,7 @@ def run_of_significant(values):
 
 
 def levels(one, own, slope, table):
-    """The places of all changes that were fitted, and those of the best segmentation with as many changes."""
+    """Compares the fitted changes with the best segmentation of as many changes."""
     if own.empty:
         return
     line = slope["per_day"].iloc[0] * slope["interval_seconds"].iloc[0] / DAY if len(slope) else 0.0
@@ -106,7 +106,7 @@ def levels(one, own, slope, table):
 
 
 def changepoints(colonnade, every, table):
-    """PELT with the penalty in variances of the noise, as the documentation of `changepoints` states them."""
+    """PELT with the penalty in variances of the noise."""
     rows = colonnade.query(
         "SELECT series, changepoints(at, value) AS bic, changepoints(at, value, 200) AS large FROM series GROUP BY series ORDER BY series"
     )

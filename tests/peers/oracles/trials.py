@@ -1,4 +1,6 @@
-"""The job `agents` compared with statsmodels and scipy: classifiers try to name the rows of a data set, several times each."""
+"""Compares the job `agents` with statsmodels and scipy. The agents are classifiers that label the rows
+of a data set, several times each.
+"""
 
 import json
 from math import comb
