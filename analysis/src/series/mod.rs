@@ -22,6 +22,7 @@ pub mod online;
 mod pinned_findings_tests;
 #[cfg(test)]
 mod pinned_tests;
+pub mod prediction_interval;
 mod rarity;
 mod repetition;
 pub mod robust;
