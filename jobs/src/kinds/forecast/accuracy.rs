@@ -12,11 +12,11 @@ use engine::{Code, Error, Result};
 use futures::StreamExt;
 
 use super::NAME;
-use super::backtest::LEVELS;
 use super::look::Forecast;
 use super::params::Params;
 use crate::run::context::RunContext;
 use crate::series::{Regular, is_about};
+use analysis::series::prediction_interval::LEVELS;
 
 /// Memory of a forecast that waits.
 const PENDING_BYTES: usize = 160;

@@ -1,9 +1,7 @@
-//! Which method forecasts a series, and how far off it is: each is asked at instants that are past, and held against what came.
-//!
-//! Intervals are conformal: as wide as the errors there were, of which so many are within as the interval promises (Vovk, Gammerman &
-//! Shafer, "Algorithmic Learning in a Random World", 2005, ch. 4). Errors of later values are larger, so they are compared after
-//! they are divided by step^b, with b from 0 to ½ as the errors themselves grow. How many of an instant's values lie within intervals
-//! made of the errors at all others is stated as the coverage; intervals are widened until it would be what they promise.
+//! Which method forecasts a series, and how far off it is: each is tried at past origins, and its forecasts are compared with the
+//! values that followed.
+
+use analysis::series::prediction_interval::PredictionInterval;
 
 use super::methods::{Means, Method};
 
@@ -11,18 +9,8 @@ use super::methods::{Means, Method};
 pub(super) const ORIGINS: usize = 8;
 /// Values between two instants where the horizon is shorter: no divisor of a day or a week.
 const STRIDE_MIN: usize = 17;
-/// What the intervals promise.
-pub(super) const LEVELS: [f64; 2] = [0.80, 0.95];
-/// A single method replaces the ensemble if its errors are below this part of the ensemble's: one that learns, and one that does not.
-/// What is chosen must be better than the naive method.
-const BETTER: f64 = 0.97;
-const BETTER_UNLEARNT: f64 = 0.9;
-/// How errors grow with the step where there are too few to tell.
-const GROWTH: f64 = 0.25;
-/// Errors of the later half of the steps that are not as much larger are no larger.
-const GROWN_MIN: f64 = 1.2;
-/// Beyond the largest error seen, where more is promised than there are errors for.
-const BEYOND: f64 = 1.2;
+/// How fast the weight of a method in the ensemble falls with its error: a method with twice the error counts 256 times less.
+const WEIGHT_POWER: i32 = 8;
 
 /// The instants at which a series is tried: how many values are known at each, the latest first, and how many follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,22 +57,7 @@ pub(super) struct Tried {
     /// Mean absolute errors of the method and of the naive one; `None` where nothing could be tried.
     pub(super) error: Option<f64>,
     pub(super) naive_error: Option<f64>,
-    /// Values that were compared.
-    pub(super) compared: usize,
-    /// Half the width of the interval of the first step, by [`LEVELS`].
-    half: [f64; LEVELS.len()],
-    growth: f64,
-    /// Half the width of the widest interval.
-    half_max: f64,
-    /// Share of the values within intervals made of the errors at other instants.
-    pub(super) coverage: Option<[f64; LEVELS.len()]>,
-}
-
-impl Tried {
-    /// Half the width of the interval of a step, from 1 on.
-    pub(super) fn half(&self, level: usize, step: usize) -> f64 {
-        (self.half[level] * (step as f64).powf(self.growth)).min(self.half_max)
-    }
+    pub(super) widths: PredictionInterval,
 }
 
 /// Errors of one method at each instant, by step; NaN where nothing came.
@@ -102,43 +75,90 @@ pub(super) struct Choice {
     pub(super) naive_error: Option<f64>,
 }
 
-/// Chooses among what the methods said at `origins` of `values`, and in the end.
+/// Combines what the methods said at `origins` of `values`, and in the end. The naive method replaces the combination if it is better.
 pub(super) fn choose(values: &[f64], origins: &Origins, said: &[Means], mut last: Means) -> Choice {
-    let (method, naive_error) = best(values, origins, said, &last);
-    let at = Method::ALL.iter().position(|of| *of == method).unwrap_or_default();
-    let said: Option<Vec<Vec<f64>>> = said.iter().map(|means| means[at].clone()).collect();
-    let said = said.unwrap_or_default();
-    Choice { method, ahead: last[at].take().unwrap_or_default(), said, naive_error }
+    let trials = trials(values, origins, said, &last);
+    let of = |wanted: Method| trials.iter().find(|trial| trial.choice.method == wanted);
+    let naive = of(Method::Naive);
+    let naive_error = naive.map(|naive| naive.error);
+    // The median of a series that is mostly 0 is 0, which helps nobody. Users want the mean.
+    let chosen = of(Method::Intermittent).cloned().or_else(|| {
+        let ensemble = ensemble(values, origins, &trials)?;
+        naive.filter(|naive| naive.error < ensemble.error).cloned().or(Some(ensemble))
+    });
+    match chosen {
+        Some(Trial { choice, .. }) => Choice { naive_error, ..choice },
+        None => {
+            let method = untried(&last);
+            let at = Method::ALL.iter().position(|of| *of == method).unwrap_or_default();
+            let ahead = last[at].take().unwrap_or_default();
+            Choice { method, ahead, said: Vec::new(), naive_error }
+        }
+    }
 }
 
-/// The method that is chosen, and how far off the naive one was.
-fn best(values: &[f64], origins: &Origins, said: &[Means], last: &Means) -> (Method, Option<f64>) {
-    let errors = |method: usize| -> Option<Errors> {
-        let at = |(known, means): (&usize, &Means)| {
-            let means = means[method].as_ref()?;
-            let came = &values[*known..*known + origins.steps];
-            Some(came.iter().zip(means).map(|(came, mean)| came - mean).collect())
-        };
-        origins.known.iter().zip(said).map(at).collect()
-    };
-    let mut tried: Vec<(Method, f64)> = Vec::new();
-    for (at, method) in Method::ALL.into_iter().enumerate() {
-        let Some(errors) = errors(at).filter(|_| last[at].is_some()) else { continue };
-        tried.extend(mean_size(&errors).map(|error| (method, error)));
+/// A method that was tried.
+#[derive(Clone, Debug)]
+struct Trial {
+    choice: Choice,
+    /// Mean absolute error.
+    error: f64,
+}
+
+impl Trial {
+    fn of(choice: Choice, values: &[f64], origins: &Origins) -> Option<Self> {
+        let error = mean_size(&choice.errors(values, origins))?;
+        Some(Self { choice, error })
     }
-    let of = |wanted: Method| tried.iter().find(|(method, _)| *method == wanted);
-    // In the measure of the ensemble's errors.
-    let handicapped = |(method, error): &(Method, f64)| match method {
-        Method::Naive | Method::Median => error / BETTER_UNLEARNT,
-        Method::Ensemble => *error,
-        _ => error / BETTER,
+}
+
+/// The methods that forecast at each of the `origins` and in the end.
+fn trials(values: &[f64], origins: &Origins, said: &[Means], last: &Means) -> Vec<Trial> {
+    let of = |(at, &method): (usize, &Method)| {
+        let ahead = last[at].clone()?;
+        let said = said.iter().map(|means| means[at].clone()).collect::<Option<_>>()?;
+        Trial::of(Choice { method, ahead, said, naive_error: None }, values, origins)
     };
-    let best = tried.iter().min_by(|a, b| handicapped(a).total_cmp(&handicapped(b)));
-    let Some(best) = best else { return (untried(last), None) };
-    let best = of(Method::Naive).filter(|naive| naive.1 < best.1).unwrap_or(best);
-    // The median of what is mostly nothing is nothing, and helps nobody: the mean is wanted.
-    let chosen = of(Method::Intermittent).unwrap_or(best);
-    (chosen.0, of(Method::Naive).map(|naive| naive.1))
+    Method::ALL.iter().enumerate().filter_map(of).collect()
+}
+
+/// The mean of all methods, weighted by how small their errors are.
+fn ensemble(values: &[f64], origins: &Origins, trials: &[Trial]) -> Option<Trial> {
+    let is_member = |method: Method| !matches!(method, Method::Intermittent | Method::Ensemble);
+    let members: Vec<&Trial> =
+        trials.iter().filter(|trial| is_member(trial.choice.method)).collect();
+    let least = members.iter().map(|member| member.error).min_by(f64::total_cmp)?;
+    let weight = |member: &&Trial| match least > 0.0 {
+        true => (least / member.error).powi(WEIGHT_POWER),
+        false => f64::from(u8::from(member.error == 0.0)),
+    };
+    let weights: Vec<f64> = members.iter().map(weight).collect();
+    let combined = |of: &dyn Fn(&Trial) -> Vec<f64>| {
+        let each: Vec<Vec<f64>> = members.iter().map(|member| of(member)).collect();
+        let steps = each.iter().map(Vec::len).min().unwrap_or(0);
+        let at = |step: usize| each.iter().map(move |means| means[step]);
+        (0..steps).map(|step| weighted(at(step), &weights)).collect::<Vec<f64>>()
+    };
+    let choice = Choice {
+        method: Method::Ensemble,
+        ahead: combined(&|member| member.choice.ahead.clone()),
+        said: (0..origins.known.len())
+            .map(|origin| combined(&|member| member.choice.said[origin].clone()))
+            .collect(),
+        naive_error: None,
+    };
+    Trial::of(choice, values, origins)
+}
+
+/// The weighted mean; 0 if that is what most of the weight says, so that a pause stays one.
+fn weighted(values: impl Iterator<Item = f64>, weights: &[f64]) -> f64 {
+    let (mut sum, mut zeros, mut total) = (0.0, 0.0, 0.0);
+    for (value, weight) in values.zip(weights) {
+        sum += weight * value;
+        zeros += if value == 0.0 { *weight } else { 0.0 };
+        total += weight;
+    }
+    if 2.0 * zeros >= total { 0.0 } else { sum / total }
 }
 
 /// Without a past to be tried on: what usually is best.
@@ -163,87 +183,14 @@ impl Choice {
     /// How good it was, and how far off it is to be expected.
     pub(super) fn tried(&self, values: &[f64], origins: &Origins) -> Tried {
         let errors = self.errors(values, origins);
-        match mean_size(&errors) {
-            Some(error) => self.of_errors(values, &errors, error),
-            None => self.of_neighbours(values),
-        }
-    }
-
-    /// As far off as values are from their neighbours.
-    fn of_neighbours(&self, values: &[f64]) -> Tried {
-        let mut steps = steps(values);
-        steps.sort_by(f64::total_cmp);
-        let mean = mean(&steps);
+        let widths = PredictionInterval::of_errors(&errors, values);
         Tried {
             method: self.method,
-            error: None,
-            naive_error: None,
-            compared: 0,
-            half: LEVELS.map(|level| or_mean(quantile(&steps, level), mean, values)),
-            growth: 0.5,
-            half_max: half_max(values),
-            coverage: None,
+            error: mean_size(&errors),
+            naive_error: self.naive_error.filter(|_| widths.is_some()),
+            widths: widths.unwrap_or_else(|| PredictionInterval::of_neighbours(values)),
         }
     }
-
-    fn of_errors(&self, values: &[f64], errors: &Errors, error: f64) -> Tried {
-        let growth = growth(errors);
-        let all: Vec<&Vec<f64>> = errors.iter().collect();
-        let scores = scores(&all, growth);
-        let ratios = LEVELS.map(|level| ratios(errors, growth, level));
-        let half = [0, 1].map(|at| {
-            let widened = ratios[at].as_deref().map_or(1.0, |ratios| quantile(ratios, LEVELS[at]));
-            // By how much can't be said of what is infinitely far off.
-            let widened = if widened.is_finite() { widened } else { 1.0 };
-            let half = widened.max(1.0) * quantile(&scores, LEVELS[at]);
-            // One instant that is unlike the others widens by any factor.
-            let half = half.min(BEYOND * scores.last().copied().unwrap_or(half));
-            or_mean(or_mean(half, error, values), mean(&steps(values)), values)
-        });
-        let coverage = ratios.map(|ratios| ratios.map(|ratios| share_within(&ratios)));
-        Tried {
-            method: self.method,
-            error: Some(error),
-            naive_error: self.naive_error,
-            compared: scores.len(),
-            half,
-            growth,
-            half_max: half_max(values),
-            coverage: coverage[0].zip(coverage[1]).map(|(inner, outer)| [inner, outer]),
-        }
-    }
-}
-
-/// Distances of neighbouring values.
-fn steps(values: &[f64]) -> Vec<f64> {
-    let known: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
-    known.windows(2).map(|pair| (pair[1] - pair[0]).abs()).collect()
-}
-
-fn mean(sizes: &[f64]) -> f64 {
-    sizes.iter().map(|size| size / sizes.len() as f64).sum()
-}
-
-/// An interval of values that vary has a width, however rarely they vary.
-fn or_mean(half: f64, mean: f64, values: &[f64]) -> f64 {
-    if half > NEGLIGIBLE * range(values) { half } else { half.max(mean) }
-}
-
-/// A width below this part of the range of the values comes from rounding.
-const NEGLIGIBLE: f64 = 1e-9;
-
-/// Intervals are at most this number of times as wide as the range of the values.
-const RANGES_MAX: f64 = 10.0;
-
-fn half_max(values: &[f64]) -> f64 {
-    RANGES_MAX / 2.0 * range(values)
-}
-
-fn range(values: &[f64]) -> f64 {
-    let known = || values.iter().copied().filter(|value| value.is_finite());
-    let (low, high) =
-        (known().fold(f64::INFINITY, f64::min), known().fold(f64::NEG_INFINITY, f64::max));
-    (high - low).max(0.0)
 }
 
 fn mean_size(errors: &Errors) -> Option<f64> {
@@ -252,73 +199,10 @@ fn mean_size(errors: &Errors) -> Option<f64> {
     (count > 0).then(|| sizes().sum::<f64>() / count as f64)
 }
 
-/// The exponent by which errors grow from step to step.
-fn growth(errors: &Errors) -> f64 {
-    let steps = errors.first().map_or(0, Vec::len);
-    if steps < 4 {
-        return GROWTH;
-    }
-    let half = steps / 2;
-    let part = |from: usize, to: usize| {
-        let part: Errors = errors.iter().map(|steps| steps[from..to].to_vec()).collect();
-        mean_size(&part)
-    };
-    match (part(0, half), part(half, steps)) {
-        (Some(early), Some(late)) if early > 0.0 && late > 0.0 => {
-            // The middles of the halves.
-            let (first, second) = ((half + 1) as f64 / 2.0, (half + steps + 1) as f64 / 2.0);
-            match late / early {
-                // Chance makes as much.
-                grown if grown < GROWN_MIN => 0.0,
-                grown => (grown.ln() / (second / first).ln()).clamp(0.0, 0.5),
-            }
-        }
-        _ => GROWTH,
-    }
-}
-
-/// Sizes of errors as they would be at the first step, rising.
-fn scores(errors: &[&Vec<f64>], growth: f64) -> Vec<f64> {
-    let at = |(step, error): (usize, &f64)| error.abs() / ((step + 1) as f64).powf(growth);
-    let mut scores: Vec<f64> =
-        errors.iter().flat_map(|steps| steps.iter().enumerate().map(at)).collect();
-    scores.retain(|score| score.is_finite());
-    scores.sort_by(f64::total_cmp);
-    scores
-}
-
-/// What `level` of the next scores stay within.
-fn quantile(sorted: &[f64], level: f64) -> f64 {
-    let Some(largest) = sorted.last() else { return 0.0 };
-    let place = ((sorted.len() + 1) as f64 * level).ceil() as usize;
-    if place > sorted.len() { BEYOND * largest } else { sorted[place.max(1) - 1] }
-}
-
-/// Each error as a part of the interval made of those at all other instants, rising: errors of one instant are alike, so an instant that is
-/// to come may be further off than the values of those that are known say.
-fn ratios(errors: &Errors, growth: f64, level: f64) -> Option<Vec<f64>> {
-    if errors.len() < 2 {
-        return None;
-    }
-    let mut ratios = Vec::new();
-    for (at, own) in errors.iter().enumerate() {
-        let others: Vec<&Vec<f64>> =
-            errors.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, of)| of).collect();
-        let widest = quantile(&scores(&others, growth), level);
-        // Where all others were met exactly this one is infinitely far off.
-        ratios.extend(scores(&[own], growth).into_iter().map(|score| score / widest));
-    }
-    ratios.retain(|ratio| !ratio.is_nan());
-    ratios.sort_by(f64::total_cmp);
-    (!ratios.is_empty()).then_some(ratios)
-}
-
-fn share_within(ratios: &[f64]) -> f64 {
-    ratios.iter().filter(|ratio| **ratio <= 1.0).count() as f64 / ratios.len() as f64
-}
-
 #[cfg(test)]
 mod tests {
+    use analysis::series::prediction_interval::LEVELS;
+
     use super::*;
 
     #[test]
@@ -345,59 +229,34 @@ mod tests {
         assert_eq!(fitted(&[]), [0; 0]);
     }
 
-    #[test]
-    fn quantiles_are_those_of_the_next_value() {
-        let scores: Vec<f64> = (1..=19).map(f64::from).collect();
-        assert_eq!(quantile(&scores, 0.80), 16.0);
-        assert_eq!(quantile(&scores, 0.95), 19.0);
-        assert_eq!(quantile(&scores[..18], 0.95), BEYOND * 18.0);
-        assert_eq!(quantile(&[], 0.8), 0.0);
-    }
-
-    #[test]
-    fn errors_that_grow_as_those_of_a_random_walk_are_seen_to() {
-        let walk: Errors = vec![(1..=40).map(|step| f64::from(step).sqrt()).collect(); 3];
-        assert!((growth(&walk) - 0.5).abs() < 0.03, "{}", growth(&walk));
-        assert_eq!(growth(&vec![vec![2.0; 40]; 3]), 0.0);
-        assert_eq!(growth(&vec![vec![2.0; 3]; 3]), GROWTH);
-        for half in [[0.0, 0.0, 1.0, 1.0], [1.0, 1.0, 0.0, 0.0]] {
-            assert_eq!(growth(&vec![half.to_vec(); 3]), GROWTH);
-        }
-    }
-
-    #[test]
-    fn an_instant_is_held_against_all_others_and_alone_against_none() {
-        let of = |errors: &[f64]| ratios(&errors.iter().map(|e| vec![*e]).collect(), 0.0, 0.80);
-        assert_eq!(of(&[1.0]), None);
-        assert_eq!(of(&[1.0, -2.0]), Some(vec![1.0 / (BEYOND * 2.0), 2.0 / BEYOND]));
-    }
-
     fn means(of: &[(Method, f64)], steps: usize) -> Means {
         Method::ALL.map(|method| {
             of.iter().find(|(other, _)| *other == method).map(|(_, mean)| vec![*mean; steps])
         })
     }
 
-    #[test]
-    fn the_ensemble_is_left_only_for_what_is_clearly_better() {
+    fn chosen(of: &[(Method, f64)]) -> Tried {
         let values: Vec<f64> = (0..100).map(|at| f64::from(at % 2)).collect();
         let origins = Origins::of(100, 20, 10);
-        let chosen = |ets: f64| {
-            let said =
-                means(&[(Method::Naive, 9.0), (Method::Ets, ets), (Method::Ensemble, 2.5)], 10);
-            let tried =
-                choose(&values, &origins, &vec![said.clone(); 8], said).tried(&values, &origins);
-            (tried.method, tried.error, tried.naive_error)
-        };
-        // Errors of 2 on average, and of 8.5.
-        assert_eq!(chosen(2.46), (Method::Ensemble, Some(2.0), Some(8.5)));
-        assert_eq!(chosen(2.4).0, Method::Ets);
-        // Of what does not learn 0.9 of it is asked.
-        let unlearnt = |median: f64| {
-            let said = means(&[(Method::Median, median), (Method::Ensemble, 2.5)], 10);
-            choose(&values, &origins, &vec![said.clone(); 8], said).method
-        };
-        assert_eq!([2.32, 2.28].map(unlearnt), [Method::Ensemble, Method::Median]);
+        let said = means(of, 10);
+        choose(&values, &origins, &vec![said.clone(); 8], said).tried(&values, &origins)
+    }
+
+    #[test]
+    fn better_methods_weigh_more_and_the_naive_one_replaces_worse() {
+        // Errors of 0.5 and of 1.5: the second weighs 3^-8.
+        let tried = chosen(&[(Method::Naive, 9.0), (Method::Ets, 0.5), (Method::Theta, 2.0)]);
+        assert_eq!((tried.method, tried.naive_error), (Method::Ensemble, Some(8.5)));
+        assert!((tried.error.unwrap() - 0.5).abs() < 1e-3, "{tried:?}");
+        let tried = chosen(&[(Method::Naive, 1.5), (Method::Ets, 2.6), (Method::Theta, 2.5)]);
+        assert_eq!((tried.method, tried.error), (Method::Naive, Some(1.0)));
+    }
+
+    #[test]
+    fn most_of_the_weight_decides_whether_nothing_happens() {
+        let weighted = |values: [f64; 3]| weighted(values.into_iter(), &[0.3, 0.3, 0.4]);
+        assert_eq!(weighted([0.0, 0.0, 5.0]), 0.0);
+        assert!((weighted([0.0, 1.0, 2.0]) - 1.1).abs() < 1e-12);
     }
 
     #[test]
@@ -414,8 +273,8 @@ mod tests {
             let tried = choose(&values, &origins, &past, said).tried(&values, &origins);
             let next = noise();
             for level in 0..2 {
-                inside[level] += usize::from(next.abs() <= tried.half(level, 1));
-                stated[level] += tried.coverage.map_or(f64::NAN, |coverage| coverage[level]);
+                inside[level] += usize::from(next.abs() <= tried.widths.half(level, 1));
+                stated[level] += tried.widths.coverage.map_or(f64::NAN, |coverage| coverage[level]);
             }
         }
         for (level, promised) in LEVELS.into_iter().enumerate() {

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use analysis::calendar::{Grid, Interval};
 use analysis::series::hierarchy::Hierarchy;
+use analysis::series::prediction_interval::LEVELS;
 use analysis::series::{Samples, Series, Span, median};
 use engine::Result;
 use kernels::Execution;
 
 use super::NAME;
 use super::accuracy::{Kept, filled};
-use super::backtest::{Choice, LEVELS, Origins, Tried, choose};
+use super::backtest::{Choice, Origins, Tried, choose};
 use super::hierarchy::{Tree, agree, common_origins, least};
 use super::methods::{Means, Task, means, naive_season};
 use super::params::Params;
@@ -198,7 +199,7 @@ fn forecast(
     let mean = choice.ahead;
     let bounds = [0, 1].map(|level| {
         let bound = |sign: f64| -> Vec<f64> {
-            let half = |step: usize| sign * tried.half(level, step + 1);
+            let half = |step: usize| sign * tried.widths.half(level, step + 1);
             mean.iter().enumerate().map(|(step, mean)| (mean + half(step)).max(floor)).collect()
         };
         (bound(-1.0), bound(1.0))

@@ -264,8 +264,8 @@ fn summary(params: &Params, found: &Found, kept: &Kept) -> Value {
         "came_within_80": came_within.map(|within| within[0]),
         "came_within_95": came_within.map(|within| within[1]),
         "error_of_naive": mean(&relative),
-        "coverage_80": mean(&|tried| tried.coverage.map(|of| of[0])),
-        "coverage_95": mean(&|tried| tried.coverage.map(|of| of[1])),
+        "coverage_80": mean(&|tried| tried.widths.coverage.map(|of| of[0])),
+        "coverage_95": mean(&|tried| tried.widths.coverage.map(|of| of[1])),
     });
     found.tally.summarise(&mut summary);
     summary

@@ -32,7 +32,7 @@ fn said() -> Vec<ColumnSpec> {
         required(
             "method",
             ColumnType::Text,
-            "naive, median, ets, seasonal_ets, theta, intermittent, or ensemble: the median of ets, seasonal_ets and theta",
+            "naive, intermittent, or ensemble: the mean of naive, median, ets, seasonal_ets and theta, weighted by their errors",
         ),
         with_unit(required("interval_seconds", ColumnType::Float64, "Length of an interval"), "s"),
         with_unit(
@@ -234,8 +234,8 @@ fn rows(spec: &DatasetSpec, rows: &[Row<'_>]) -> Result<RecordBatch> {
                 "season_seconds" => floats(&|row| season(row.of?)),
                 "backtest_error" => floats(&|row| row.of?.tried.error),
                 "backtest_naive_error" => floats(&|row| row.of?.tried.naive_error),
-                "coverage_80" => floats(&|row| row.of?.tried.coverage.map(|of| of[0])),
-                "coverage_95" => floats(&|row| row.of?.tried.coverage.map(|of| of[1])),
+                "coverage_80" => floats(&|row| row.of?.tried.widths.coverage.map(|of| of[0])),
+                "coverage_95" => floats(&|row| row.of?.tried.widths.coverage.map(|of| of[1])),
                 "said_at" => times(&|row| row.of_what.said_at),
                 "actual" => floats(&|row| row.said.actual),
                 "error" => floats(&|row| row.said.actual.map(|actual| actual - row.said.value)),

@@ -67,7 +67,7 @@ fn a_day_within_a_week_goes_on() {
     assert_eq!(forecast.made_at_us, MONDAY_US + (hours as i64 - 1) * HOUR_US);
     let tried = &forecast.tried;
     assert!(tried.error.unwrap() < 0.95 * tried.naive_error.unwrap(), "{tried:?}");
-    assert!(tried.coverage.unwrap()[0] > 0.7, "{tried:?}");
+    assert!(tried.widths.coverage.unwrap()[0] > 0.7, "{tried:?}");
 }
 
 #[test]
@@ -155,8 +155,8 @@ fn one_that_can_not_be_forecast_is_counted_and_fails_no_other() {
 fn a_short_series_has_intervals_of_its_own_steps_and_no_coverage() {
     let forecast = of((0..9).map(|at| f64::from(at % 3)).collect(), &Params::default());
     assert_eq!(forecast.mean.len(), 24);
-    assert_eq!((forecast.tried.error, forecast.tried.coverage), (None, None));
-    assert_eq!(forecast.tried.half(0, 4), 2.0 * forecast.tried.half(0, 1));
+    assert_eq!((forecast.tried.error, forecast.tried.widths.coverage), (None, None));
+    assert_eq!(forecast.tried.widths.half(0, 4), 2.0 * forecast.tried.widths.half(0, 1));
     assert!(forecast.bounds[0].1[0] > forecast.mean[0]);
 }
 
@@ -218,7 +218,7 @@ fn agents_their_teams_and_all_agree_and_are_no_worse_for_it() {
             let size = 1.0 + agent as f64 / 4.0;
             let error = mean_error(forecast, |step| size * load(600 + step));
             assert!(error < 2.5, "{error} of {}", forecast.name);
-            assert!(forecast.tried.coverage.unwrap()[0] > 0.6, "{:?}", forecast.tried);
+            assert!(forecast.tried.widths.coverage.unwrap()[0] > 0.6, "{:?}", forecast.tried);
         }
         let errors =
             |of: &Found| -> f64 { of.forecasts[..12].iter().filter_map(|of| of.tried.error).sum() };
@@ -440,7 +440,13 @@ fn what_a_file_has() {
             values.iter().map(|value| value.as_f64().unwrap_or(f64::NAN)).collect();
         let interval_us = line["interval_us"].as_i64().unwrap();
         let horizon = line["horizon"].as_u64().unwrap() as usize;
-        let times = (0..values.len() as i64).map(|at| MONDAY_US + at * interval_us).collect();
+        let times = match line["at_us"].as_array() {
+            Some(at) => at.iter().map(|at| at.as_i64().unwrap()).collect(),
+            None => {
+                let interval_us = line["interval_us"].as_i64().unwrap();
+                (0..values.len() as i64).map(|at| MONDAY_US + at * interval_us).collect()
+            }
+        };
         let name = line["name"].as_str().unwrap().to_owned();
         let params = Params { horizon, history: 100_000, ..Params::default() };
         let all = Series { name: name.clone(), times, values: values.clone() };
@@ -449,7 +455,7 @@ fn what_a_file_has() {
         let answer = json!({
             "name": of.name, "horizon": horizon, "mean": of.mean, "method": of.tried.method.as_str(), "seasons": of.seasons,
             "bounds": of.bounds.iter().map(|(lower, upper)| json!([lower, upper])).collect::<Vec<_>>(),
-            "coverage": of.tried.coverage, "methods": each_method(all, horizon),
+            "coverage": of.tried.widths.coverage, "methods": each_method(all, horizon),
         });
         answers.push_str(&format!("{answer}\n"));
     }
