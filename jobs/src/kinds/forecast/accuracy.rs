@@ -22,6 +22,8 @@ use analysis::series::prediction_interval::LEVELS;
 const PENDING_BYTES: usize = 160;
 /// A forecast that nothing came to is not looked for longer after its instant than this.
 const WAIT_MAX_US: i64 = 90 * 86_400_000_000;
+/// Or this number of intervals, if that is longer: a year of months.
+const WAIT_INTERVALS: f64 = 13.0;
 
 /// What was said of one interval.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,8 +102,14 @@ pub(super) async fn waiting(ctx: &RunContext, params: &Params, newest_us: i64) -
         of_source.and(ident("question").eq(lit(params.question())))
     };
     let instant = |us| lit(ScalarValue::TimestampMicrosecond(Some(us), Some("UTC".into())));
-    let is_past = ident("at").gt_eq(instant(newest_us.saturating_sub(WAIT_MAX_US)));
-    let is_past = is_past.and(ident("at").lt_eq(instant(newest_us)));
+    let micros = || DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let float = |name: &str| cast(ident(name), DataType::Float64);
+    let at_us = cast(cast(cast(ident("at"), micros()), DataType::Int64), DataType::Float64);
+    let waited_us = lit(newest_us as f64) - at_us;
+    let is_recent = ident("at").gt_eq(instant(newest_us.saturating_sub(WAIT_MAX_US)));
+    let is_recent =
+        is_recent.or(waited_us.lt_eq(float("interval_seconds") * lit(1e6 * WAIT_INTERVALS)));
+    let is_past = is_recent.and(ident("at").lt_eq(instant(newest_us)));
     let mut frame = session.table(&params.history_output).await?;
     frame = frame.filter(of_source().and(is_past.clone()))?;
     if session.catalog().datasets.contains_key(&params.accuracy_output) {
@@ -115,9 +123,7 @@ pub(super) async fn waiting(ctx: &RunContext, params: &Params, newest_us: i64) -
             (["series", "made_at", "at"], ["came_series", "came_made_at", "came_at"]);
         frame = frame.join(came, JoinType::LeftAnti, &own, &theirs, None)?;
     }
-    let micros = || DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     let text = |name: &str| cast(ident(name), DataType::Utf8);
-    let float = |name: &str| cast(ident(name), DataType::Float64);
     let columns = vec![
         text("series"),
         text("method"),

@@ -40,6 +40,30 @@ async fn run(engine: &Engine, params: Value) -> Value {
 }
 
 #[tokio::test]
+async fn forecasts_of_months_wait_for_a_year() {
+    let engine = engine().await;
+    // The first of each month of four years.
+    let months = (2022..2026).flat_map(|year| (1..=12).map(move |month| (year, month)));
+    let times = months.map(|(year, month)| {
+        let date = chrono::NaiveDate::from_ymd_opt(year, month, 1).unwrap();
+        date.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_micros()
+    });
+    let times = TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC");
+    let values = (0..48).map(|month| 100.0 + f64::from(month % 12) + f64::from(month % 5) / 10.0);
+    let columns = [
+        ("at", ColumnType::Timestamp, Arc::new(times) as ArrayRef),
+        ("value", ColumnType::Float64, Arc::new(Float64Array::from_iter_values(values))),
+    ];
+    table(&engine, "months", &columns).await;
+    let params = json!({"dataset": "months", "series_column": null, "horizon": 12});
+    let mut until = params.clone();
+    until["to"] = json!("2025-01-01T00:00:00Z");
+    assert_eq!(run(&engine, until).await["came"], 0);
+    // All twelve values arrive at once.
+    assert_eq!(run(&engine, params).await["came"], 12);
+}
+
+#[tokio::test]
 async fn what_is_said_waits_for_what_comes_and_is_held_against_it_once() {
     let engine = engine().await;
     samples(&engine, 100).await;
