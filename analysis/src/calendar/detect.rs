@@ -6,8 +6,9 @@ use chrono::{Datelike, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Weekday};
 use chrono_tz::Tz;
 
 use super::grid::{Grid, Place, local};
+use super::holidays::Holidays;
 use super::interval::Unit;
-use super::periods::{Holidays, Periods, Weekdays, days};
+use super::periods::{Periods, Weekdays, days};
 use super::zone::Zone;
 use crate::series::Span;
 

@@ -5,8 +5,9 @@ use std::ops::Range;
 use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone};
 use chrono_tz::Tz;
 
+use super::holidays::Holidays;
 use super::interval::{Interval, Unit};
-use super::periods::{Holidays, Periods, Weekdays};
+use super::periods::{Periods, Weekdays};
 use super::zone::Zone;
 use crate::series::Span;
 

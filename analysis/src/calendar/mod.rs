@@ -7,11 +7,13 @@
 
 mod detect;
 mod grid;
+mod holidays;
 mod interval;
 mod periods;
 mod zone;
 
 pub use grid::{Begins, Grid};
+pub use holidays::Holidays;
 pub use interval::{Interval, Unit};
-pub use periods::{Holidays, Weekdays};
+pub use periods::Weekdays;
 pub use zone::Zone;

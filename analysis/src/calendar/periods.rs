@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use chrono::{Datelike, NaiveDate, TimeDelta, Weekday};
 
+use super::holidays::Holidays;
 use super::interval::Unit;
 
 /// The days of a week that a business-day calendar has.
@@ -36,20 +37,6 @@ impl Weekdays {
     }
 }
 
-/// Days off.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Holidays(Arc<[NaiveDate]>);
-
-impl Holidays {
-    /// In any order.
-    pub fn of(days: impl IntoIterator<Item = NaiveDate>) -> Self {
-        let mut days: Vec<NaiveDate> = days.into_iter().collect();
-        days.sort_unstable();
-        days.dedup();
-        Self(days.into())
-    }
-}
-
 /// Periods of a number of calendar units. Each has a number, and begins at a date.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Periods {
@@ -72,7 +59,8 @@ impl Periods {
         holidays: &Holidays,
         begins_at: Option<NaiveDate>,
     ) -> Self {
-        let on_weekdays = holidays.0.iter().copied().filter(|day| weekdays.contains(day.weekday()));
+        let on_weekdays =
+            holidays.days().iter().copied().filter(|day| weekdays.contains(day.weekday()));
         let count = i64::from(count.max(1));
         let mut periods = Self { unit, count, phase: 0, weekdays, holidays: on_weekdays.collect() };
         if let Some(date) = begins_at {

@@ -60,9 +60,9 @@ macro_rules! series_params {
             pub interval: Option<analysis::calendar::Interval>,
             /// Time zone of calendar intervals, by its IANA name. Default: UTC.
             pub zone: analysis::calendar::Zone,
-            /// Days off, such as ["2026-12-25"]: business days exclude them. Default: [].
-            #[schemars(with = "Vec<String>")]
-            pub holidays: Vec<chrono::NaiveDate>,
+            /// Days off, which business days exclude: dates, or codes of countries for their public holidays, such as ["DE", "2026-12-24"].
+            /// Default: [].
+            pub holidays: analysis::calendar::Holidays,
             /// Seasons, such as ["1d", "1w"]; [] for none, null finds those that hold. Default: null.
             pub seasons: Option<Vec<analysis::calendar::Interval>>,
             /// What an interval without rows is: "zero", "missing", or "auto": zero where the measure is a count or a sum.
@@ -92,7 +92,7 @@ macro_rules! series_params {
                     condition: None,
                     interval: None,
                     zone: analysis::calendar::Zone::UTC,
-                    holidays: Vec::new(),
+                    holidays: analysis::calendar::Holidays::default(),
                     seasons: None,
                     empty: crate::series::EmptyAs::Auto,
                     series: Vec::new(),

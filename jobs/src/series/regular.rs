@@ -2,7 +2,6 @@
 
 use analysis::calendar::{Grid, Holidays, Interval, Zone};
 use analysis::series::Samples;
-use chrono::NaiveDate;
 
 use super::measure::ORIGIN_US;
 
@@ -41,8 +40,8 @@ pub(crate) struct Intervals {
 }
 
 impl Intervals {
-    pub(crate) fn new(interval: Option<Interval>, zone: Zone, holidays: &[NaiveDate]) -> Self {
-        Self { interval, zone, holidays: Holidays::of(holidays.iter().copied()) }
+    pub(crate) fn new(interval: Option<Interval>, zone: Zone, holidays: &Holidays) -> Self {
+        Self { interval, zone, holidays: holidays.clone() }
     }
 
     /// The grid of a series. Fixed intervals are counted from its last sample.
@@ -179,7 +178,7 @@ mod tests {
         empty: Empty,
     ) -> Result<Regular, (&'static str, String)> {
         let interval = Some(Interval::Fixed(Span::from_micros(10).unwrap()));
-        let asked = Intervals::new(interval, Zone::UTC, &[]);
+        let asked = Intervals::new(interval, Zone::UTC, &Holidays::default());
         let samples = samples(points);
         let grid = asked.grid(&samples);
         Regular::of(samples, grid, buckets_max, empty)

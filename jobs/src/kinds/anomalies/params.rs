@@ -1,10 +1,10 @@
 //! The parameters of `anomalies`.
 
-use analysis::calendar::{Interval, Zone};
+use analysis::calendar::{Holidays, Interval, Zone};
 use analysis::outlying::COLUMNS_MAX;
 use analysis::series::Season;
 use analysis::series::missing::usual_gap;
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Utc};
 use datasets::DatasetName;
 use engine::Result;
 use schemars::JsonSchema;
@@ -51,9 +51,9 @@ pub struct Params {
     pub interval: Option<Interval>,
     /// Time zone of calendar intervals, by its IANA name. Default: UTC.
     pub zone: Zone,
-    /// Days off, such as ["2026-12-25"]: business days exclude them. Default: [].
-    #[schemars(with = "Vec<String>")]
-    pub holidays: Vec<NaiveDate>,
+    /// Days off, which business days exclude: dates, or codes of countries for their public holidays, such as ["DE", "2026-12-24"].
+    /// Default: [].
+    pub holidays: Holidays,
     /// With the method columns: only rows of which this is true, as it stands in SQL behind WHERE. Default: null.
     #[serde(rename = "where")]
     pub condition: Option<String>,
@@ -147,7 +147,7 @@ impl Default for Params {
             columns: Vec::new(),
             interval: None,
             zone: Zone::UTC,
-            holidays: Vec::new(),
+            holidays: Holidays::default(),
             condition: None,
             columns_score: 2.0,
             columns_seed: 0,

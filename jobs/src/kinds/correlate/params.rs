@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use analysis::calendar::{Interval, Zone};
-use chrono::{DateTime, NaiveDate, Utc};
+use analysis::calendar::{Holidays, Interval, Zone};
+use chrono::{DateTime, Utc};
 use datasets::DatasetName;
 use engine::Result;
 use schemars::JsonSchema;
@@ -51,9 +51,9 @@ pub struct Params {
     pub interval: Option<Interval>,
     /// Time zone of calendar intervals, by its IANA name. Default: UTC.
     pub zone: Zone,
-    /// Days off, such as ["2026-12-25"]: business days exclude them. Default: [].
-    #[schemars(with = "Vec<String>")]
-    pub holidays: Vec<NaiveDate>,
+    /// Days off, which business days exclude: dates, or codes of countries for their public holidays, such as ["DE", "2026-12-24"].
+    /// Default: [].
+    pub holidays: Holidays,
     /// Gaps of at most this many buckets are filled by a straight line. Default: 3.
     pub fill_buckets: usize,
     /// Series with more of their buckets empty after that are left out, 0 to 1. Default: 0.2.
@@ -185,7 +185,7 @@ impl Default for Params {
             to: None,
             interval: None,
             zone: Zone::UTC,
-            holidays: Vec::new(),
+            holidays: Holidays::default(),
             fill_buckets: 3,
             max_missing: 0.2,
             min_overlap: 0.5,

@@ -3,9 +3,8 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use analysis::calendar::{Grid, Interval, Zone};
+use analysis::calendar::{Grid, Holidays, Interval, Zone};
 use analysis::series::{Direction, Span, Target};
-use chrono::NaiveDate;
 use datasets::DatasetName;
 use engine::Result;
 use schemars::JsonSchema;
@@ -55,9 +54,9 @@ pub struct Params {
     pub interval: Interval,
     /// Time zone of calendar intervals, by its IANA name. Default: UTC.
     pub zone: Zone,
-    /// Days off, such as ["2026-12-25"]: business days exclude them. Default: [].
-    #[schemars(with = "Vec<String>")]
-    pub holidays: Vec<NaiveDate>,
+    /// Days off, which business days exclude: dates, or codes of countries for their public holidays, such as ["DE", "2026-12-24"].
+    /// Default: [].
+    pub holidays: Holidays,
     /// What an interval of a series without rows is: "zero", "missing", or "auto": zero where the measure is a count or a sum.
     /// Default: auto.
     pub empty: EmptyAs,
@@ -89,7 +88,7 @@ impl Default for Params {
             dimensions: Vec::new(),
             interval: Interval::Fixed(Span::HOUR),
             zone: Zone::UTC,
-            holidays: Vec::new(),
+            holidays: Holidays::default(),
             empty: EmptyAs::Auto,
             unit: None,
             owner: None,
