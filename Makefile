@@ -180,10 +180,10 @@ test-drift: ## made quarters of a year in which nothing drifts, or something doe
 	COLONNADE_WORLDS=$${COLONNADE_WORLDS:-1000} $(TOGETHER) --package analysis --lib drift:: -- --nocapture
 
 .PHONY: test-series
-test-series: ## 10,000 random calendars, planted pairs of seasons, levels and correlations of unrelated series of twelve shapes, labels of 50 seeds; SEED=N
+test-series: ## 10,000 random calendars, planted pairs of seasons, levels and correlations of unrelated series of twelve shapes, coverage of prediction intervals, labels of 50 seeds; SEED=N
 	$(if $(SEED),COLONNADE_TEST_SEED=$(SEED)) COLONNADE_SERIES=$${COLONNADE_SERIES:-10000} $(TOGETHER) --package analysis --lib calendar:: -- --nocapture
-	$(if $(SEED),COLONNADE_TEST_SEED=$(SEED)) COLONNADE_SERIES=$${COLONNADE_SERIES:-200} $(TOGETHER) --package analysis --lib -- --nocapture series::seasons trend::level_test
-	$(if $(SEED),COLONNADE_TEST_SEED=$(SEED)) COLONNADE_SERIES=$${COLONNADE_SERIES:-200} COLONNADE_SEEDS=50 $(TOGETHER) --package jobs --lib -- --nocapture correlate::significance labels_make_no_result_worse
+	$(if $(SEED),COLONNADE_TEST_SEED=$(SEED)) COLONNADE_SERIES=$${COLONNADE_SERIES:-200} $(TOGETHER) --package analysis --lib -- --nocapture series::seasons trend::level_test prediction_interval
+	$(if $(SEED),COLONNADE_TEST_SEED=$(SEED)) COLONNADE_SERIES=$${COLONNADE_SERIES:-200} COLONNADE_SEEDS=50 $(TOGETHER) --package jobs --lib -- --nocapture correlate::significance labels_make_no_result_worse forecast::coverage
 
 .PHONY: test-recipes
 test-recipes: build ## the recipes of docs/without-us.md, run by the libraries that they are for

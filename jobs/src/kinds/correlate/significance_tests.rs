@@ -14,14 +14,12 @@ use super::params::{Detrend, Params};
 use super::prepare::prepare;
 use super::report::{Compared, Frame, Report};
 use crate::testing::Noise;
+use crate::testing::shapes::{Shape, each, events, poisson, repeating};
 
 /// Series that are compared with each other.
 const GROUP: usize = 10;
 const LENGTHS: [usize; 5] = [20, 60, 200, 1_000, 5_000];
 const DETRENDS: [Detrend; 3] = [Detrend::Seasonal, Detrend::Difference, Detrend::None];
-
-/// A name, and a series of a length.
-type Shape = (&'static str, fn(usize, &mut Noise) -> Vec<f64>);
 
 const SHAPES: [Shape; 12] = [
     ("normal", |length, noise| each(length, noise, |noise| noise.normal())),
@@ -43,34 +41,6 @@ const SHAPES: [Shape; 12] = [
     ("slow", |length, noise| repeating(0.95, length, noise)),
     ("walk", |length, noise| repeating(1.0, length, noise)),
 ];
-
-fn each(length: usize, noise: &mut Noise, value: impl Fn(&mut Noise) -> f64) -> Vec<f64> {
-    (0..length).map(|_| value(noise)).collect()
-}
-
-fn events(probability: f64, noise: &mut Noise) -> f64 {
-    if noise.uniform() < probability { 1.0 } else { 0.0 }
-}
-
-fn poisson(mean: f64, noise: &mut Noise) -> f64 {
-    let (mut left, mut count) = (noise.uniform(), 0.0);
-    while left > (-mean).exp() {
-        left *= noise.uniform();
-        count += 1.0;
-    }
-    count
-}
-
-fn repeating(part: f64, length: usize, noise: &mut Noise) -> Vec<f64> {
-    let mut last = 0.0;
-    let values: Vec<f64> = (0..length + 100)
-        .map(|_| {
-            last = part * last + noise.normal();
-            last
-        })
-        .collect();
-    values[100..].to_vec()
-}
 
 /// The pairs of hourly series that are reported.
 fn reported(rows: &[Vec<f64>], params: &Params) -> Vec<Correlation> {

@@ -18,6 +18,8 @@
 
 mod accuracy;
 mod backtest;
+#[cfg(test)]
+mod coverage_tests;
 mod hierarchy;
 mod intermittent;
 mod look;

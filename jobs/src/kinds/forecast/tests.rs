@@ -38,7 +38,7 @@ fn found(chunk: Vec<Series>, params: &Params) -> Found {
     look(chunk, &asked(params, None), &execution, &pool).unwrap()
 }
 
-fn of(values: Vec<f64>, params: &Params) -> Forecast {
+pub(super) fn of(values: Vec<f64>, params: &Params) -> Forecast {
     found(vec![series("s", values)], params).forecasts.remove(0)
 }
 
@@ -438,7 +438,6 @@ fn what_a_file_has() {
         let values = line["values"].as_array().unwrap();
         let values: Vec<f64> =
             values.iter().map(|value| value.as_f64().unwrap_or(f64::NAN)).collect();
-        let interval_us = line["interval_us"].as_i64().unwrap();
         let horizon = line["horizon"].as_u64().unwrap() as usize;
         let times = match line["at_us"].as_array() {
             Some(at) => at.iter().map(|at| at.as_i64().unwrap()).collect(),
