@@ -1,5 +1,6 @@
 //! The parameters of `explain`.
 
+use analysis::calendar::{Grid, Holidays, Interval, Zone};
 use analysis::change::{DEPTH_LIMIT, Options};
 use chrono::{DateTime, Utc};
 use datasets::DatasetName;
@@ -38,7 +39,10 @@ pub struct Params {
     /// And before this one.
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub to: Option<DateTime<Utc>>,
-    /// Against rows from this instant on. Default: null, which is as long before `before_to` as `to` is behind `from`.
+    /// Time zone whose months and days `from` and `to` may be of, by its IANA name. Default: UTC.
+    pub zone: Zone,
+    /// Against rows from this instant on. Default: null, which is as many months before `before_to` as lie between `from` and `to` if
+    /// all three begin months in `zone`, as many days if they begin days, and otherwise as long.
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub before_from: Option<DateTime<Utc>>,
     /// And before this one. Default: null, which is `from`.
@@ -70,6 +74,7 @@ impl Default for Params {
             dimensions: Vec::new(),
             from: None,
             to: None,
+            zone: Zone::UTC,
             before_from: None,
             before_to: None,
             depth: options.depth_max,
@@ -131,8 +136,7 @@ impl Params {
         let later = Between { from, to };
         later.check("from", "to")?;
         let before_to = self.before_to.unwrap_or(from);
-        let as_long = before_to.checked_sub_signed(to - from);
-        let before_from = self.before_from.or(as_long);
+        let before_from = self.before_from.or_else(|| before(later, before_to, self.zone));
         let before_from = before_from.ok_or_else(|| missing("before_from"))?;
         let earlier = Between { from: before_from, to: before_to };
         earlier.check("before_from", "before_to")?;
@@ -152,6 +156,24 @@ impl Params {
             dispersion: self.dispersion,
         }
     }
+}
+
+/// The begin of the period that ends at `until` and is as long as `like`: in months or days of the zone if all instants begin such.
+fn before(like: Between, until: DateTime<Utc>, zone: Zone) -> Option<DateTime<Utc>> {
+    let of_calendar = |interval| {
+        let grid = Grid::stated(interval, zone, &Holidays::default(), 0);
+        let number = |at: DateTime<Utc>| {
+            let at_us = at.timestamp_micros();
+            let number = grid.number(at_us);
+            (grid.at(number) == at_us).then_some(number)
+        };
+        let number = number(until)? - (number(like.to)? - number(like.from)?);
+        DateTime::from_timestamp_micros(grid.at(number))
+    };
+    [Interval::MONTH, Interval::DAY]
+        .into_iter()
+        .find_map(of_calendar)
+        .or_else(|| until.checked_sub_signed(like.to - like.from))
 }
 
 impl Between {

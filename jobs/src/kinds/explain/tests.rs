@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, StringArray, TimestampMicrosecondArray};
+use chrono::{DateTime, Utc};
 use datasets::ColumnType;
 use engine::Engine;
 use serde_json::{Value, json};
@@ -209,4 +210,21 @@ async fn what_can_not_be_explained_is_told_by_the_parameter_that_is_wrong() {
     });
     let summary = summary_of(&engine, "explain", asked(empty)).await;
     assert_eq!(summary["outcome"], "incomparable");
+}
+
+#[test]
+fn the_period_before_a_month_is_the_month_before() {
+    for (from, to, zone, expected) in [
+        ("2026-03-01T00:00:00Z", "2026-04-01T00:00:00Z", "UTC", "2026-02-01T00:00:00Z"),
+        ("2026-04-01T00:00:00Z", "2026-07-01T00:00:00Z", "UTC", "2026-01-01T00:00:00Z"),
+        // March has a clock change in Berlin, and so does its last Sunday.
+        ("2026-02-28T23:00:00Z", "2026-03-31T22:00:00Z", "Europe/Berlin", "2026-01-31T23:00:00Z"),
+        ("2026-03-29T22:00:00Z", "2026-03-30T22:00:00Z", "Europe/Berlin", "2026-03-28T23:00:00Z"),
+        ("2026-03-01T12:00:00Z", "2026-03-02T00:00:00Z", "UTC", "2026-03-01T00:00:00Z"),
+    ] {
+        let params = json!({ "from": from, "to": to, "zone": zone });
+        let params: super::params::Params = serde_json::from_value(params).unwrap();
+        let [earlier, _] = params.periods().unwrap();
+        assert_eq!(earlier.from, expected.parse::<DateTime<Utc>>().unwrap(), "{from} {zone}");
+    }
 }
