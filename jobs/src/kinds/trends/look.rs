@@ -190,12 +190,8 @@ impl Subject<'_> {
         let parts = Decomposed::of(values, self.seasons);
         let mut of = Of::default();
         let removed = self.removed(&parts.seasonal);
-        let changed = Changed::of(&parts.adjusted, removed, self.params.min_level);
-        for change in &changed.levels {
-            let is_one = change.p <= self.params.max_q
-                && change.difference.abs() >= self.params.min_difference;
-            of.trends.extend(is_one.then(|| self.level(change)));
-        }
+        let changed = Changed::of(&parts.adjusted, removed, self.params);
+        of.trends.extend(changed.levels.iter().map(|change| self.level(change)));
         if let Some((line, test)) = changed.slope {
             of.slope_p = Some(test.p);
             of.trends.push(self.slope(&changed, line, test));
@@ -436,7 +432,8 @@ struct Changed {
 }
 
 impl Changed {
-    fn of(values: &[f64], removed: Option<Removed<'_>>, length_min: usize) -> Self {
+    fn of(values: &[f64], removed: Option<Removed<'_>>, params: &Params) -> Self {
+        let length_min = params.min_level;
         let options = change_points::Options { length_min };
         let found = match removed {
             Some(removed) => change_points_beside(values, removed, options),
@@ -454,6 +451,10 @@ impl Changed {
         for (change, p) in levels.iter_mut().zip(tested) {
             change.p = change.p.max(p);
         }
+        // A slope and its interval hold beside the levels that are reported, and beside no others.
+        levels.retain(|change| {
+            change.p <= params.max_q && change.difference.abs() >= params.min_difference
+        });
         if found.slope == 0.0 {
             state_levels(&mut levels, values);
         }
