@@ -176,7 +176,7 @@ test-routing: ## made worlds of requests: the policy that saves is found, interv
 	COLONNADE_WORLDS=$${COLONNADE_WORLDS:-300} $(TOGETHER) --package analysis --lib routing:: -- --nocapture
 
 .PHONY: test-drift
-test-drift: ## made quarters of a year in which nothing drifts, or something does
+test-drift: ## false alarms and found drifts of simulated quarters of a year, by shape and rows a day
 	COLONNADE_WORLDS=$${COLONNADE_WORLDS:-1000} $(TOGETHER) --package analysis --lib drift:: -- --nocapture
 
 .PHONY: test-series

@@ -104,16 +104,7 @@ impl Sample {
             (Self::Numbers(own), Self::Numbers(all)) => {
                 kolmogorov_smirnov(own, all) * all_rows / rest_rows
             }
-            (Self::Texts(own), Self::Texts(all)) => {
-                let mut rest = all.clone();
-                for (text, count) in own {
-                    if let Some(of) = rest.get_mut(text) {
-                        *of = of.saturating_sub(*count);
-                    }
-                }
-                rest.retain(|_, count| *count > 0);
-                texts_apart(own, &rest)
-            }
+            (Self::Texts(_), Self::Texts(_)) => self.distance(&all.without(self)),
             (Self::Vectors(own, _), Self::Vectors(all, _)) => {
                 let apart = own.iter().zip(all).map(|(own, all)| (own - all).powi(2));
                 apart.sum::<f64>().sqrt() * all_rows / rest_rows
@@ -122,12 +113,48 @@ impl Sample {
         }
     }
 
+    /// Its texts without those of a part of it; of anything else all of it.
+    pub(super) fn without(&self, part: &Self) -> Self {
+        let mut rest = self.clone();
+        if let (Self::Texts(rest), Self::Texts(part)) = (&mut rest, part) {
+            for (text, count) in part {
+                if let Some(of) = rest.get_mut(text) {
+                    *of = of.saturating_sub(*count);
+                }
+            }
+            rest.retain(|_, count| *count > 0);
+        }
+        rest
+    }
+
     /// What its distance from others by chance alone goes with, which shrinks with the rows on both sides; that of texts, which is a
     /// square, twice as fast.
     pub(super) fn by_chance(&self, others: u64) -> f64 {
         let (own, others) = (self.rows().max(1) as f64, others.max(1) as f64);
         let rows = own * others / (own + others);
         if matches!(self, Self::Texts(_)) { 1.0 / rows } else { 1.0 / rows.sqrt() }
+    }
+
+    /// Its shares of what `all` have, in an order that is that of every part of `all`.
+    pub(super) fn shares(&self, all: &Self) -> Vec<f64> {
+        match (self, all) {
+            (Self::Numbers(own), Self::Numbers(all)) => {
+                let share = |edge: &f64| {
+                    own.partition_point(|of| of <= edge) as f64 / own.len().max(1) as f64
+                };
+                tenths(all).iter().chain(&[f64::NEG_INFINITY]).map(share).collect()
+            }
+            (Self::Texts(own), Self::Texts(all)) => {
+                let (own_rows, all_rows) = (self.rows() as f64, all.values().sum::<u64>() as f64);
+                let share = |(text, count): (_, &u64)| {
+                    let own = own.get(text).copied().unwrap_or(0) as f64 / own_rows.max(1.0);
+                    own / (*count as f64 / all_rows).sqrt().max(f64::MIN_POSITIVE)
+                };
+                all.iter().map(share).collect()
+            }
+            (Self::Vectors(own, _), _) => own.clone(),
+            _ => Vec::new(),
+        }
     }
 
     /// Memory that it takes, about.
@@ -157,7 +184,7 @@ impl Sample {
                     }
                     (Some(low), Some(middle), Some(high)) => {
                         format!(
-                            "median {}, half from {} to {}",
+                            "median {}, middle half from {} to {}",
                             short(*middle),
                             short(*low),
                             short(*high)
@@ -242,13 +269,19 @@ fn texts_apart(own: &BTreeMap<Option<String>, u64>, others: &BTreeMap<Option<Str
     index(others.keys().chain(new).map(|text| (count(own, text), count(others, text))))
 }
 
+/// The values between the tenths of some values in order.
+fn tenths(of: &[f64]) -> Vec<f64> {
+    let mut edges: Vec<f64> =
+        (1..TENTHS).filter_map(|at| of.get(at * of.len() / TENTHS)).copied().collect();
+    edges.dedup();
+    edges
+}
+
 fn numbers_stability(own: &[f64], others: &[f64]) -> Option<f64> {
     if others.is_empty() || own.is_empty() {
         return None;
     }
-    let mut edges: Vec<f64> =
-        (1..TENTHS).filter_map(|at| others.get(at * others.len() / TENTHS)).copied().collect();
-    edges.dedup();
+    let edges = tenths(others);
     let count = |of: &[f64], place: usize| {
         let below = |edge: Option<&f64>, or: usize| {
             edge.map_or(or, |edge| of.partition_point(|of| of <= edge))

@@ -7,12 +7,18 @@
 //! held against one less.) From that follows how many in a row it takes.
 
 mod distance;
+mod lasting;
+#[cfg(test)]
+mod rate_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod worlds;
 
 use std::collections::VecDeque;
 
 pub use distance::{Features, Sample};
+use statrs::function::gamma::ln_gamma;
 
 /// How much further than every other period of the reference some are that are set aside, and one in how many may be.
 const ODD: f64 = 3.0;
@@ -29,34 +35,68 @@ pub struct Period {
     pub sample: Sample,
 }
 
-/// How drift is told from chance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What tells drift from chance.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rule {
     /// Periods of the reference.
     pub reference: usize,
-    /// Periods in a row that are further from it than its own.
+    /// Periods in a row that are further from the reference than its own, where periods are independent.
     pub in_a_row: usize,
+    /// Lags at which periods may repeat; 0 for none.
+    seasons: [usize; 2],
+    /// The chance of a false alarm that a look may have.
+    chance: f64,
 }
 
 impl Rule {
-    /// The rule by which `watched` things that are looked at `looks` times give at most `alarms` false alarms on the average. None where
-    /// that takes more periods in a row than there are in the reference.
-    pub fn of(reference: usize, watched: usize, looks: f64, alarms: f64) -> Option<Self> {
-        let mut orders = 1.0;
-        for in_a_row in 1..=reference {
-            orders *= (reference + in_a_row) as f64 / in_a_row as f64;
-            if watched.max(1) as f64 * looks <= alarms * orders {
-                return Some(Self { reference, in_a_row });
-            }
-        }
-        None
+    /// The rule by which `watched` columns that are checked `looks` times give at most `alarms` false alarms on average, though periods may
+    /// repeat after `seasons`. None where that takes more periods in a row than there are in the reference.
+    pub fn of(
+        reference: usize,
+        seasons: [usize; 2],
+        (watched, looks): (usize, f64),
+        alarms: f64,
+    ) -> Option<Self> {
+        let chance = alarms / (watched.max(1) as f64 * looks);
+        let rule = Self { reference, in_a_row: 0, seasons, chance };
+        rule.in_a_row(0, 1.0).map(|in_a_row| Self { in_a_row, ..rule })
     }
 
-    /// How many false alarms `watched` things give that are looked at `looks` times, on the average, at most and about.
+    /// How many false alarms `watched` columns give that are checked `looks` times, on average, at most and about.
     pub fn false_alarms(&self, watched: usize, looks: f64) -> f64 {
-        let orders = (1..=self.in_a_row).map(|at| (self.reference + at) as f64 / at as f64);
-        watched as f64 * looks / orders.product::<f64>()
+        watched as f64 * looks * self.chance_of(self.in_a_row, 0, 1.0)
     }
+
+    /// Periods in a row that it takes where `aside` periods of the reference were set aside and `lasting` periods count as one.
+    fn in_a_row(&self, aside: usize, lasting: f64) -> Option<usize> {
+        let enough = |count: &usize| {
+            self.chance_of(*count, aside, lasting) <= self.chance * (1.0 + ROUNDING)
+        };
+        (1..=self.reference).find(enough)
+    }
+
+    /// The chance that `count` periods in a row are all beyond the limit, for each look.
+    fn chance_of(&self, count: usize, aside: usize, lasting: f64) -> f64 {
+        let runs = (count as f64 / lasting).max(0.0);
+        // All runs are among the first of all that are not set aside, in some of all orders.
+        let orders = |reference: f64| {
+            choose(runs + aside as f64, aside as f64) / choose(reference + runs, runs)
+        };
+        let usual = orders(self.reference as f64 / lasting) / lasting;
+        // The farthest part of a season is beyond others of its kind alone.
+        let seasonal =
+            self.seasons.iter().filter(|season| **season > count && 2 * **season <= self.reference);
+        seasonal.fold(usual, |most, season| {
+            let (season, count) = (*season as f64, count as f64);
+            let alike = (self.reference as f64 / season * count / lasting).max(1.0);
+            most.max(orders(alike) / season)
+        })
+    }
+}
+
+/// The number of ways to choose `count` of `all`, for numbers that need not be whole.
+fn choose(all: f64, count: f64) -> f64 {
+    (ln_gamma(all + 1.0) - ln_gamma(count + 1.0) - ln_gamma(all - count + 1.0)).exp()
 }
 
 /// How far a period is from the reference.
@@ -100,6 +140,8 @@ pub struct Drift {
     pub periods: u64,
     /// The period that told of it: the last that it took.
     pub told: i64,
+    /// Periods in a row that it took.
+    pub in_a_row: usize,
     /// The one that was the furthest away, as a part of how far it may be.
     pub worst: Score,
     /// What the reference was like, and what that one was.
@@ -116,6 +158,8 @@ pub struct Watch {
     rule: Rule,
     reference: Vec<Period>,
     known: Option<Known>,
+    /// Periods in a row that it takes; none where no number of them would be enough.
+    in_a_row: Option<usize>,
     /// Those that are too far away, in a row.
     row: Row,
     /// The newest ones of what may become the reference.
@@ -127,6 +171,8 @@ pub struct Watch {
 #[derive(Debug)]
 struct Known {
     all: Sample,
+    /// Its periods, if they are texts.
+    texts: Vec<Sample>,
     /// How far each of its own is from the others, and how far it would be by chance alone.
     own: Vec<(f64, f64)>,
 }
@@ -145,6 +191,7 @@ impl Watch {
             rule,
             reference: Vec::new(),
             known: None,
+            in_a_row: Some(rule.in_a_row),
             row: Row::default(),
             newest: VecDeque::new(),
             found: Vec::new(),
@@ -173,6 +220,11 @@ impl Watch {
             self.end(false);
         }
         vec![score]
+    }
+
+    /// Periods in a row that a drift takes; none where no number of them would be more than chance, so that nothing can be said.
+    pub fn in_a_row(&self) -> Option<usize> {
+        self.in_a_row
     }
 
     /// What was found, and the scores of a reference that was not yet as long as it should be.
@@ -212,14 +264,19 @@ impl Watch {
                 if let Some(drift) = self.found.last_mut() {
                     drift.is_usual_now = true;
                 }
-                self.row = Row::default();
-                self.reference = self.newest.drain(..).collect();
-                self.learn();
+                self.learn_again();
             }
             return;
         }
+        let Some(in_a_row) = self.in_a_row else {
+            // What lasts as long as the reference may tell more than it.
+            if self.row.count >= self.rule.reference as u64 {
+                self.learn_again();
+            }
+            return;
+        };
         self.row.scores.push((score, words));
-        if self.row.scores.len() < self.rule.in_a_row {
+        if self.row.scores.len() < in_a_row {
             return;
         }
         let began = self.row.scores.first().map_or(at, |(score, _)| score.at);
@@ -233,11 +290,19 @@ impl Watch {
             ended: at,
             periods: self.row.count,
             told: at,
+            in_a_row,
             worst,
             words: (reference, words),
             is_open: false,
             is_usual_now: false,
         });
+    }
+
+    /// Takes the newest periods as the reference.
+    fn learn_again(&mut self) {
+        self.row = Row::default();
+        self.reference = self.newest.drain(..).collect();
+        self.learn();
     }
 
     fn end(&mut self, is_over: bool) {
@@ -277,7 +342,13 @@ impl Watch {
                 aside.push(self.reference.remove(place));
             }
         };
-        let known = Known { all, own };
+        let shares: Vec<(i64, Vec<f64>)> =
+            self.reference.iter().map(|period| (period.at, period.sample.shares(&all))).collect();
+        let lasting = lasting::lasting(&shares, &self.rule.seasons);
+        self.in_a_row = self.rule.in_a_row(aside.len(), lasting);
+        let periods = self.reference.iter().map(|period| &period.sample);
+        let texts = periods.filter(|of| matches!(of, Sample::Texts(_))).cloned().collect();
+        let known = Known { all, texts, own };
         let mut scores: Vec<Score> = self
             .reference
             .iter()
@@ -312,12 +383,16 @@ impl Known {
     }
 
     fn score(&self, period: &Period, is_reference: bool) -> Score {
+        // Few rows of texts have few different distances, which depend on how many others there are: as many as each of the reference has.
+        let one = usize::try_from(period.at.rem_euclid(self.texts.len().max(1) as i64));
+        let others = one.ok().and_then(|one| self.texts.get(one)).map(|one| self.all.without(one));
+        let others = others.as_ref().unwrap_or(&self.all);
         Score {
             at: period.at,
             rows: period.sample.rows(),
-            distance: period.sample.distance(&self.all),
-            limit: Some(self.limit(self.all.rows(), &period.sample)),
-            stability: period.sample.stability(&self.all),
+            distance: period.sample.distance(others),
+            limit: Some(self.limit(others.rows(), &period.sample)),
+            stability: period.sample.stability(others),
             is_reference,
         }
     }

@@ -17,7 +17,7 @@ fn worlds(usual: u64) -> u64 {
 }
 
 fn rule() -> Rule {
-    Rule::of(REFERENCE, WATCHED, QUARTER as f64, 1.0).unwrap()
+    Rule::of(REFERENCE, [0; 2], (WATCHED, QUARTER as f64), 1.0).unwrap()
 }
 
 /// A day of a model, one sample for each thing that is watched: days differ among each other, and weekends have fewer rows.
@@ -109,15 +109,27 @@ fn what_drifts_is_found_in_as_many_days_as_it_takes() {
 
 #[test]
 fn how_many_in_a_row_follows_from_the_reference() {
+    let in_a_row = |reference, seasons, watched, looks| {
+        Rule::of(reference, seasons, (watched, looks), 1.0).map(|rule| rule.in_a_row)
+    };
     // C(28 + 3, 3) = 4495 and C(28 + 2, 2) = 435.
-    assert_eq!(rule(), Rule { reference: 28, in_a_row: 3 });
+    assert_eq!(rule().in_a_row, 3);
     assert!((rule().false_alarms(5, 91.0) - 455.0 / 4_495.0).abs() < 1e-12);
-    assert_eq!(Rule::of(28, 4, 100.0, 1.0).map(|of| of.in_a_row), Some(2), "400 of 435");
-    assert_eq!(Rule::of(28, 1, 29.0, 1.0).map(|of| of.in_a_row), Some(1), "29 of 29");
-    assert_eq!(Rule::of(28, 1, 30.0, 1.0).map(|of| of.in_a_row), Some(2), "30 of 29");
+    assert_eq!(in_a_row(28, [0; 2], 4, 100.0), Some(2), "400 of 435");
+    assert_eq!(in_a_row(28, [0; 2], 1, 29.0), Some(1), "29 of 29");
+    assert_eq!(in_a_row(28, [0; 2], 1, 30.0), Some(2), "30 of 29");
     // C(6, 3) = 20.
-    assert_eq!(Rule::of(3, 1, 20.0, 1.0).map(|of| of.in_a_row), Some(3));
-    assert_eq!(Rule::of(3, 1, 21.0, 1.0), None);
+    assert_eq!(in_a_row(3, [0; 2], 1, 20.0), Some(3));
+    assert_eq!(in_a_row(3, [0; 2], 1, 21.0), None);
+    // Weekends are beyond the eight days of four weekends alone: C(10, 2) = 45 in 50 weeks is too many, C(15, 3) = 455 is not.
+    assert_eq!(in_a_row(28, [7, 0], 1, 350.0), Some(3));
+    let weekly = Rule::of(28, [7, 0], (1, 350.0), 1.0).unwrap();
+    assert!((weekly.false_alarms(1, 350.0) - 50.0 / 455.0).abs() < 1e-9);
+    // Where one is set aside all runs are beyond the second of the reference: 3 + 1 of 4495 orders, where 1 was.
+    assert_eq!((rule().in_a_row(1, 1.0), rule().in_a_row(4, 1.0)), (Some(3), Some(4)));
+    // Where two periods count as one, five are two and a half, and half as many looks: C(14 + 2.5, 2.5) is more than 227, C(14 + 2, 2) is not.
+    assert_eq!(rule().in_a_row(0, 2.0), Some(5));
+    assert_eq!(rule().in_a_row(0, 20.0), None);
 }
 
 fn numbers(of: &[f64]) -> Sample {
@@ -174,7 +186,8 @@ fn distances_are_those_by_hand() {
 
 #[test]
 fn a_drift_is_told_once_and_becomes_what_is_usual() {
-    let rule = Rule { reference: 4, in_a_row: 2 };
+    let rule = Rule::of(4, [0; 2], (1, 15.0), 1.0).unwrap();
+    assert_eq!(rule.in_a_row, 2);
     let of = |level: f64| numbers(&(0..20).map(|at| level + f64::from(at % 5)).collect::<Vec<_>>());
     let run = |levels: &[f64]| {
         let mut watch = Watch::new(rule);
@@ -197,7 +210,10 @@ fn a_drift_is_told_once_and_becomes_what_is_usual() {
     assert_eq!(told, [(4, 5, 5, 2, false, false)]);
     assert_eq!(
         found[0].words,
-        ("median 2, half from 1 to 3.5".to_owned(), "median 11, half from 10 to 12".to_owned())
+        (
+            "median 2, middle half from 1 to 3.5".to_owned(),
+            "median 11, middle half from 10 to 12".to_owned()
+        )
     );
     // Still so at the end.
     let (found, _) = run(&[0.0, 0.0, 0.5, 0.0, 9.0, 9.0, 9.0]);
@@ -216,7 +232,8 @@ fn a_drift_is_told_once_and_becomes_what_is_usual() {
 
 #[test]
 fn odd_days_in_the_reference_hide_nothing() {
-    let rule = Rule { reference: 14, in_a_row: 2 };
+    let rule = Rule::of(14, [0; 2], (1, 20.0), 1.0).unwrap();
+    assert_eq!(rule.in_a_row, 2);
     let of = |level: f64| numbers(&(0..20).map(|at| level + f64::from(at % 5)).collect::<Vec<_>>());
     let mut watch = Watch::new(rule);
     for at in 0..14 {

@@ -43,6 +43,15 @@ impl PeriodLength {
         number.saturating_mul(self.us()).saturating_add(self.begin_us())
     }
 
+    /// The numbers of periods after which values may repeat: those of a day and of a week; 0 for none.
+    pub(crate) fn seasons(self) -> [usize; 2] {
+        match self {
+            Self::Hour => [24, 7 * 24],
+            Self::Day => [7, 0],
+            Self::Week => [0, 0],
+        }
+    }
+
     /// How many there are in a quarter of a year.
     pub(crate) fn per_quarter(self) -> f64 {
         QUARTER * 24.0 * HOUR_US as f64 / self.us() as f64

@@ -24,6 +24,7 @@ use crate::job::{Job, Outcome};
 use crate::parameters;
 use crate::run::context::RunContext;
 use crate::run::stage::Stage;
+use crate::tables::period::PeriodLength;
 use crate::tables::replacing::commit_in_place_of;
 
 /// The kind's name.
@@ -115,7 +116,16 @@ impl Job for DriftWatch {
             let early = is_early.then(|| {
                 format!(
                     "no group has {} periods and one more; the first are what later ones are held against",
-                    params.reference
+                    params.reference()
+                )
+            });
+            let week = params.period.seasons().into_iter().max().unwrap_or_default();
+            let is_short = params.reference() < week;
+            let warning = is_short.then(|| {
+                format!(
+                    "a reference of {} {} does not cover a week: what differs between days of the week may be reported as drift",
+                    params.reference(),
+                    if params.period == PeriodLength::Hour { "hours" } else { "days" },
                 )
             });
             let drifts = || found.watched.iter().flat_map(|of| &of.drifts);
@@ -127,9 +137,11 @@ impl Job for DriftWatch {
                 "groups_too_young": found.young,
                 "periods_too_thin": found.thin,
                 "columns_too_mixed": found.blind,
+                "columns_undecided": found.undecided,
                 "columns": params.watched(),
                 "in_a_row": found.rule.in_a_row,
                 "nothing_because": early,
+                "warning": warning,
                 "drifts": drifts().count(),
                 "drifts_open": drifts().filter(|of| of.is_open).count(),
             });

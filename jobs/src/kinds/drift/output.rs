@@ -36,6 +36,7 @@ fn spec(params: &Params) -> DatasetSpec {
         time("ended_at", "When the last one began"),
         time("told_at", "When the period began that it took to be sure"),
         whole("periods", "Periods that were too far, one after another"),
+        whole("in_a_row", "Periods in a row that it took to report it; more where periods of the group depend on each other"),
         text("state", "open: so at the end; over; usual: it lasted as long as the reference, and is the new one"),
         float("distance", "How far the furthest of them is, in its statistic"),
         float("distance_limit", "How far a period with as many rows may be, by the periods of the reference"),
@@ -107,6 +108,7 @@ pub(super) fn rows(params: &Params, version: i64, found: &Found) -> Result<Vec<R
         .time(|of| start(of.1.ended))
         .time(|of| start(of.1.told))
         .whole(|of| of.1.periods)
+        .whole(|of| of.1.in_a_row as u64)
         .text(|of| match of.1 {
             drift if drift.is_usual_now => "usual".to_owned(),
             drift if drift.is_open => "open".to_owned(),

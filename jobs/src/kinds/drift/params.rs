@@ -14,6 +14,9 @@ use crate::tables::period::PeriodLength;
 const NAME_MAX: usize = 1_000;
 /// What is watched, at most.
 const COLUMNS_MAX: usize = 50;
+/// Periods that later ones are compared with unless another number is given, and hours.
+const REFERENCE: usize = 28;
+const REFERENCE_HOURS: usize = 14 * 24;
 /// What is watched where nothing is named, as far as it is there.
 pub(super) const USUAL: [&str; 7] =
     ["input_tokens", "output_tokens", "latency_ms", "status", "label", "confidence", "vector"];
@@ -38,8 +41,9 @@ pub struct Params {
     pub condition: Option<String>,
     /// How long a period is: hour, day or week, in UTC. Default: day.
     pub period: PeriodLength,
-    /// Periods, the first of a group, that say what is usual, 14 to 366. Default: 28.
-    pub reference: usize,
+    /// Periods, the first of a group, that later ones are compared with, 14 to 366; null takes 28, and 336 hours, which are two weeks.
+    /// Default: null.
+    pub reference: Option<usize>,
     /// Rows of a group in a period below which it does not count, 1 to 1,000,000. Default: 30.
     pub min_rows: u64,
     /// False alarms in a group and a quarter of a year, on the average, at most: 0.001 to 100. Default: 1.
@@ -61,7 +65,7 @@ impl Default for Params {
             columns: None,
             condition: None,
             period: PeriodLength::Day,
-            reference: 28,
+            reference: None,
             min_rows: 30,
             alarms: 1.0,
             output: dataset_name("drifts"),
@@ -76,6 +80,14 @@ impl Params {
         self.columns.as_deref().unwrap_or_default()
     }
 
+    /// Periods of the reference.
+    pub(super) fn reference(&self) -> usize {
+        self.reference.unwrap_or(match self.period {
+            PeriodLength::Hour => REFERENCE_HOURS,
+            PeriodLength::Day | PeriodLength::Week => REFERENCE,
+        })
+    }
+
     /// False alarms that a rule gives in a group and a quarter of a year, about.
     pub(super) fn false_alarms(&self, rule: &Rule) -> f64 {
         rule.false_alarms(self.watched().len(), self.period.per_quarter())
@@ -84,14 +96,16 @@ impl Params {
     /// How drift is told from chance. BAD_INPUT where the reference is too short for that.
     pub(super) fn rule(&self) -> Result<Rule> {
         let watched = self.watched().len();
-        let rule = |reference| Rule::of(reference, watched, self.period.per_quarter(), self.alarms);
-        rule(self.reference).ok_or_else(|| {
-            let least = (self.reference..=366).find(|reference| rule(*reference).is_some());
+        let (seasons, looks) = (self.period.seasons(), self.period.per_quarter());
+        let rule = |reference| Rule::of(reference, seasons, (watched, looks), self.alarms);
+        rule(self.reference()).ok_or_else(|| {
+            let least = (self.reference()..=366).find(|reference| rule(*reference).is_some());
             let least =
                 least.map_or("fewer columns".to_owned(), |least| format!("at least {least}"));
             let says = format!(
                 "expected {least} for {watched} columns and {} false alarms, found {}",
-                self.alarms, self.reference
+                self.alarms,
+                self.reference()
             );
             bad(NAME, "reference", says)
         })
@@ -117,8 +131,8 @@ impl Params {
         {
             return Err(bad(NAME, "columns", format!("{twice:?} is named twice")));
         }
-        if !(14..=366).contains(&self.reference) {
-            let says = format!("expected 14 to 366, found {}", self.reference);
+        if !(14..=366).contains(&self.reference()) {
+            let says = format!("expected 14 to 366, found {}", self.reference());
             return Err(bad(NAME, "reference", says));
         }
         if !(1..=1_000_000).contains(&self.min_rows) {

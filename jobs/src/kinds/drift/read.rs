@@ -102,6 +102,8 @@ pub(super) struct Found {
     pub(super) young: u64,
     /// Columns of groups whose reference is so mixed that nothing can be further away.
     pub(super) blind: u64,
+    /// Columns of groups whose periods depend on each other for too long for any run to be more than chance.
+    pub(super) undecided: u64,
 }
 
 /// What is asked, with the columns that there are where none are named.
@@ -258,6 +260,7 @@ impl Reading {
                 thin: 0,
                 young: 0,
                 blind: 0,
+                undecided: 0,
             },
             group: None,
             is_begun: false,
@@ -369,7 +372,7 @@ impl Reading {
         }
         self.periods += 1;
         // As much as the largest number of periods that are held takes, on the average.
-        let held = self.periods.min(self.params.reference as u64) as usize;
+        let held = self.periods.min(self.params.reference() as u64) as usize;
         let bytes = self.bytes / self.periods as usize * held * TIMES;
         if bytes > self.bytes_max {
             let says = format!(
@@ -401,6 +404,7 @@ impl Reading {
             (std::mem::take(&mut self.watches), std::mem::take(&mut self.scores));
         let mut is_young = false;
         for (column, (watch, mut scores)) in watches.into_iter().zip(scores).enumerate() {
+            self.found.undecided += u64::from(watch.in_a_row().is_none());
             let (drifts, early) = watch.finish();
             is_young |= scores.is_empty();
             self.told += early.len();

@@ -285,3 +285,50 @@ async fn vectors_of_another_length_and_none_at_all_are_told() {
     ];
     assert_eq!(rows(&engine, found).await, expected);
 }
+
+/// The words of a drift are those of its rows: quartiles of numbers, and shares of labels.
+#[tokio::test]
+async fn words_are_what_their_rows_are_like() {
+    let engine = engine().await;
+    outputs(&engine, &days("moved", 40, 30, 1.0)).await;
+    summary_of(&engine, NAME, params(json!({ "columns": ["tokens", "label"] }))).await;
+    let worst = rows(
+        &engine,
+        "SELECT drifts.column_name, CAST(date_trunc('day', drift_scores.at) AS DATE) FROM drifts JOIN drift_scores \
+         ON drifts.column_name = drift_scores.column_name AND drifts.distance = drift_scores.distance ORDER BY 1, 2",
+    )
+    .await;
+    let day_of = |column: &str| {
+        let found = worst.iter().find_map(|of| of.strip_prefix(column)).unwrap();
+        found.trim().to_owned()
+    };
+    let parts = [("before", "at < '1970-01-15'".to_owned()), ("after", String::new())];
+    for (words, condition) in parts {
+        let condition = |column: &str| match condition.is_empty() {
+            true => format!("CAST(at AS DATE) = DATE '{}'", day_of(column)),
+            false => condition.clone(),
+        };
+        let said = rows(&engine, &format!("SELECT {words} FROM drifts ORDER BY column_name")).await;
+        let labels = format!(
+            "SELECT label || ' ' || CAST(round(100.0 * count(*) / sum(count(*)) OVER (), 1) AS TEXT) FROM outputs WHERE {} \
+             GROUP BY label ORDER BY count(*) DESC",
+            condition("label")
+        );
+        let labels: Vec<String> = rows(&engine, &labels)
+            .await
+            .iter()
+            .map(|of| format!("{} %", of.strip_suffix(".0").unwrap_or(of)))
+            .collect();
+        assert_eq!(said[0], labels.join(", "), "{words}");
+        let tokens =
+            format!("SELECT tokens FROM outputs WHERE {} ORDER BY tokens", condition("tokens"));
+        let tokens = rows(&engine, &tokens).await;
+        let at = |part: f64| -> f64 {
+            let place = (part * tokens.len() as f64) as usize;
+            tokens[place].parse().unwrap()
+        };
+        let expected =
+            format!("median {}, middle half from {} to {}", at(0.5), at(0.25), at(0.75));
+        assert_eq!(said[1], expected, "{words}");
+    }
+}

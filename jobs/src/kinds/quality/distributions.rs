@@ -71,7 +71,7 @@ impl Asked<'_> {
             columns: Some(held.iter().map(|name| quoted(name)).collect()),
             condition: Some(condition),
             period: self.params.period,
-            reference: self.params.history,
+            reference: Some(self.params.history),
             min_rows: self.params.min_rows,
             // No less than that kind takes.
             alarms: self.alarms_of(held.len()).max(0.001),

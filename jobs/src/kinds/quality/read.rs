@@ -202,7 +202,8 @@ pub(super) async fn asked<'a>(session: &Session, params: &'a Params) -> Result<A
     let per_quarter = params.period.per_quarter();
     let distributions = &asked.distributions;
     let alarms = asked.alarms_of(distributions.len());
-    let rule = Rule::of(params.history, distributions.len(), per_quarter, alarms);
+    let seasons = params.period.seasons();
+    let rule = Rule::of(params.history, seasons, (distributions.len(), per_quarter), alarms);
     if !distributions.is_empty() && rule.is_none() {
         let says = format!(
             "expected more for distributions of {} columns and {} false alarms, found {}; or `distributions` of false",
