@@ -2,7 +2,7 @@
 //!
 //! A trial is one attempt at a task. Trials of one task are alike, so what counts as one observation is a task, not a trial.
 
-use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
+use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, Normal, StudentsT};
 
 use crate::noise::Noise;
 
@@ -46,6 +46,11 @@ pub fn wilson(successes: u64, trials: u64) -> Option<Rate> {
     (trials > 0).then(|| within(rate, trials as f64, quantile(0.975)))
 }
 
+/// A rate of observations that tell as much as `size` independent ones, and where the rate behind it lies; none without observations.
+pub fn wilson_of(rate: f64, size: f64) -> Option<Rate> {
+    (size > 0.0 && rate.is_finite()).then(|| within(rate, size, quantile(0.975)))
+}
+
 /// Wilson's interval of a rate of so many observations.
 fn within(rate: f64, size: f64, z: f64) -> Rate {
     let squared = z * z / size;
@@ -83,8 +88,9 @@ pub fn rate(tasks: impl Iterator<Item = Tried> + Clone) -> Option<Rate> {
 }
 
 /// The chance that all of `k` trials of a task succeed (pass^k of tau-bench, Yao et al. 2024): the mean over the tasks that were tried so
-/// often of C(successes, k) / C(trials, k). None where there is no such task.
-pub fn pass_all(tasks: impl Iterator<Item = Tried>, k: u64) -> Option<f64> {
+/// often of C(successes, k) / C(trials, k), and where the chance behind it lies: a mean of numbers from 0 to 1 varies at most as a rate
+/// of as many tasks does. None where there is no such task.
+pub fn pass_all(tasks: impl Iterator<Item = Tried>, k: u64) -> Option<Rate> {
     let (mut sum, mut count) = (0.0, 0u64);
     for of in tasks.filter(|of| of.trials >= k) {
         let drawn = (0..k).map(|at| match of.successes.checked_sub(at) {
@@ -94,7 +100,7 @@ pub fn pass_all(tasks: impl Iterator<Item = Tried>, k: u64) -> Option<f64> {
         sum += drawn.product::<f64>();
         count += 1;
     }
-    (count > 0).then(|| sum / count as f64)
+    wilson_of(sum / count as f64, count as f64)
 }
 
 /// The mean of some observations, and where the one behind them lies with a confidence of 95 %, by Student's t; none without two.
@@ -103,6 +109,52 @@ pub fn mean(of: &[f64]) -> Option<(f64, f64, f64)> {
     let half = Student::of(of.len() as f64 - 1.0)?.edge() * (variance / of.len() as f64).sqrt();
     Some((mean, mean - half, mean + half))
 }
+
+/// The mean of all trials, and where the one behind it lies with a confidence of 95 %: trials of a task vary together, so that the tasks' sums are
+/// what varies (as of a ratio; Cochran, 1977). None of fewer than two tasks.
+pub fn mean_of_trials<'a>(
+    tasks: impl Iterator<Item = &'a [f64]> + Clone,
+) -> Option<(f64, f64, f64)> {
+    let tasks = tasks.filter(|of| !of.is_empty());
+    let (count, trials) = (tasks.clone().count() as f64, tasks.clone().flatten().count() as f64);
+    if count < 2.0 {
+        return None;
+    }
+    let mean = tasks.clone().flatten().sum::<f64>() / trials;
+    let apart = tasks.map(|of| (of.iter().sum::<f64>() - mean * of.len() as f64).powi(2));
+    let variance = apart.sum::<f64>() * count / (count - 1.0) / (trials * trials);
+    let half = Student::of(count - 1.0)?.edge() * variance.sqrt();
+    Some((mean, mean - half, mean + half))
+}
+
+/// Where a quantile behind that of some values in order lies with a confidence of 95 %, whatever their distribution: two of them, by
+/// their ranks (Thompson, 1936). They tell as much as `size` independent ones. An end is none if too few values are beyond it.
+pub fn quantile_interval(sorted: &[f64], part: f64, size: u64) -> [Option<f64>; 2] {
+    let size = size.min(sorted.len() as u64);
+    let Some(below) = Binomial::new(part, size).ok().filter(|_| size > 0) else {
+        return [None; 2];
+    };
+    // The chance that fewer than so many are below the quantile.
+    let chance = |count: u64| count.checked_sub(1).map_or(0.0, |most| below.cdf(most));
+    // By halving: chances rise with the count.
+    let first_beyond = |chance_of: &dyn Fn(u64) -> bool| {
+        let (mut from, mut to) = (0, size + 1);
+        while from < to {
+            let middle = from + (to - from) / 2;
+            if chance_of(middle) { to = middle } else { from = middle + 1 }
+        }
+        from
+    };
+    let low = first_beyond(&|count| chance(count) > TAIL).saturating_sub(1);
+    let high = first_beyond(&|count| chance(count) >= 1.0 - TAIL);
+    let scale = sorted.len() as f64 / size as f64;
+    let lower = low.checked_sub(1).and_then(|before| sorted.get((before as f64 * scale) as usize));
+    let upper = (high <= size).then(|| (high as f64 * scale).ceil() as usize);
+    [lower.copied(), upper.and_then(|place| sorted.get(place.checked_sub(1)?)).copied()]
+}
+
+/// Beyond each end of an interval of 95 %.
+const TAIL: f64 = 0.025;
 
 fn moments(of: &[f64]) -> Option<(f64, f64)> {
     let count = of.len() as f64;

@@ -37,9 +37,9 @@ fn rates_and_their_intervals() {
 fn chances_that_all_trials_succeed_are_their_definition() {
     let some = [(4, 4), (4, 2), (4, 0), (2, 2)];
     // All pairs of trials: 6 of 6, 1 of 6, 0 of 6, 1 of 1.
-    near(pass_all(tried(&some), 2).unwrap(), (1.0 + 1.0 / 6.0 + 0.0 + 1.0) / 4.0);
-    near(pass_all(tried(&some), 1).unwrap(), (1.0 + 0.5 + 0.0 + 1.0) / 4.0);
-    near(pass_all(tried(&some), 4).unwrap(), 1.0 / 3.0);
+    near(pass_all(tried(&some), 2).unwrap().rate, (1.0 + 1.0 / 6.0 + 0.0 + 1.0) / 4.0);
+    near(pass_all(tried(&some), 1).unwrap().rate, (1.0 + 0.5 + 0.0 + 1.0) / 4.0);
+    near(pass_all(tried(&some), 4).unwrap().rate, 1.0 / 3.0);
     assert_eq!(pass_all(tried(&some), 5), None);
     // Beside each subset counted.
     let mut noise = Noise::new(7);
@@ -50,7 +50,7 @@ fn chances_that_all_trials_succeed_are_their_definition() {
             let subsets: Vec<u32> = (0..1u32 << 7).filter(|of| of.count_ones() == k).collect();
             let all = |of: &&u32| (0..7).all(|at| *of >> at & 1 == 0 || trials[at]);
             let expected = subsets.iter().filter(all).count() as f64 / subsets.len() as f64;
-            near(pass_all(tried(&[(7, successes)]), k.into()).unwrap(), expected);
+            near(pass_all(tried(&[(7, successes)]), k.into()).unwrap().rate, expected);
         }
     }
 }
@@ -224,4 +224,55 @@ fn who_is_not_better_is_not_said_to_be() {
     let better: Vec<f64> =
         (0..200).map(|at| f64::from(at % 5 == 0) - f64::from(at % 20 == 1)).collect();
     assert!(of_differences(&better).unwrap().p < 1e-4);
+}
+
+/// The median of ten lies between the second and the ninth of them with 97.9 %, by the binomial distribution; a 95th percentile has an upper end
+/// from 72 on.
+#[test]
+fn quantiles_lie_between_ranks() {
+    let sorted: Vec<f64> = (1..=100).map(f64::from).collect();
+    assert_eq!(quantile_interval(&sorted[..10], 0.5, 10), [Some(2.0), Some(9.0)]);
+    assert_eq!(quantile_interval(&sorted[..5], 0.5, 5), [None, None]);
+    assert_eq!(quantile_interval(&sorted[..71], 0.95, 71)[1], None);
+    assert_eq!(quantile_interval(&sorted[..72], 0.95, 72)[1], Some(72.0));
+    assert_eq!(quantile_interval(&[], 0.5, 0), [None, None]);
+    // A hundred trials of ten tasks tell as much as ten.
+    assert_eq!(quantile_interval(&sorted, 0.5, 10), [Some(11.0), Some(90.0)]);
+}
+
+#[test]
+fn figures_of_few_tasks_lie_within_their_intervals() {
+    let worlds = 400;
+    for tasks in [3_usize, 10, 80] {
+        let (mut mean, mut median, mut all) = (0, 0, 0);
+        for seed in 0..worlds {
+            let mut noise = Noise::new(seed * 13 + tasks as u64);
+            // Four trials of each task, which vary together.
+            let of: Vec<Vec<f64>> = (0..tasks)
+                .map(|_| {
+                    let task = noise.normal();
+                    (0..4).map(|_| task + 0.5 * noise.normal()).collect()
+                })
+                .collect();
+            let found = mean_of_trials(of.iter().map(Vec::as_slice)).unwrap();
+            mean += u32::from(found.1 <= 0.0 && 0.0 <= found.2);
+            let mut values: Vec<f64> = of.concat();
+            values.sort_by(f64::total_cmp);
+            let [low, high] = quantile_interval(&values, 0.5, tasks as u64);
+            median +=
+                u32::from(low.is_none_or(|low| low <= 0.0) && high.is_none_or(|high| high >= 0.0));
+            // Each task has a chance of its own, evenly from 0 to 1: both of two trials succeed in a third of them.
+            let tried: Vec<(u64, u64)> = (0..tasks)
+                .map(|_| {
+                    let chance = noise.uniform();
+                    (4, (0..4).filter(|_| noise.uniform() < chance).count() as u64)
+                })
+                .collect();
+            let found = pass_all(self::tried(&tried), 2).unwrap();
+            all += u32::from(found.lower <= 1.0 / 3.0 && 1.0 / 3.0 <= found.upper);
+        }
+        let within = [mean, median, all].map(|of| f64::from(of) / worlds as f64);
+        assert!(within.iter().all(|of| *of >= 0.93), "{tasks} tasks: {within:?}");
+    }
+    assert_eq!(mean_of_trials([&[1.0, 2.0][..]].into_iter()), None);
 }

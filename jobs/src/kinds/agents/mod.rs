@@ -125,7 +125,7 @@ fn summary(params: &Params, trials: &Trials, compared: &[Comparison]) -> Value {
         "source": params.dataset,
         "trials": trials.count,
         "none_succeeded": (trials.count > 0 && trials.succeeded == 0)
-            .then(|| format!("of no trial is `success` true: {}", params.success)),
+            .then(|| format!("no trial has success = true: {}", params.success)),
         "trials_left_out": trials.left_out,
         "agents": trials.agents.len(),
         "kinds": trials.kinds.len(),

@@ -1,6 +1,6 @@
 //! The rows that `agents` commits.
 
-use analysis::trial::{Rate, Tried, mean, pass_all, rate};
+use analysis::trial::{Rate, Tried, mean, mean_of_trials, pass_all, quantile_interval, rate};
 use datasets::{ColumnSpec, ColumnType, DatasetSpec};
 use engine::Result;
 use serde_json::json;
@@ -35,6 +35,13 @@ pub(super) fn spec(params: &Params) -> DatasetSpec {
             false,
             "The chance that all of 1, 2, … trials of a task succeed (pass^k), as far as tasks were tried so often",
         ),
+        column(
+            "all_succeed_lower",
+            ColumnType::Json,
+            false,
+            "Where each of these chances lies with a confidence of 95 %: the lower ends",
+        ),
+        column("all_succeed_upper", ColumnType::Json, false, "The upper ends"),
         version(),
     ]);
     let key = ["source", "agent", "agent_version", "kind"];
@@ -48,11 +55,23 @@ pub(super) fn measures_spec(params: &Params) -> DatasetSpec {
         text("measure", "What is measured"),
         whole("trials", "Trials of which it is known"),
         float("mean", "The mean of the trials"),
+        float(
+            "mean_lower",
+            "Where that behind it lies with a confidence of 95 %; none of one task",
+        ),
+        float("mean_upper", "The upper end"),
         float("task_mean", "The mean of the tasks' own means"),
         float("task_mean_lower", "Where that behind it lies with a confidence of 95 %"),
         float("task_mean_upper", "The upper end"),
         float("median", "The median of the trials"),
+        float(
+            "median_lower",
+            "Where that behind it lies with a confidence of 95 %; none of too few tasks",
+        ),
+        float("median_upper", "The upper end"),
         float("p95", "Their 95th percentile"),
+        float("p95_lower", "Where that behind it lies with a confidence of 95 %"),
+        float("p95_upper", "The upper end; none of fewer than 72 tasks"),
         version(),
     ]);
     let key = ["source", "agent", "agent_version", "kind", "measure"];
@@ -117,16 +136,25 @@ impl<'a> Part<'a> {
     }
 }
 
+/// The chances that all of 1, 2, … trials succeed, or ends of their intervals.
+fn all_succeed(part: &Part<'_>, most: u64, end: fn(&Rate) -> f64) -> String {
+    let chances = (1..=most).map_while(|k| pass_all(part.tried(), k));
+    json!(chances.map(|rate| end(&rate)).collect::<Vec<f64>>()).to_string()
+}
+
 /// What a measure is of an agent's tasks.
 struct Measured<'a> {
     part: &'a Part<'a>,
     measure: &'a str,
     trials: u64,
     mean: f64,
+    mean_interval: Option<(f64, f64, f64)>,
     tasks: Option<(f64, f64, f64)>,
     task_mean: Option<f64>,
     median: Option<f64>,
+    median_interval: [Option<f64>; 2],
     p95: Option<f64>,
+    p95_interval: [Option<f64>; 2],
 }
 
 fn parts(trials: &Trials) -> Vec<Part<'_>> {
@@ -159,10 +187,13 @@ fn measured<'a>(part: &'a Part<'a>, number: usize, measure: &'a str) -> Option<M
         measure,
         trials: values.len() as u64,
         mean: mean_of_all,
+        mean_interval: mean_of_trials(of().flat_map(|of| of.tasks())),
         tasks: mean(&of_tasks),
         task_mean: mean_of(&of_tasks),
         median: quantile(&values, 0.5),
+        median_interval: quantile_interval(&values, 0.5, of_tasks.len() as u64),
         p95: quantile(&values, 0.95),
+        p95_interval: quantile_interval(&values, 0.95, of_tasks.len() as u64),
     })
 }
 
@@ -211,10 +242,9 @@ pub(super) fn rows(
         .float(|part| part.rate.map(|of| of.rate))
         .float(|part| part.rate.map(|of| of.lower))
         .float(|part| part.rate.map(|of| of.upper))
-        .text(|part| {
-            let chances = (1..=params.k).map_while(|k| pass_all(part.tried(), k));
-            json!(chances.collect::<Vec<f64>>()).to_string()
-        })
+        .text(|part| all_succeed(part, params.k, |rate| rate.rate))
+        .text(|part| all_succeed(part, params.k, |rate| rate.lower))
+        .text(|part| all_succeed(part, params.k, |rate| rate.upper))
         .finish(spec(params))?;
     let names: Vec<&String> = params.measured().keys().collect();
     let of_parts = parts.iter().flat_map(|part| {
@@ -227,11 +257,17 @@ pub(super) fn rows(
         .text(|of| of.measure.to_owned())
         .whole(|of| of.trials)
         .float(|of| Some(of.mean))
+        .float(|of| of.mean_interval.map(|of| of.1))
+        .float(|of| of.mean_interval.map(|of| of.2))
         .float(|of| of.task_mean)
         .float(|of| of.tasks.map(|tasks| tasks.1))
         .float(|of| of.tasks.map(|tasks| tasks.2))
         .float(|of| of.median)
+        .float(|of| of.median_interval[0])
+        .float(|of| of.median_interval[1])
         .float(|of| of.p95)
+        .float(|of| of.p95_interval[0])
+        .float(|of| of.p95_interval[1])
         .finish(measures_spec(params))?;
     let agent = |number: usize| trials.agents.get(number);
     let name = |number: usize| agent(number).map_or(String::new(), |of| of.0.clone());

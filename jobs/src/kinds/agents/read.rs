@@ -56,10 +56,14 @@ impl Values {
         self.all.get(begin.copied().unwrap_or(0)..end).unwrap_or_default()
     }
 
+    /// Those of each task.
+    pub(super) fn tasks(&self) -> impl Iterator<Item = &[f64]> + Clone {
+        (0..self.ends.len()).map(|task| self.of(task))
+    }
+
     /// The mean of each task of which there are some.
     pub(super) fn means(&self) -> impl Iterator<Item = f64> {
-        let of = (0..self.ends.len()).map(|task| self.of(task)).filter(|of| !of.is_empty());
-        of.map(|of| of.iter().sum::<f64>() / of.len() as f64)
+        self.tasks().filter(|of| !of.is_empty()).map(|of| of.iter().sum::<f64>() / of.len() as f64)
     }
 }
 
