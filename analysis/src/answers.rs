@@ -2,10 +2,12 @@
 
 use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, Hypergeometric, Normal};
 
-use crate::trial::{Rate, wilson};
+use crate::trial::{Rate, wilson, wilson_of};
 
 /// Bins of confidence, each as wide.
 pub const BINS: usize = 10;
+/// Answers below which nothing can be said of how far off a calibration is.
+const CALIBRATED_MIN: u64 = 10;
 /// Half of what lies within it is the middle 95 %.
 const EDGE: f64 = 1.959_963_984_540_054;
 
@@ -84,6 +86,34 @@ impl Answers {
         (sure > 0).then(|| sum / sure as f64)
     }
 
+    /// Where the mean behind that lies with a confidence of 95 %; a mean of numbers from 0 to 1 varies at most as a rate does.
+    pub fn confidence_interval(&self) -> Option<Rate> {
+        wilson_of(self.confidence()?, self.sure() as f64)
+    }
+
+    /// Where the Brier score behind that of [`Self::brier`] lies, in the same way.
+    pub fn brier_interval(&self) -> Option<Rate> {
+        wilson_of(self.brier()?, self.sure() as f64)
+    }
+
+    /// Where the calibration error lies with a confidence of 95 %: from the intervals of the bins (Zou and Donner, 2008). None of fewer
+    /// than ten answers, which leave bins without any.
+    pub fn calibration_error_interval(&self) -> Option<[f64; 2]> {
+        let found = self.calibration_error().filter(|_| self.sure() >= CALIBRATED_MIN)?;
+        let (mut below, mut above) = (0.0, 0.0);
+        for bin in &self.bins {
+            let Some(rate) = wilson(bin.right, bin.answers) else { continue };
+            let (said, share) =
+                (bin.confidence / bin.answers as f64, bin.answers as f64 / self.sure() as f64);
+            let apart = (rate.rate - said).abs();
+            let nearest = (rate.lower - said).max(said - rate.upper).max(0.0);
+            let farthest = (rate.upper - said).max(said - rate.lower);
+            below += (share * (apart - nearest)).powi(2);
+            above += (share * (farthest - apart)).powi(2);
+        }
+        Some([(found - below.sqrt()).max(0.0), (found + above.sqrt()).min(1.0)])
+    }
+
     /// The expected calibration error: how far bins are from what they say, by how many answers they have (Naeini et al. 2015).
     pub fn calibration_error(&self) -> Option<f64> {
         let sure = self.sure();
@@ -103,6 +133,44 @@ impl Answers {
         let z = self.apart / self.variance.sqrt();
         (self.variance > 0.0).then(|| 2.0 * Normal::standard().cdf(-z.abs()))
     }
+}
+
+/// How often a label is answered, is so, and both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OfLabel {
+    /// Rows that are answered so.
+    pub answered: u64,
+    /// Rows that are so.
+    pub so: u64,
+    /// Rows that are both.
+    pub right: u64,
+}
+
+impl OfLabel {
+    /// The harmonic mean of precision and recall, and where it lies with a confidence of 95 %. It is 2 p / (1 + p), where p is the part of
+    /// the rows of either kind that are of both.
+    fn f1(&self) -> Option<Rate> {
+        let of = wilson(self.right, (self.answered + self.so).saturating_sub(self.right))?;
+        let f1 = |part: f64| 2.0 * part / (1.0 + part);
+        Some(Rate { rate: f1(of.rate), lower: f1(of.lower), upper: f1(of.upper) })
+    }
+}
+
+/// The mean of F1 over labels, and where it lies with a confidence of 95 %; none without labels. A wrong row counts for two labels, and so the
+/// intervals of these are added as if each pair of labels varied together.
+pub fn macro_f1(labels: impl Iterator<Item = OfLabel>) -> Option<Rate> {
+    let of: Vec<Rate> = labels.filter_map(|label| label.f1()).collect();
+    let count = of.len() as f64;
+    let mean = of.iter().map(|of| of.rate).sum::<f64>() / count;
+    let apart = |get: fn(&Rate) -> f64| {
+        (2.0 * of.iter().map(|of| get(of).powi(2)).sum::<f64>()).sqrt() / count
+    };
+    let (below, above) = (apart(|of| of.rate - of.lower), apart(|of| of.upper - of.rate));
+    (count > 0.0).then(|| Rate {
+        rate: mean,
+        lower: (mean - below).max(0.0),
+        upper: (mean + above).min(1.0),
+    })
 }
 
 /// Two models on the same rows.
@@ -218,6 +286,45 @@ mod tests {
         };
         let (none, some) = (told(0.0), told(0.1));
         assert!((10..45).contains(&none) && some > 490, "{none} {some}");
+    }
+
+    /// What is behind figures of few rows lies within their intervals as often as they say.
+    #[test]
+    fn intervals_of_few_rows_hold_what_is_behind_them() {
+        let worlds = 400;
+        for rows in [2_u64, 5, 20, 100, 1_000] {
+            let (mut error, mut brier, mut f1) = (0, 0, 0);
+            for seed in 0..worlds {
+                let mut noise = Noise::new(17 * seed + rows);
+                let mut all = Answers::default();
+                let mut labels = [OfLabel::default(); 3];
+                for _ in 0..rows {
+                    // As sure as it should be, or 0.2 too sure.
+                    let said = if noise.uniform() < 0.5 { 0.95 } else { 0.75 };
+                    let is_right = noise.uniform() < if said > 0.9 { 0.95 } else { 0.55 };
+                    all.add(is_right, Some(said));
+                    let truth = (3.0 * noise.uniform()) as usize;
+                    let answer = if is_right { truth } else { (truth + 1) % 3 };
+                    labels[truth].so += 1;
+                    labels[answer].answered += 1;
+                    labels[answer].right += u64::from(is_right);
+                }
+                let found = all.calibration_error_interval();
+                assert_eq!(found.is_some(), rows >= 10);
+                error += u64::from(found.is_none_or(|[low, high]| low <= 0.1 && 0.1 <= high));
+                let expected =
+                    0.5 * (0.95 * 0.0025 + 0.05 * 0.9025) + 0.5 * (0.55 * 0.0625 + 0.45 * 0.5625);
+                let of = all.brier_interval().unwrap();
+                brier += u64::from(of.lower <= expected && expected <= of.upper);
+                let of = macro_f1(labels.into_iter()).unwrap();
+                f1 += u64::from(of.lower <= 0.75 && 0.75 <= of.upper);
+            }
+            let within = [error, brier, f1].map(|of| of as f64 / worlds as f64);
+            assert!(within.iter().all(|of| *of >= 0.93), "{rows} rows: {within:?}");
+        }
+        assert_eq!(macro_f1(std::iter::empty()), None);
+        let none = Answers::default();
+        assert_eq!((none.calibration_error_interval(), none.brier_interval()), (None, None));
     }
 
     /// By statsmodels' mcnemar (exact) and scipy's fisher_exact (less).

@@ -16,6 +16,7 @@
 //! - [`process`]: what event logs say of the processes behind them.
 //! - [`quality`]: whether what is measured of a period is as it was in those before it.
 //! - [`routing`]: what other ways to route requests to models would have cost.
+//! - [`sampling`]: what labels of some answers say of all of them.
 //! - [`series`]: what is usual in a series, and what is not.
 //! - [`significance`]: whether a correlation means anything.
 //! - [`tail`]: whether the largest of many values are larger than the others make plausible.
@@ -44,6 +45,7 @@ mod pinned;
 pub mod process;
 pub mod quality;
 pub mod routing;
+pub mod sampling;
 pub mod series;
 pub mod significance;
 pub mod tail;

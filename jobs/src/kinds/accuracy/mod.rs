@@ -15,12 +15,14 @@ mod read;
 mod tests;
 mod told;
 
+use analysis::trial::Rate;
 use datasets::{DatasetName, DatasetSpec};
 use engine::{Result, Session};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
 pub use params::Params;
+use read::UNEVEN;
 
 use crate::job::{Job, Outcome};
 use crate::parameters::{self, bad};
@@ -110,12 +112,31 @@ impl Job for Accuracy {
             let comparisons = told::comparisons(&params, &read);
             let version = ctx.input(&params.truth)?.version.0 as i64;
             let models = read.models.iter().take(MODELS_TOLD).map(|of| {
-                let accuracy = of.known.accuracy().map(|rate| [rate.lower, rate.rate, rate.upper]);
+                let interval = |rate: Rate| [rate.lower, rate.rate, rate.upper];
                 json!({
-                    "model": of.name, "answers": of.answers, "known": of.known.answers, "accuracy": accuracy,
+                    "model": of.name, "answers": of.answers, "known": of.known.answers,
+                    "accuracy": of.known.accuracy().map(interval),
+                    "accuracy_of_all": of.accuracy_of_all().map(interval),
+                    "macro_f1": of.macro_f1().map(interval),
                     "calibration_error": of.known.calibration_error(),
+                    "calibration_error_interval": of.known.calibration_error_interval(),
                 })
             });
+            let uneven = read.models.iter().filter(|of| of.even_p().is_some_and(|p| p < UNEVEN));
+            let mut warnings: Vec<String> = uneven
+                .map(|of| {
+                    format!(
+                        "the labelled answers of {} have other confidences than most: `accuracy` is theirs alone, `accuracy_of_all` that of all",
+                        of.name
+                    )
+                })
+                .take(MODELS_TOLD)
+                .collect();
+            if read.rows > 0 && read.models.iter().all(|of| of.known.sure() == 0) {
+                warnings.push(
+                    "no confidences: figures hold for all answers only if those to label were drawn at random".to_owned(),
+                );
+            }
             let better: Vec<Value> = comparisons
                 .iter()
                 .filter_map(|of| {
@@ -134,6 +155,7 @@ impl Job for Accuracy {
                 "periods_worse": periods.iter().filter(|of| of.is_worse).count(),
                 "compared": comparisons.len(),
                 "better": better,
+                "warnings": warnings,
             });
             if let Some(because) = nothing(&read) {
                 summary["nothing_because"] = because.into();
@@ -154,10 +176,10 @@ fn nothing(read: &read::Read) -> Option<&'static str> {
     let right = |of: &read::Model| of.known.right;
     match () {
         () if read.rows == 0 => Some(
-            "no row of `truth` has the key of an answer: see `key` and `truth_key`, whose values are held together as texts",
+            "no row of `truth` has the key of an answer: see `key` and `truth_key`, whose values are compared as texts",
         ),
         () if read.models.iter().map(right).sum::<u64>() == 0 => Some(
-            "no answer is the label of its row: see `label_column` and `truth_column`, whose values are held together letter by letter",
+            "no answer is the label of its row: see `label_column` and `truth_column`, whose values must be equal letter by letter",
         ),
         () => None,
     }

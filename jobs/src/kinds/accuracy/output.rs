@@ -27,11 +27,20 @@ fn measures() -> Vec<ColumnSpec> {
         ),
         float("upper", "The upper end"),
         float("confidence", "The mean of how sure it says it is, 0 to 1"),
+        float("confidence_lower", "Where that mean lies with a confidence of 95 %: the lower end"),
+        float("confidence_upper", "The upper end"),
         float(
             "calibration_error",
             "How far tenths of confidence are from the part that is right, by how many answers they have, 0 to 1 (expected calibration error)",
         ),
+        float(
+            "calibration_error_lower",
+            "Where the error lies with a confidence of 95 %: the lower end",
+        ),
+        float("calibration_error_upper", "The upper end"),
         float("brier", "The mean square of how far its confidence is from what is so, 0 to 1"),
+        float("brier_lower", "Where that lies with a confidence of 95 %: the lower end"),
+        float("brier_upper", "The upper end"),
         float(
             "calibration_p",
             "The chance that it is so far off where it is right as often as it says (Spiegelhalter)",
@@ -65,8 +74,14 @@ impl<T: Answering> Table<'_, T> {
             .float(|of| rate(of).map(|rate| rate.lower))
             .float(|of| rate(of).map(|rate| rate.upper))
             .float(|of| of.answers().confidence())
+            .float(|of| of.answers().confidence_interval().map(|rate| rate.lower))
+            .float(|of| of.answers().confidence_interval().map(|rate| rate.upper))
             .float(|of| of.answers().calibration_error())
+            .float(|of| of.answers().calibration_error_interval().map(|of| of[0]))
+            .float(|of| of.answers().calibration_error_interval().map(|of| of[1]))
             .float(|of| of.answers().brier())
+            .float(|of| of.answers().brier_interval().map(|rate| rate.lower))
+            .float(|of| of.answers().brier_interval().map(|rate| rate.upper))
             .float(|of| of.answers().calibration_p())
     }
 }
@@ -75,10 +90,16 @@ fn spec(params: &Params) -> DatasetSpec {
     let mut columns = vec![source(), model(), whole("answers", "Its answers, known or not")];
     columns.extend(measures());
     columns.extend([
+        float("accuracy_of_all", "The part of all answers that is right, if labelled ones are like others of their confidence; none without confidences"),
+        float("lower_of_all", "Where that lies with a confidence of 95 %, whatever holds of confidences without labels: the lower end"),
+        float("upper_of_all", "The upper end"),
+        float("even_p", "The chance that labels are so uneven over confidences if answers to label are drawn at random; none where there are too few"),
         float(
             "macro_f1",
             "The mean over labels of the harmonic mean of precision and recall, 0 to 1",
         ),
+        float("macro_f1_lower", "Where that lies with a confidence of 95 %: the lower end"),
+        float("macro_f1_upper", "The upper end"),
         whole("labels", "Labels that it answers, or that are so"),
         version(),
     ]);
@@ -95,6 +116,8 @@ fn periods_spec(params: &Params) -> DatasetSpec {
             "accuracy_before",
             "The part that was right in all periods before it that were no worse",
         ),
+        float("before_lower", "Where that lies with a confidence of 95 %: the lower end"),
+        float("before_upper", "The upper end"),
         float("p", "The chance of so few where nothing changed (Fisher)"),
         column(
             "is_worse",
@@ -151,7 +174,15 @@ fn comparisons_spec(params: &Params) -> DatasetSpec {
             "p",
             "The chance of such a difference where both are right as often (McNemar, exact)",
         ),
-        float("p_adjusted", "The same with the number of comparisons in mind (Holm)"),
+        float(
+            "difference_of_all",
+            "The difference on all answers, by their confidence; none where answers to label seem drawn at random",
+        ),
+        float("p_of_all", "The chance of that one"),
+        float(
+            "p_adjusted",
+            "The higher of both chances with the number of comparisons in mind (Holm)",
+        ),
         some_text("better", "Who is right more often; none where that is not sure"),
         version(),
     ];
@@ -184,14 +215,22 @@ pub(super) fn rows(
         .text(|of| of.name.clone())
         .whole(|of| of.answers)
         .measures()
-        .float(Model::macro_f1)
+        .float(|of| of.accuracy_of_all().map(|rate| rate.rate))
+        .float(|of| of.accuracy_of_all().map(|rate| rate.lower))
+        .float(|of| of.accuracy_of_all().map(|rate| rate.upper))
+        .float(Model::even_p)
+        .float(|of| of.macro_f1().map(|rate| rate.rate))
+        .float(|of| of.macro_f1().map(|rate| rate.lower))
+        .float(|of| of.macro_f1().map(|rate| rate.upper))
         .whole(|of| of.labels() as u64)
         .finish(spec(params))?;
     let periods = Table::new(periods, source, version)
         .text(|of| of.model.name.clone())
         .time(|of| params.period.start_us(of.at))
         .measures()
-        .float(|of| of.before)
+        .float(|of| of.before.map(|rate| rate.rate))
+        .float(|of| of.before.map(|rate| rate.lower))
+        .float(|of| of.before.map(|rate| rate.upper))
         .float(|of| of.p)
         .flag(|of| of.is_worse)
         .finish(periods_spec(params))?;
@@ -226,6 +265,8 @@ pub(super) fn rows(
         .float(|of| difference(of).map(|of| of.1))
         .float(|of| difference(of).map(|of| of.2))
         .float(|of| Some(of.p))
+        .float(|of| of.of_all.map(|of| of.difference))
+        .float(|of| of.of_all.map(|of| of.p))
         .float(|of| Some(of.p_adjusted))
         .some_text(|of| of.better.map(str::to_owned))
         .finish(comparisons_spec(params))?;

@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use analysis::answers::{Answers, Beside};
+use analysis::answers::{Answers, BINS, Beside, OfLabel, macro_f1};
+use analysis::sampling::{DifferenceOfAll, Stratum, difference_of_all, even_p, rate_of_all};
+use analysis::trial::Rate;
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use datafusion::functions::math::expr_fn::floor;
 use datafusion::functions_aggregate::expr_fn::count;
-use datafusion::logical_expr::{Expr, JoinType, cast, ident, lit, try_cast};
+use datafusion::logical_expr::{Expr, JoinType, cast, ident, lit, try_cast, when};
 use datafusion::prelude::DataFrame;
 use datafusion::scalar::ScalarValue;
 use engine::{Code, Error, Result, Session};
@@ -27,6 +30,11 @@ const LABELS_MAX: usize = 100_000;
 /// Periods of all models together, at most.
 const PERIODS_MAX: usize = 1_000_000;
 
+/// Tenths of confidence, and answers without one.
+const STRATA: usize = BINS + 1;
+/// The chance of an even draw below which labels are of other answers than most.
+pub(super) const UNEVEN: f64 = 0.01;
+
 /// Columns of the rows on their way.
 const MODEL: &str = "_model";
 const LABEL: &str = "_label";
@@ -43,26 +51,14 @@ fn truth_key(at: usize) -> String {
     format!("_truth_key_{at}")
 }
 
-/// How often a label is answered, is so, and both.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct OfLabel {
-    answered: u64,
-    so: u64,
-    right: u64,
-}
-
-impl OfLabel {
-    fn f1(&self) -> f64 {
-        2.0 * self.right as f64 / (self.answered + self.so).max(1) as f64
-    }
-}
-
 /// A model.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Model {
     pub(super) name: String,
     /// Its answers, known or not.
     pub(super) answers: u64,
+    /// The same by tenths of confidence; the last are those without one.
+    by_confidence: [u64; STRATA],
     pub(super) known: Answers,
     /// The same by period.
     pub(super) periods: BTreeMap<i64, Answers>,
@@ -72,13 +68,82 @@ pub(super) struct Model {
 impl Model {
     /// The mean over the labels that are true or answered of the harmonic mean of precision and recall,
     /// as scikit-learn defines it. A missing answer is of no label.
-    pub(super) fn macro_f1(&self) -> Option<f64> {
-        let sum: f64 = self.labels.values().map(OfLabel::f1).sum();
-        (!self.labels.is_empty()).then(|| sum / self.labels.len() as f64)
+    pub(super) fn macro_f1(&self) -> Option<Rate> {
+        macro_f1(self.labels.values().copied())
     }
 
     pub(super) fn labels(&self) -> usize {
         self.labels.len()
+    }
+
+    /// Its answers by confidence.
+    fn strata(&self) -> Vec<Stratum> {
+        let others = (self.known.answers - self.known.sure(), {
+            let right: u64 = self.known.bins.iter().map(|bin| bin.right).sum();
+            self.known.right - right
+        });
+        let bins = self.known.bins.iter().map(|bin| (bin.answers, bin.right));
+        let stratum = |(answers, (labelled, right)): (&u64, (u64, u64))| Stratum {
+            answers: *answers,
+            labelled,
+            right,
+        };
+        self.by_confidence.iter().zip(bins.chain([others])).map(stratum).collect()
+    }
+
+    /// The part of all its answers that is right, by their confidence; none if it has none.
+    pub(super) fn accuracy_of_all(&self) -> Option<Rate> {
+        (self.known.sure() > 0).then(|| rate_of_all(&self.strata())).flatten()
+    }
+
+    /// The chance that answers are labelled so unevenly by confidence if they are drawn evenly.
+    pub(super) fn even_p(&self) -> Option<f64> {
+        (self.known.sure() > 0).then(|| even_p(&self.strata())).flatten()
+    }
+}
+
+/// Two models on the rows that both answered.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pair {
+    pub(super) beside: Beside,
+    /// The same by the confidence of each.
+    by_confidence: [[Beside; STRATA]; 2],
+}
+
+impl Pair {
+    fn add(&mut self, a: (bool, usize), b: (bool, usize)) {
+        self.beside.add(a.0, b.0);
+        for (strata, stratum) in self.by_confidence.iter_mut().zip([a.1, b.1]) {
+            if let Some(beside) = strata.get_mut(stratum) {
+                beside.add(a.0, b.0);
+            }
+        }
+    }
+
+    /// With the second first.
+    pub(super) fn turned(&self) -> Self {
+        let turned = |of: Beside| Beside { only_a: of.only_b, only_b: of.only_a, ..of };
+        let [of_a, of_b] = self.by_confidence.map(|strata| strata.map(turned));
+        Self { beside: turned(self.beside), by_confidence: [of_b, of_a] }
+    }
+
+    /// How they compare on all answers, by the confidence of each of the two whose labels are not drawn evenly.
+    pub(super) fn of_all(&self, models: [&Model; 2]) -> Vec<DifferenceOfAll> {
+        let of_models = self.by_confidence.iter().zip(models);
+        let uneven = of_models.filter(|(_, model)| model.even_p().is_some_and(|p| p < UNEVEN));
+        let of_all = uneven.filter_map(|(strata, model)| {
+            let strata = model.by_confidence.iter().copied().zip(strata.iter().copied());
+            difference_of_all(&strata.collect::<Vec<_>>())
+        });
+        of_all.collect()
+    }
+}
+
+/// The stratum of a confidence.
+fn stratum(confidence: Option<f64>) -> usize {
+    match confidence.filter(|of| (0.0..=1.0).contains(of)) {
+        Some(confidence) => ((confidence * BINS as f64) as usize).min(BINS - 1),
+        None => BINS,
     }
 }
 
@@ -88,7 +153,7 @@ pub(super) struct Read {
     /// By name.
     pub(super) models: Vec<Model>,
     /// Models by number, the first before the second.
-    pub(super) pairs: BTreeMap<(usize, usize), Beside>,
+    pub(super) pairs: BTreeMap<(usize, usize), Pair>,
     /// Keys of which it is known what is so, and that are answered.
     pub(super) rows: u64,
     /// Answers of a model beyond its first of a row.
@@ -184,14 +249,23 @@ impl Asked<'_> {
     pub(super) async fn read(&self, ctx: &RunContext, stage: &mut Stage) -> Result<Read> {
         let session = ctx.session();
         let mut reading = Reading::new(self.params.period);
-        let frame =
-            self.answers()?.aggregate(vec![ident(MODEL)], vec![count(lit(1)).alias("rows")])?;
+        let confidence = ident(CONFIDENCE);
+        let is_part = confidence.clone().between(lit(0.0), lit(1.0));
+        let tenth = cast(floor(confidence * lit(BINS as f64)), DataType::Int64);
+        let tenth = when(is_part, tenth).otherwise(lit(-1_i64))?;
+        let by = vec![ident(MODEL), tenth.alias("tenth")];
+        let frame = self.answers()?.aggregate(by, vec![count(lit(1)).alias("rows")])?;
         for batch in session.collect(frame).await? {
-            let (models, rows) = (texts(&batch, 0)?, batch.column(1).as_primitive::<Int64Type>());
+            let models = texts(&batch, 0)?;
+            let [tenths, rows] = [1, 2].map(|at| batch.column(at).as_primitive::<Int64Type>());
             for row in 0..batch.num_rows() {
                 let model =
                     reading.model(if models.is_valid(row) { models.value(row) } else { "" })?;
-                reading.models[model].answers = rows.value(row) as u64;
+                let model = &mut reading.models[model];
+                model.answers += rows.value(row) as u64;
+                // A confidence of 1 is of the last tenth.
+                let tenth = usize::try_from(tenths.value(row)).map(|tenth| tenth.min(BINS - 1));
+                model.by_confidence[tenth.unwrap_or(BINS)] += rows.value(row) as u64;
                 stage.record.rows_in += rows.value(row) as u64;
             }
         }
@@ -237,7 +311,7 @@ struct Reading {
     /// The key that answers are of now, when and what was last said of it, and which models were right.
     key: Vec<Option<String>>,
     newest: (Option<i64>, String),
-    right: BTreeMap<usize, bool>,
+    right: BTreeMap<usize, (bool, usize)>,
     /// Models that are held against each other, or against the champion.
     compared: BTreeSet<usize>,
     champion: Option<usize>,
@@ -311,8 +385,8 @@ impl Reading {
                 self.read.repeated += 1;
                 continue;
             }
-            self.right.insert(number, is_right);
             let confidence = said.is_valid(row).then(|| said.value(row));
+            self.right.insert(number, (is_right, stratum(confidence)));
             let period = time(row).map(|at| self.period.of(at));
             self.count(number, (label, truth, is_right), confidence, period)?;
         }
@@ -365,12 +439,13 @@ impl Reading {
     }
 
     fn end_row(&mut self) {
-        let mut right: Vec<(usize, bool)> = std::mem::take(&mut self.right).into_iter().collect();
+        let mut right: Vec<(usize, (bool, usize))> =
+            std::mem::take(&mut self.right).into_iter().collect();
         right.retain(|(number, _)| self.compared.contains(number));
-        for (at, (a, is_a)) in right.iter().enumerate() {
-            for (b, is_b) in right.iter().skip(at + 1) {
+        for (at, (a, of_a)) in right.iter().enumerate() {
+            for (b, of_b) in right.iter().skip(at + 1) {
                 if self.champion.is_none_or(|champion| champion == *a || champion == *b) {
-                    self.read.pairs.entry((*a, *b)).or_default().add(*is_a, *is_b);
+                    self.read.pairs.entry((*a, *b)).or_default().add(*of_a, *of_b);
                 }
             }
         }
@@ -382,11 +457,11 @@ impl Reading {
         let by_name: Vec<usize> = numbers.into_values().collect();
         let mut places = vec![0; models.len()];
         by_name.iter().enumerate().for_each(|(place, number)| places[*number] = place);
-        let turned = |((a, b), of): ((usize, usize), Beside)| {
+        let turned = |((a, b), of): ((usize, usize), Pair)| {
             let (a, b) = (places[a], places[b]);
             match a < b {
                 true => ((a, b), of),
-                false => ((b, a), Beside { only_a: of.only_b, only_b: of.only_a, ..of }),
+                false => ((b, a), of.turned()),
             }
         };
         read.pairs = read.pairs.into_iter().map(turned).collect();

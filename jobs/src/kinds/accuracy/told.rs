@@ -1,7 +1,8 @@
 //! What is told of models: when they were right less often than before, and who is better.
 
 use analysis::answers::{Answers, Beside, worse};
-use analysis::trial::holm;
+use analysis::sampling::DifferenceOfAll;
+use analysis::trial::{Rate, holm, wilson};
 
 use super::params::Params;
 use super::read::{Model, Read};
@@ -13,7 +14,7 @@ pub(super) struct OfPeriod<'a> {
     pub(super) at: i64,
     pub(super) answers: &'a Answers,
     /// The part that was right in the periods before it; none in the first.
-    pub(super) before: Option<f64>,
+    pub(super) before: Option<Rate>,
     /// The chance of so few where nothing changed.
     pub(super) p: Option<f64>,
     pub(super) is_worse: bool,
@@ -33,7 +34,7 @@ pub(super) fn periods<'a>(params: &Params, read: &'a Read) -> Vec<OfPeriod<'a>> 
                 model,
                 at: *at,
                 answers,
-                before: (before.1 > 0).then(|| before.0 as f64 / before.1 as f64),
+                before: wilson(before.0, before.1),
                 p,
                 is_worse,
             });
@@ -52,29 +53,41 @@ pub(super) struct Compared<'a> {
     pub(super) b: &'a Model,
     pub(super) beside: Beside,
     pub(super) p: f64,
+    /// By how much the second is right more often on all answers, and the chance of that, where labels are not drawn evenly.
+    pub(super) of_all: Option<DifferenceOfAll>,
     /// With the number of comparisons in mind.
     pub(super) p_adjusted: f64,
     pub(super) better: Option<&'a str>,
+}
+
+impl Compared<'_> {
+    /// The chance on the labelled rows and on all answers, the higher one; 1 where the two differ in who is better.
+    fn p_of_both(&self) -> f64 {
+        let labelled = self.beside.only_b as f64 - self.beside.only_a as f64;
+        match self.of_all {
+            Some(of_all) if of_all.difference * labelled < 0.0 => 1.0,
+            Some(of_all) => self.p.max(of_all.p),
+            None => self.p,
+        }
+    }
 }
 
 /// Holds models against each other, or against the champion, on the rows that both answered.
 pub(super) fn comparisons<'a>(params: &Params, read: &'a Read) -> Vec<Compared<'a>> {
     let is_champion = |model: &Model| params.champion.as_ref().is_some_and(|of| *of == model.name);
     let mut all = Vec::new();
-    for ((a, b), beside) in &read.pairs {
+    for ((a, b), pair) in &read.pairs {
         let (first, second) = (&read.models[*a], &read.models[*b]);
-        let p = beside.p();
-        let one = Compared { a: first, b: second, beside: *beside, p, p_adjusted: p, better: None };
         // The champion comes first.
-        all.push(match is_champion(second) {
-            true => {
-                let turned = Beside { only_a: beside.only_b, only_b: beside.only_a, ..*beside };
-                Compared { a: second, b: first, beside: turned, ..one }
-            }
-            false => one,
-        });
+        let (a, b, pair) = match is_champion(second) {
+            true => (second, first, pair.turned()),
+            false => (first, second, pair.clone()),
+        };
+        let p = pair.beside.p();
+        let of_all = pair.of_all([a, b]).into_iter().max_by(|a, b| a.p.total_cmp(&b.p));
+        all.push(Compared { a, b, beside: pair.beside, p, of_all, p_adjusted: p, better: None });
     }
-    let raised = holm(&all.iter().map(|of| of.p).collect::<Vec<f64>>());
+    let raised = holm(&all.iter().map(Compared::p_of_both).collect::<Vec<f64>>());
     for (of, p) in all.iter_mut().zip(raised) {
         of.p_adjusted = p;
         let better = if of.beside.only_a > of.beside.only_b { of.a } else { of.b };
