@@ -71,9 +71,10 @@ pub use embedding::{
 pub use encoder::{ARCHITECTURE, EncoderConfig, SettingsFiles, supported_encoders};
 pub use error::{Attempt, Error, Result};
 pub use evaluation::{
-    Aim, Calibration, ClassScores, Comparison, InScope, Retrieval, ScopeReport, Score, Scores,
-    Threshold, auroc, calibration_error, choose_threshold, compare, confirmed_temperature,
-    fit_temperature, macro_f1_interval, retrieval, scope_report, scores,
+    Aim, Calibration, ClassScores, Comparison, InScope, NO_THRESHOLD, Retrieval, ScopeReport,
+    Score, Scores, Threshold, auroc, calibration_error, calibration_error_interval,
+    choose_threshold, compare, confirmed_temperature, fit_temperature, macro_f1_interval,
+    retrieval, scope_report, scores, separates_better,
 };
 pub use folder::{ArtifactFiles, Origin, TrainedOrigin, WEIGHTS_BYTES_MAX, read_card};
 pub use foresight::{ForesightNetwork, ForesightOptions, ForesightRows, Foretold};

@@ -2,6 +2,7 @@
 //! by a temperature (Guo et al. 2017, section 4.2). It changes no answer, only how sure it is.
 
 use crate::error::{Error, Result};
+use crate::training::Random;
 
 /// Bins of the calibration error, of equal width (Guo et al. 2017, equation 3).
 const BINS: usize = 15;
@@ -102,18 +103,55 @@ pub fn calibration_error(
     Ok(error_at(logits, truth, count, temperature))
 }
 
+/// Samples of the bootstrap, and rows below which a sample says nothing.
+const BOOTSTRAPS: usize = 400;
+const BOOTSTRAP_ROWS_MIN: usize = 10;
+
+/// Where the calibration error of such rows lies with a confidence of 95 %: quantiles of samples of the rows, drawn with replacement (Efron,
+/// 1979). None of fewer than ten rows. Fails as [`fit_temperature`].
+pub fn calibration_error_interval(
+    logits: &[f32],
+    truth: &[usize],
+    count: usize,
+    temperature: f64,
+) -> Result<Option<[f64; 2]>> {
+    check(logits, truth, count)?;
+    let rows = answers(logits, truth, count, temperature);
+    if rows.len() < BOOTSTRAP_ROWS_MIN {
+        return Ok(None);
+    }
+    let mut random = Random::new(rows.len() as u64, 1);
+    let mut found: Vec<f64> = (0..BOOTSTRAPS)
+        .map(|_| error_of((0..rows.len()).map(|_| rows[random.below(rows.len())])))
+        .collect();
+    found.sort_unstable_by(f64::total_cmp);
+    let at = |part: f64| found[((BOOTSTRAPS - 1) as f64 * part).round() as usize];
+    Ok(Some([at(0.025), at(0.975)]))
+}
+
 fn error_at(logits: &[f32], truth: &[usize], count: usize, temperature: f64) -> f64 {
+    error_of(answers(logits, truth, count, temperature).into_iter())
+}
+
+/// The confidence of each row's answer, and whether it is right.
+fn answers(logits: &[f32], truth: &[usize], count: usize, temperature: f64) -> Vec<(f64, bool)> {
+    let answer = |(row, class): (&[f32], &usize)| {
+        let best = best_of(row);
+        ((-log_loss(row, best, 1.0 / temperature)).exp(), best == *class)
+    };
+    logits.chunks_exact(count).zip(truth).map(answer).collect()
+}
+
+fn error_of(answers: impl ExactSizeIterator<Item = (f64, bool)>) -> f64 {
+    let rows = answers.len() as f64;
     // Of each bin the sum of confidences and of hits.
     let mut bins = [(0.0, 0.0); BINS];
-    for (row, class) in logits.chunks_exact(count).zip(truth) {
-        let best = best_of(row);
-        let confidence = (-log_loss(row, best, 1.0 / temperature)).exp();
+    for (confidence, is_right) in answers {
         let bin = &mut bins[((confidence * BINS as f64) as usize).min(BINS - 1)];
         bin.0 += confidence;
-        bin.1 += f64::from(u8::from(best == *class));
+        bin.1 += f64::from(u8::from(is_right));
     }
-    bins.iter().map(|(confidence, hits)| (confidence - hits).abs()).sum::<f64>()
-        / truth.len() as f64
+    bins.iter().map(|(confidence, hits)| (confidence - hits).abs()).sum::<f64>() / rows
 }
 
 /// The class of the largest number, of several the first.

@@ -7,10 +7,14 @@ mod out_of_scope;
 mod retrieval;
 mod scores;
 
-pub use calibration::{Calibration, calibration_error, confirmed_temperature, fit_temperature};
+pub use calibration::{
+    Calibration, calibration_error, calibration_error_interval, confirmed_temperature,
+    fit_temperature,
+};
 pub use compare::{Comparison, compare};
 pub use out_of_scope::{
-    Aim, InScope, ScopeReport, Score, Threshold, auroc, choose_threshold, scope_report,
+    Aim, InScope, NO_THRESHOLD, ScopeReport, Score, Threshold, auroc, choose_threshold,
+    scope_report, separates_better,
 };
 pub use retrieval::{Retrieval, retrieval};
 pub use scores::{ClassScores, Scores, macro_f1_interval, scores};

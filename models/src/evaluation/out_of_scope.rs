@@ -38,7 +38,9 @@ pub struct ScopeReport {
     pub in_scope_accuracy: f64,
     /// Part of the rows out of scope that were answered so.
     pub recall: f64,
-    /// Part of the rows answered as out of scope that are.
+    /// Rows answered as out of scope.
+    pub answered_rows: usize,
+    /// Part of them that are; 0 without any.
     pub precision: f64,
     /// How likely a row in scope has a higher score than one out of scope, ties half.
     pub auroc: f64,
@@ -89,11 +91,26 @@ pub enum Aim {
     /// The highest sum of the part of the rows in scope that are answered rightly, and this times the part of those out of scope
     /// that are found. With 1 both parts weigh the same (Youden 1950).
     Cost(f64),
+    /// The same, but only as far from `Rejected` as the rows prove that it is better: with few rows out of scope it is `Rejected`.
+    ProvenCost {
+        /// What the part of the rows out of scope that are found weighs.
+        cost: f64,
+        /// The part of the rows in scope that are below the threshold without such rows.
+        rejected: f64,
+    },
     /// At least this part of the rows out of scope found, and no more rows in scope lost for it than it takes.
     Recall(f64),
-    /// Without rows out of scope: this part of those in scope below it.
+    /// Without rows out of scope: this part of those in scope below it. None is, if they are so few that the lowest of them is a larger
+    /// part.
     Rejected(f64),
 }
+
+/// A threshold that no score is below.
+pub const NO_THRESHOLD: f64 = f64::MIN;
+/// Standard deviations above which one threshold, or score, is better than another by more than chance.
+const SURE: f64 = 3.0;
+/// Rows out of scope below which the score is not chosen by them.
+const SCORE_ROWS_MIN: usize = 10;
 
 /// The threshold that does what is aimed at. Fails for no rows in scope, and for no rows out of scope where the aim speaks of them;
 /// the parts of the aim are the caller's to check.
@@ -128,7 +145,7 @@ pub fn choose_threshold(in_scope: &[InScope], out_of_scope: &[f64], aim: Aim) ->
     let middles = places.windows(2).map(|pair| pair[0].midpoint(pair[1]));
     let mut rising = std::iter::once(first).chain(middles).chain(last);
     Ok(match aim {
-        Aim::Rejected(part) => all[((all.len() as f64 * part) as usize).min(all.len() - 1)],
+        Aim::Rejected(part) => rejecting(&all, part),
         Aim::Recall(least) => rising.find(|at| found(*at) >= least).unwrap_or(first),
         Aim::Cost(cost) => {
             let mut best = (f64::NEG_INFINITY, first);
@@ -140,7 +157,93 @@ pub fn choose_threshold(in_scope: &[InScope], out_of_scope: &[f64], aim: Aim) ->
             }
             best.1
         }
+        Aim::ProvenCost { cost, rejected } => {
+            let usual = rejecting(&all, rejected);
+            let between = |scores: &[f64], from: f64, to: f64| {
+                scores.partition_point(|score| *score < to)
+                    - scores.partition_point(|score| *score < from)
+            };
+            let better = |at: f64| {
+                let (from, to) = (usual.min(at), usual.max(at));
+                let found = Part::new(between(&outside, from, to), outside.len()).times(cost);
+                let lost = Part::new(between(&right, from, to), all.len());
+                if at > usual { found.surely_above(lost) } else { lost.surely_above(found) }
+            };
+            let mut best = (0.0, usual);
+            for at in rising {
+                let value = better(at);
+                if value > best.0 {
+                    best = (value, at);
+                }
+            }
+            best.1
+        }
     })
+}
+
+/// The score that a part of these, which are in order, is below.
+fn rejecting(scores: &[f64], part: f64) -> f64 {
+    let count = (scores.len() as f64 * part) as usize;
+    // A new score is below the lowest of n with a chance of 1 in n + 1.
+    if count == 0 && 1.0 / (scores.len() + 1) as f64 > part {
+        return NO_THRESHOLD;
+    }
+    scores.get(count).or(scores.last()).copied().unwrap_or(NO_THRESHOLD)
+}
+
+/// A part of some rows, and where the part behind it lies (Wilson 1927).
+#[derive(Clone, Copy)]
+struct Part {
+    part: f64,
+    lower: f64,
+    upper: f64,
+}
+
+impl Part {
+    fn new(count: usize, rows: usize) -> Self {
+        let rows = rows.max(1) as f64;
+        let part = count as f64 / rows;
+        let middle = part + SURE * SURE / (2.0 * rows);
+        let half = SURE * (part * (1.0 - part) / rows + (SURE / (2.0 * rows)).powi(2)).sqrt();
+        let all = 1.0 + SURE * SURE / rows;
+        Self { part, lower: (middle - half) / all, upper: (middle + half) / all }
+    }
+
+    fn times(self, cost: f64) -> Self {
+        Self { part: cost * self.part, lower: cost * self.lower, upper: cost * self.upper }
+    }
+
+    /// By how much it is above another one, at least (Zou & Donner 2008).
+    fn surely_above(self, other: Self) -> f64 {
+        let apart = (self.part - self.lower).hypot(other.upper - other.part);
+        self.part - other.part - apart
+    }
+}
+
+/// Whether one score separates rows in scope from others better than another one, by more than chance (DeLong et al. 1988). Each is the scores
+/// of the rows in scope, and of the others. Of fewer than ten others it is not known.
+pub fn separates_better(one: (&[f64], &[f64]), other: (&[f64], &[f64])) -> bool {
+    let (inside, outside) = (one.0.len(), one.1.len());
+    if outside < SCORE_ROWS_MIN || inside < SCORE_ROWS_MIN {
+        return false;
+    }
+    // Of each row the part of the rows of the other kind that it is on the right side of.
+    let placed = |(inside, outside): (&[f64], &[f64])| {
+        let of_inside: Vec<f64> = inside.iter().map(|score| auroc(&[*score], outside)).collect();
+        let of_outside: Vec<f64> = outside.iter().map(|score| auroc(inside, &[*score])).collect();
+        (of_inside, of_outside)
+    };
+    let (one, other) = (placed(one), placed(other));
+    let differences = |one: &[f64], other: &[f64]| -> (f64, f64) {
+        let rows = one.len() as f64;
+        let apart = || one.iter().zip(other).map(|(one, other)| one - other);
+        let mean = apart().sum::<f64>() / rows;
+        let squares = apart().map(|apart| (apart - mean).powi(2)).sum::<f64>();
+        (mean, squares / (rows - 1.0) / rows)
+    };
+    let (mean, of_inside) = differences(&one.0, &other.0);
+    let (_, of_outside) = differences(&one.1, &other.1);
+    mean > SURE * (of_inside + of_outside).sqrt()
 }
 
 /// How `threshold` does on rows of `logits`, `[rows, classes]`; a truth of none is a row out of scope. Fails for lists
@@ -184,6 +287,7 @@ pub fn scope_report(
         out_of_scope_rows: outside.len(),
         in_scope_accuracy: part(right, inside.len()),
         recall: part(found, outside.len()),
+        answered_rows: answered,
         precision: part(found, answered),
         auroc: auroc(&inside, &outside),
     })
@@ -192,7 +296,10 @@ pub fn scope_report(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::io::Write as _;
+
     use super::*;
+    use crate::training::Random;
 
     #[test]
     fn the_area_is_that_computed_by_hand() {
@@ -227,6 +334,11 @@ mod tests {
         let scores: Vec<f64> = (0..100).map(f64::from).collect();
         let rejected = |part| choose_threshold(&rows(&scores, &[]), &[], Aim::Rejected(part));
         assert_eq!((rejected(0.05).unwrap(), rejected(1.0).unwrap()), (5.0, 99.0));
+        // The lowest of twenty is below a new one of twenty-one.
+        let few = |count: usize| {
+            choose_threshold(&rows(&scores[..count], &[]), &[], Aim::Rejected(0.05)).unwrap()
+        };
+        assert_eq!((few(19), few(10), few(1)), (0.0, NO_THRESHOLD, NO_THRESHOLD));
         assert!(choose_threshold(&[], &[1.0], Aim::Cost(1.0)).is_err());
         assert!(choose_threshold(&inside, &[], Aim::Recall(0.9)).is_err());
     }
@@ -243,5 +355,107 @@ mod tests {
         let energy = Score::Energy.of(&[1.0, 1.0], 2.0);
         assert!((energy - (1.0 + 2.0 * 2_f64.ln())).abs() < 1e-12);
         assert!(scope_report(&logits, &truth, 3, 1.0, threshold).is_err());
+    }
+
+    /// A model whose rows in scope have higher scores than the others by `apart` standard deviations.
+    struct World {
+        apart: f64,
+        /// The chance that a row in scope is answered rightly, more for higher scores.
+        right: f64,
+    }
+
+    impl World {
+        fn inside(&self, random: &mut Random) -> InScope {
+            let score = normal(random);
+            let chance = 1.0 / (1.0 + (-2.0 * score).exp()) * self.right;
+            InScope { score, is_right: random.below(10_000) < (chance * 10_000.0) as usize }
+        }
+
+        fn outside(&self, random: &mut Random) -> f64 {
+            normal(random) - self.apart
+        }
+
+        /// What thresholds are worth: `cost` times the part of others that are found, and the part in scope that is still answered rightly.
+        fn worth(&self, thresholds: &[f64], cost: f64) -> Vec<f64> {
+            let mut random = Random::new(77, 0);
+            let inside: Vec<InScope> = (0..4_000).map(|_| self.inside(&mut random)).collect();
+            let outside: Vec<f64> = (0..4_000).map(|_| self.outside(&mut random)).collect();
+            let worth = |at: &f64| {
+                let found = outside.iter().filter(|score| *score < at).count() as f64;
+                let right = inside.iter().filter(|row| row.is_right && row.score >= *at).count();
+                cost * found / 4_000.0 + right as f64 / 4_000.0
+            };
+            thresholds.iter().map(worth).collect()
+        }
+    }
+
+    fn normal(random: &mut Random) -> f64 {
+        let mut uniform = || (1 + random.below(1_000_000)) as f64 / 1_000_001.0;
+        let radius = (-2.0 * uniform().ln()).sqrt();
+        radius * (std::f64::consts::TAU * uniform()).cos()
+    }
+
+    /// `COLONNADE_WORLDS=200` tries so many seeds.
+    #[test]
+    fn few_rows_out_of_scope_never_make_a_threshold_worse_than_none_do() {
+        let seeds = std::env::var("COLONNADE_WORLDS").ok().and_then(|of| of.parse().ok());
+        let seeds: u64 = seeds.unwrap_or(4);
+        let aim = |cost| (Aim::Cost(cost), Aim::ProvenCost { cost, rejected: 0.02 });
+        let (mut worst, mut harmed, mut tried) = (0.0_f64, [0; 2], 0);
+        let mut gained = [0.0; 2];
+        for (apart, right, cost) in
+            [(0.0, 1.0, 0.25), (1.0, 1.0, 0.25), (2.5, 0.8, 0.25), (1.0, 0.5, 1.0)]
+        {
+            let world = World { apart, right };
+            for inside in [20, 100, 1_000] {
+                for outside in [1, 3, 10, 30, 300] {
+                    for seed in 0..seeds {
+                        let mut random = Random::new(1 + seed, (inside * 1_000 + outside) as u64);
+                        let inside: Vec<InScope> =
+                            (0..inside).map(|_| world.inside(&mut random)).collect();
+                        let outside: Vec<f64> =
+                            (0..outside).map(|_| world.outside(&mut random)).collect();
+                        let usual = choose_threshold(&inside, &[], Aim::Rejected(0.02)).unwrap();
+                        let (best, proven) = aim(cost);
+                        let [best, proven] = [best, proven]
+                            .map(|aim| choose_threshold(&inside, &outside, aim).unwrap());
+                        let worth = world.worth(&[usual, best, proven], cost);
+                        tried += 1;
+                        for (at, worth_of) in worth[1..].iter().enumerate() {
+                            harmed[at] += usize::from(worth_of - worth[0] < -0.01);
+                            gained[at] += worth_of - worth[0];
+                        }
+                        worst = worst.min(worth[2] - worth[0]);
+                    }
+                }
+            }
+        }
+        let gained = gained.map(|gained| gained / f64::from(tried));
+        let found = format!(
+            "of {tried}: worse than without by more than 0.01 as the best {}, as proven {}; at worst {worst:.4}; gained {gained:.4?}",
+            harmed[0], harmed[1]
+        );
+        let _ = writeln!(std::io::stderr(), "{found}");
+        assert!(harmed[1] == 0 && gained[1] > 0.01, "{found}");
+    }
+
+    #[test]
+    fn a_score_is_chosen_where_it_separates_better_by_more_than_chance() {
+        let of = |seed: u64, apart: f64, outside: usize| {
+            let mut random = Random::new(seed, 3);
+            let inside: Vec<f64> = (0..100).map(|_| normal(&mut random)).collect();
+            let outside: Vec<f64> = (0..outside).map(|_| normal(&mut random) - apart).collect();
+            (inside, outside)
+        };
+        let better = |apart: f64, outside: usize| {
+            let is_better = |seed: &u64| {
+                let (one, other) =
+                    (of(2 * seed + 1, apart, outside), of(2 * seed + 2, 1.0, outside));
+                separates_better((&one.0, &one.1), (&other.0, &other.1))
+            };
+            (0..100).filter(is_better).count()
+        };
+        let (alike, higher, few) = (better(1.0, 40), better(2.5, 40), better(4.0, 9));
+        assert!(alike <= 5 && higher >= 80 && few == 0, "{alike} {higher} {few}");
     }
 }

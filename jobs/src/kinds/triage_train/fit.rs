@@ -5,21 +5,20 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use analysis::trial::wilson;
 use engine::Result;
 use kernels::GpuPolicy;
 use models::{
     ArtifactFiles, Calibration, Classifier, ClassifierSettings, Comparison, DataReport,
     EmbedOptions, Embedder, EmbedderId, EncoderDevice, Estimate, Evaluation, Examples, FoldAnswer,
-    Head, HeadProgress, InScope, Inputs, Labels, NoiseCandidate, RowQuality, ScopeReport, Score,
-    Scores, TextEmbedder, Threshold, TrainCall, TrainProgress, Trained, TrainedEncoder,
-    TrainedOrigin, TrainingData, auroc, calibration_error, choose_threshold, compare, describe,
-    embed_fields, estimate_classes_on, estimate_on, fine_tune_classes_on, fine_tune_on,
-    fold_answers, label_noise, macro_f1_interval, row_quality, scope_report, scores,
+    Head, HeadProgress, Inputs, Labels, NoiseCandidate, RowQuality, ScopeReport, Scores,
+    TextEmbedder, TrainCall, TrainProgress, Trained, TrainedEncoder, TrainedOrigin, TrainingData,
+    describe, embed_fields, estimate_classes_on, estimate_on, fine_tune_classes_on, fine_tune_on,
+    fold_answers, label_noise, macro_f1_interval, row_quality,
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::judge::{ChosenThreshold, accuracy_interval};
 use super::params::{Method, Params};
 use super::prepare::{Prepared, Side};
 use crate::registry::embedders::{Model, model_error};
@@ -79,9 +78,15 @@ pub(super) struct Fitted {
     pub(super) macro_f1_interval: Option<[f64; 2]>,
     /// On the held-out rows, before and after the temperature.
     pub(super) calibration_error: [f64; 2],
+    pub(super) calibration_error_interval: [Option<[f64; 2]>; 2],
     pub(super) calibration: Calibration,
     pub(super) scope: Option<ScopeReport>,
+    pub(super) threshold: ChosenThreshold,
     pub(super) comparison: Option<(String, Comparison)>,
+    /// Held-out rows that the version in production answers otherwise.
+    pub(super) changed: u64,
+    /// Held-out rows without a label by hand, and those of them that are answered right.
+    pub(super) not_by_hand: [u64; 2],
     pub(super) facts: Value,
 }
 
@@ -207,9 +212,9 @@ impl Task {
         let calibration = settings.calibrate(&own, &truth).map_err(model_error)?;
         let outside = self.logits(&raw.classifier, &self.prepared.outside(Side::Validation))?;
         let threshold = self.threshold((&own, &truth), &outside, settings.temperature)?;
-        settings.out_of_scope = Some(threshold);
+        settings.out_of_scope = Some(threshold.threshold);
         check(&self.cancellation)?;
-        let judged = self.judge(&raw.classifier, &settings, threshold)?;
+        let judged = self.judge(&raw.classifier, &settings, threshold.threshold)?;
         let origin = self.origin(&judged.scores, &judged.on);
         let files = (raw.write)(&settings, &origin).map_err(model_error)?;
         (self.tell)(0.95);
@@ -220,9 +225,13 @@ impl Task {
             macro_f1_interval: macro_f1_interval(&judged.scores),
             scores: judged.scores,
             calibration_error: judged.calibration_error,
+            calibration_error_interval: judged.calibration_error_interval,
             calibration,
             scope: judged.scope,
+            threshold,
             comparison: judged.comparison,
+            changed: judged.changed,
+            not_by_hand: judged.not_by_hand,
             facts: raw.facts,
         };
         Ok((self.prepared, fitted))
@@ -369,83 +378,6 @@ impl Task {
         Ok((trained.map_err(model_error)?.0, vectors))
     }
 
-    /// The score that tells in and out of scope apart best, and its threshold.
-    fn threshold(
-        &self,
-        (inside, truth): (&[f32], &[usize]),
-        outside: &[f32],
-        temperature: f64,
-    ) -> Result<Threshold> {
-        let count = self.prepared.labels.count();
-        let scored = |score: Score, logits: &[f32]| -> Vec<f64> {
-            logits.chunks_exact(count).map(|row| score.of(row, temperature)).collect()
-        };
-        let likely = |score: Score| auroc(&scored(score, inside), &scored(score, outside));
-        let is_energy =
-            !outside.is_empty() && likely(Score::Energy) > likely(Score::MaxProbability);
-        let score = if is_energy { Score::Energy } else { Score::MaxProbability };
-        let aim = self.params.aim(!outside.is_empty());
-        let answers = best_of_rows(inside, count);
-        let in_scope: Vec<InScope> = scored(score, inside)
-            .into_iter()
-            .zip(answers.iter().zip(truth))
-            .map(|(score, (answer, truth))| InScope { score, is_right: answer == truth })
-            .collect();
-        let least = choose_threshold(&in_scope, &scored(score, outside), aim);
-        Ok(Threshold { score, least: least.map_err(model_error)? })
-    }
-
-    fn judge(
-        &self,
-        classifier: &Classifier,
-        settings: &ClassifierSettings,
-        threshold: Threshold,
-    ) -> Result<Judged> {
-        let rows = self.prepared.of(Side::HeldOut);
-        let (count, truth) = (settings.labels.count(), self.prepared.classes(&rows));
-        let logits = self.logits(classifier, &rows)?;
-        let answers = best_of_rows(&logits, count);
-        let known: Vec<Option<usize>> = truth.iter().copied().map(Some).collect();
-        let found = scores(&known, &answers, count).map_err(model_error)?;
-        let error_at = |temperature: f64| {
-            calibration_error(&logits, &truth, count, temperature).map_err(model_error)
-        };
-        let outside = self.logits(classifier, &self.prepared.outside(Side::HeldOut))?;
-        let scope = if outside.is_empty() {
-            None
-        } else {
-            let all = [&logits[..], &outside].concat();
-            let nones = std::iter::repeat_n(None, outside.len() / count);
-            let truth: Vec<Option<usize>> = known.iter().copied().chain(nones).collect();
-            let report = scope_report(&all, &truth, count, settings.temperature, threshold);
-            Some(report.map_err(model_error)?)
-        };
-        let comparison = match &self.in_use {
-            None => None,
-            Some((version, other)) => {
-                // By name: the other may know other classes.
-                let theirs =
-                    best_of_rows(&self.logits(other, &rows)?, other.settings().labels.count());
-                let names = other.settings().labels.names();
-                let right = |row: usize, answer: &str| self.prepared.rows.labels[row] == answer;
-                let own = settings.labels.names();
-                let of_theirs: Vec<bool> =
-                    rows.iter().zip(&theirs).map(|(row, at)| right(*row, &names[*at])).collect();
-                let of_own: Vec<bool> =
-                    rows.iter().zip(&answers).map(|(row, at)| right(*row, &own[*at])).collect();
-                let compared = compare(&of_own, &of_theirs).map_err(model_error)?;
-                Some((version.clone(), compared))
-            }
-        };
-        Ok(Judged {
-            calibration_error: [error_at(1.0)?, error_at(settings.temperature)?],
-            on: format!("{} held-out rows of {}", rows.len(), self.params.dataset),
-            scores: found,
-            scope,
-            comparison,
-        })
-    }
-
     fn origin(&self, scores: &Scores, on: &str) -> TrainedOrigin {
         let measured = [("accuracy", scores.accuracy), ("macro_f1", scores.macro_f1)];
         self.origin_of(
@@ -478,7 +410,7 @@ impl Task {
         }
     }
 
-    fn logits(&self, classifier: &Classifier, rows: &[usize]) -> Result<Vec<f32>> {
+    pub(super) fn logits(&self, classifier: &Classifier, rows: &[usize]) -> Result<Vec<f32>> {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
@@ -529,31 +461,4 @@ impl Task {
             false => ControlFlow::Continue(()),
         }
     }
-}
-
-struct Judged {
-    scores: Scores,
-    calibration_error: [f64; 2],
-    scope: Option<ScopeReport>,
-    comparison: Option<(String, Comparison)>,
-    on: String,
-}
-
-fn accuracy_interval(scores: &Scores) -> Option<[f64; 2]> {
-    let right = (scores.accuracy * scores.rows as f64).round() as u64;
-    wilson(right, scores.rows as u64).map(|rate| [rate.lower, rate.upper])
-}
-
-/// The first of the highest of each row.
-fn best_of_rows(logits: &[f32], count: usize) -> Vec<usize> {
-    let best = |row: &[f32]| {
-        let mut best = 0;
-        for (at, value) in row.iter().enumerate() {
-            if *value > row[best] {
-                best = at;
-            }
-        }
-        best
-    };
-    logits.chunks_exact(count).map(best).collect()
 }

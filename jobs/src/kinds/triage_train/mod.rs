@@ -11,12 +11,14 @@
 #[cfg(test)]
 mod feature_tests;
 mod fit;
+mod judge;
 mod output;
 mod params;
 mod prepare;
 #[cfg(test)]
 mod tests;
 
+use analysis::trial::{Rate, wilson};
 use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
 use engine::{Result, Session, WriteMode};
@@ -25,12 +27,13 @@ use models::{Classifier, EncoderDevice};
 use serde_json::{Value, json};
 
 use fit::{Encoder, Fitted, Survey, Task};
+use judge::{ScopeFigures, ends};
 use params::Method;
 pub use params::Params;
 use prepare::{Dropped, Prepared, prepare, read};
 
 use crate::job::{Job, Outcome};
-use crate::parameters;
+use crate::parameters::{self, bad};
 use crate::registry::embedders::{check_fields, check_numbers, inputs_of};
 use crate::registry::evaluations;
 use crate::registry::training;
@@ -167,6 +170,7 @@ impl Job for TriageTrain {
             stage.record.rows_out = fitted.scores.rows as u64;
             stage.facts(fitted.facts.clone());
             stage.finish();
+            require_alike(&params, &fitted)?;
             let registration = registration(&params, &fitted);
             let trained = Trained { prepared, survey, fitted, registration };
             commit(ctx, &params, &trained, &history).await?;
@@ -280,6 +284,29 @@ async fn commit(
     Ok(())
 }
 
+/// The part of the held-out rows that the version in production answers otherwise; none without one.
+fn changed(fitted: &Fitted) -> Option<Rate> {
+    fitted.comparison.as_ref().and_then(|_| wilson(fitted.changed, fitted.scores.rows as u64))
+}
+
+/// Fails if the version in production answers too many rows otherwise.
+fn require_alike(params: &Params, fitted: &Fitted) -> Result<()> {
+    let (Some(most), Some(changed)) = (params.answers_change_max, changed(fitted)) else {
+        return Ok(());
+    };
+    if changed.rate <= most {
+        return Ok(());
+    }
+    let problem = format!(
+        "the new version answers {} of {} held-out rows otherwise than the version in production; expected a part of {most} at most: \
+         check the labels, or take a larger `answers_change_max`",
+        fitted.changed, fitted.scores.rows
+    );
+    Err(bad(NAME, "answers_change_max", problem))
+}
+
+/// The part of the held-out rows answered otherwise above which there is a warning.
+const CHANGE_WARNED: f64 = 0.2;
 /// Held-out rows below which figures say little.
 const HELD_OUT_FEW: usize = 50;
 
@@ -290,6 +317,32 @@ fn warnings(validation: usize, fitted: &Fitted) -> Vec<String> {
     if rows < HELD_OUT_FEW {
         found.push(format!(
             "accuracy and macro_f1 are of {rows} held-out rows; label more rows until they are {HELD_OUT_FEW} or more"
+        ));
+    }
+    let by_hand = rows as u64 - fitted.not_by_hand[0];
+    if by_hand > 0 {
+        found.push(format!(
+            "{by_hand} of {rows} held-out rows are labelled by hand: if people label rows that are hard, accuracy and macro_f1 are too low; \
+             accuracy_not_by_hand is that of the others"
+        ));
+    }
+    if let Some(changed) = changed(fitted).filter(|changed| changed.rate > CHANGE_WARNED) {
+        found.push(format!(
+            "{} of {rows} held-out rows are answered otherwise than by the version in production, {:.0} %: check some of them, or set \
+             `answers_change_max`",
+            fitted.changed,
+            100.0 * changed.rate
+        ));
+    }
+    if !fitted.threshold.is_any {
+        found.push(format!(
+            "no text is out of scope: {validation} validation rows are too few to know below which score the least sure texts are"
+        ));
+    }
+    if fitted.threshold.outside > 0 && !fitted.threshold.is_changed {
+        found.push(format!(
+            "{} validation rows out of scope prove no better threshold than without them; label more",
+            fitted.threshold.outside
         ));
     }
     if fitted.calibration.temperature == 1.0 {
@@ -308,19 +361,34 @@ fn summary(
     let Trained { prepared, survey, fitted, registration: model } = trained;
     let sides = [prepare::Side::Train, prepare::Side::Validation, prepare::Side::HeldOut];
     let [train, validation, held_out] = sides.map(|side| prepared.of(side).len());
-    let compared = model
-        .compared
-        .as_ref()
-        .map(|it| json!({ "version": it.version, "accuracy": it.accuracy, "p_value": it.p_value }));
-    let scope = fitted.scope.as_ref().map(|scope| {
+    let compared = model.compared.as_ref().map(|it| {
+        let right = (it.accuracy * fitted.scores.rows as f64).round() as u64;
         json!({
-            "rows": scope.out_of_scope_rows,
-            "auroc": scope.auroc,
-            "recall": scope.recall,
-            "precision": scope.precision,
-            "in_scope_accuracy": scope.in_scope_accuracy,
+            "version": it.version,
+            "accuracy": it.accuracy,
+            "accuracy_interval": wilson(right, fitted.scores.rows as u64).map(ends),
+            "p_value": it.p_value,
+            "changed": changed(fitted).map(|it| it.rate),
+            "changed_interval": changed(fitted).map(ends),
         })
     });
+    let scope = fitted.scope.as_ref().map(|scope| {
+        let found = ScopeFigures::new(scope);
+        let rate = |of: Option<Rate>| of.map(|of| of.rate);
+        json!({
+            "rows": scope.out_of_scope_rows,
+            "auroc": rate(found.auroc),
+            "auroc_interval": found.auroc.map(ends),
+            "recall": rate(found.recall),
+            "recall_interval": found.recall.map(ends),
+            "precision": rate(found.precision),
+            "precision_interval": found.precision.map(ends),
+            "in_scope_accuracy": rate(found.in_scope_accuracy),
+            "in_scope_accuracy_interval": found.in_scope_accuracy.map(ends),
+        })
+    });
+    let not_by_hand = wilson(fitted.not_by_hand[1], fitted.not_by_hand[0]);
+    let not_by_hand = not_by_hand.filter(|_| fitted.not_by_hand[0] < fitted.scores.rows as u64);
     json!({
         "source": params.dataset,
         "model": model.name,
@@ -340,10 +408,17 @@ fn summary(
         "data": survey.facts(&prepared.labels),
         "accuracy": fitted.scores.accuracy,
         "accuracy_interval": fitted.accuracy_interval,
+        "accuracy_not_by_hand": not_by_hand.map(|it| it.rate),
+        "accuracy_not_by_hand_interval": not_by_hand.map(ends),
         "macro_f1": fitted.scores.macro_f1,
         "macro_f1_interval": fitted.macro_f1_interval,
         "temperature": fitted.calibration.temperature,
-        "calibration_error": { "before": fitted.calibration_error[0], "after": fitted.calibration_error[1] },
+        "calibration_error": {
+            "before": fitted.calibration_error[0],
+            "before_interval": fitted.calibration_error_interval[0],
+            "after": fitted.calibration_error[1],
+            "after_interval": fitted.calibration_error_interval[1],
+        },
         "out_of_scope": scope,
         "in_production": compared,
         "training": fitted.facts,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use analysis::trial::wilson;
 use arrow::array::{ArrayRef, Float32Array, RecordBatch, StringArray};
 use datasets::{
     ColumnType, DatasetName, DatasetSpec, Evolution, PartitionSpec, PartitionTransform,
@@ -9,12 +10,25 @@ use datasets::{
 use engine::Result;
 
 use super::fit::{Doubt, Fitted, Survey};
+use super::judge::ScopeFigures;
 use super::params::Params;
 use super::prepare::{Prepared, Side};
 use crate::parameters::dataset_name;
 use crate::registry::evaluations::{self, Measured};
 use crate::registry::training_rows::{self, TrainingRow};
 use crate::tables::columns::column;
+
+/// Measures with the ends of their intervals.
+const PRECISION: [&str; 3] = ["precision", "precision_lower", "precision_upper"];
+const RECALL: [&str; 3] = ["recall", "recall_lower", "recall_upper"];
+const SCOPE_AUROC: [&str; 3] =
+    ["out_of_scope_auroc", "out_of_scope_auroc_lower", "out_of_scope_auroc_upper"];
+const SCOPE_RECALL: [&str; 3] =
+    ["out_of_scope_recall", "out_of_scope_recall_lower", "out_of_scope_recall_upper"];
+const SCOPE_PRECISION: [&str; 3] =
+    ["out_of_scope_precision", "out_of_scope_precision_lower", "out_of_scope_precision_upper"];
+const IN_SCOPE_ACCURACY: [&str; 3] =
+    ["in_scope_accuracy", "in_scope_accuracy_lower", "in_scope_accuracy_upper"];
 
 /// The dataset of labels that are in doubt.
 pub(super) fn suspects_name() -> DatasetName {
@@ -98,28 +112,55 @@ pub(super) fn evaluations(
     if let Some([lower, upper]) = fitted.macro_f1_interval {
         rows.extend([("macro_f1_lower", None, None, lower), ("macro_f1_upper", None, None, upper)]);
     }
-    let names = prepared.labels.names();
-    for (name, class) in names.iter().zip(&fitted.scores.classes) {
-        let name = Some(name.as_str());
+    if let [Some(before), Some(after)] = fitted.calibration_error_interval {
         rows.extend([
-            ("precision", name, None, class.precision),
-            ("recall", name, None, class.recall),
-            ("f1", name, None, class.f1),
-            ("support", name, None, class.support as f64),
+            ("calibration_error_before_lower", None, None, before[0]),
+            ("calibration_error_before_upper", None, None, before[1]),
+            ("calibration_error_lower", None, None, after[0]),
+            ("calibration_error_upper", None, None, after[1]),
         ]);
+    }
+    let names = prepared.labels.names();
+    for (at, (name, class)) in names.iter().zip(&fitted.scores.classes).enumerate() {
+        let name = Some(name.as_str());
+        let answered = fitted.scores.confusion.iter().skip(at).step_by(names.len()).sum::<usize>();
+        // Without rows of a kind nothing is known of their part.
+        let parts = [(PRECISION, class.precision, answered), (RECALL, class.recall, class.support)];
+        for ([measure, lower, upper], part, of) in parts {
+            let right = (part * of as f64).round() as u64;
+            let Some(rate) = wilson(right, of as u64) else { continue };
+            rows.extend([
+                (measure, name, None, rate.rate),
+                (lower, name, None, rate.lower),
+                (upper, name, None, rate.upper),
+            ]);
+        }
+        if class.support + answered > 0 {
+            rows.push(("f1", name, None, class.f1));
+        }
+        rows.push(("support", name, None, class.support as f64));
     }
     for (at, count) in fitted.scores.confusion.iter().enumerate().filter(|(_, count)| **count > 0) {
         let (truth, answer) = (&names[at / names.len()], &names[at % names.len()]);
         rows.push(("confusion", Some(truth), Some(answer), *count as f64));
     }
     if let Some(scope) = &fitted.scope {
-        rows.extend([
-            ("out_of_scope_auroc", None, None, scope.auroc),
-            ("out_of_scope_recall", None, None, scope.recall),
-            ("out_of_scope_precision", None, None, scope.precision),
-            ("in_scope_accuracy", None, None, scope.in_scope_accuracy),
-            ("out_of_scope_rows", None, None, scope.out_of_scope_rows as f64),
-        ]);
+        let found = ScopeFigures::new(scope);
+        let figures = [
+            (SCOPE_AUROC, found.auroc),
+            (SCOPE_RECALL, found.recall),
+            (SCOPE_PRECISION, found.precision),
+            (IN_SCOPE_ACCURACY, found.in_scope_accuracy),
+        ];
+        for ([measure, lower, upper], rate) in figures {
+            let Some(rate) = rate else { continue };
+            rows.extend([
+                (measure, None, None, rate.rate),
+                (lower, None, None, rate.lower),
+                (upper, None, None, rate.upper),
+            ]);
+        }
+        rows.push(("out_of_scope_rows", None, None, scope.out_of_scope_rows as f64));
     }
     if let Some((other, compared)) = &fitted.comparison {
         let other = Some(other.as_str());

@@ -89,6 +89,8 @@ pub struct Params {
     pub out_of_scope_recall: Option<f64>,
     /// Without such rows: the part of the rows in scope that may be taken for out of scope, 0 to 0.5. Default: 0.02.
     pub rejected: f64,
+    /// Fail if the new version answers a larger part of the held-out rows otherwise than the version in production, 0 to 1. Default: null.
+    pub answers_change_max: Option<f64>,
     /// Name of the model; each training makes a version of it. Default: triage.
     pub model: String,
     /// Which weights are trained: head, full, low_rank or contrastive. Default: head.
@@ -142,6 +144,7 @@ impl Default for Params {
             out_of_scope_cost: 0.25,
             out_of_scope_recall: None,
             rejected: 0.02,
+            answers_change_max: None,
             model: "triage".into(),
             method: Method::Head,
             embedder: ALL_MINILM_L6_V2.into(),
@@ -173,6 +176,10 @@ impl Params {
         if !(0.0..=0.5).contains(&self.rejected) {
             let problem = format!("expected 0 to 0.5, found {}", self.rejected);
             return Err(bad(NAME, "rejected", problem));
+        }
+        if let Some(most) = self.answers_change_max.filter(|part| !(0.0..=1.0).contains(part)) {
+            let problem = format!("expected 0 to 1, found {most}");
+            return Err(bad(NAME, "answers_change_max", problem));
         }
         if !(self.out_of_scope_cost > 0.0 && self.out_of_scope_cost <= 100.0) {
             let problem =
@@ -267,7 +274,7 @@ impl Params {
         match self.out_of_scope_recall {
             _ if !are_there => Aim::Rejected(self.rejected),
             Some(recall) => Aim::Recall(recall),
-            None => Aim::Cost(self.out_of_scope_cost),
+            None => Aim::ProvenCost { cost: self.out_of_scope_cost, rejected: self.rejected },
         }
     }
 

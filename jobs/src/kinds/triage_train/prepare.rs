@@ -26,6 +26,8 @@ pub(super) struct Rows {
     pub(super) ids: Vec<String>,
     pub(super) texts: Vec<RowText>,
     pub(super) labels: Vec<String>,
+    /// Whether the label is one by hand.
+    pub(super) by_hand: Vec<bool>,
     /// The columns of numbers that were read, and those of the first row, then of the next.
     pub(super) number_columns: Vec<String>,
     pub(super) numbers: Vec<f64>,
@@ -186,6 +188,7 @@ pub(super) async fn read(
             }
             rows.ids.push(id.to_owned());
             rows.labels.push(label.to_owned());
+            rows.by_hand.push(by_hand.is_some());
             rows.texts.push(text);
             rows.numbers.extend(batch.numbers(row));
         }
@@ -326,6 +329,7 @@ mod tests {
                 .map(|text| RowText::of(std::iter::once(Some(&text[..]))))
                 .collect(),
             labels: (0..count).map(|row| format!("class {}", row % 2)).collect(),
+            by_hand: vec![false; count],
             ..Rows::default()
         }
     }
