@@ -39,6 +39,8 @@ mod registry;
 pub mod report;
 mod run;
 mod schedules;
+#[cfg(test)]
+mod sentences_tests;
 mod series;
 pub mod similar;
 mod tables;

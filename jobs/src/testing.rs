@@ -237,10 +237,18 @@ pub(crate) async fn submitted_within(
     record
 }
 
-/// The record of a run, which succeeds.
+/// The record of a run, which succeeds, and whose sentences are true.
 pub(crate) async fn record_of(engine: &Engine, job: &str, params: Value) -> RunRecord {
     let record = submitted(engine, job, params.clone()).await.unwrap();
     assert_eq!(record.state, RunState::Succeeded, "{job} {params}: {:?}", record.error);
+    let untrue = crate::sentences_tests::untrue(engine, &record).await;
+    if let Ok(list) = std::env::var("COLONNADE_UNTRUE_SENTENCES") {
+        use std::io::Write as _;
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(list);
+        untrue.iter().for_each(|one| writeln!(file.as_ref().unwrap(), "{one}").unwrap());
+    } else {
+        assert!(untrue.is_empty(), "{job} {params}: {untrue:#?}");
+    }
     record
 }
 

@@ -1,4 +1,4 @@
-//! Whether a group moved otherwise than the rest, and by how much.
+//! Whether a group moved differently from the rest, and by how much.
 //!
 //! With V the measure of all cells and W that of all but the group, the *excess* of a group is what it moved the whole by, beyond
 //! where the whole would be had everything moved as the rest did:

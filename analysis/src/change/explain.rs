@@ -53,7 +53,7 @@ impl Default for Options {
 /// What came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Some groups moved otherwise than the rest.
+    /// Some groups moved differently from the rest.
     Found,
     /// The measure changed, and all groups alike as far as noise lets see, but for some that did not: the change is spread
     /// evenly.
@@ -90,7 +90,7 @@ pub struct Explanation {
     pub judged: u64,
 }
 
-/// A group that moved otherwise than the rest. Its numbers are of all its cells where nothing else is said.
+/// A group that moved differently from the rest. Its numbers are of all its cells where nothing else is said.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
     /// Its pairs, in the order of the dimensions.

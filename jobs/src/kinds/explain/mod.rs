@@ -2,7 +2,7 @@
 //! `explanations`, with what it adds to the change, and one of rank 0 for the change as a whole.
 //!
 //! 1. [`cells`]: rows of both periods become sums, one for each combination of values.
-//! 2. [`analysis::change`]: which groups moved otherwise than the rest, and by how much more than noise would.
+//! 2. [`analysis::change`]: which groups moved differently from the rest, and by how much more than noise would.
 //! 3. [`told`]: findings in words.
 //!
 //! Of a quantile, which has no exact contributions, the share of rows above the earlier period's quantile is explained, and what that

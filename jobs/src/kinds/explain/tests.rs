@@ -92,7 +92,10 @@ async fn a_ratio_is_carried_by_the_group_that_changed_and_the_rows_say_how() {
         "1 region = r1 and model = m2 0.5 1.0 {\"model\":\"m2\",\"region\":\"r1\"} true true";
     assert_eq!(told[1], first);
     let says = rows(&engine, "SELECT explanation FROM explanations ORDER BY rank").await;
-    assert!(says[0].contains("1 group of region, model moved otherwise than the rest"), "{says:?}");
+    assert!(
+        says[0].contains("1 group of region, model moved differently from the rest"),
+        "{says:?}"
+    );
     assert!(says[1].starts_with("region = r1 and model = m2: it went from 0.0"), "{says:?}");
     let share = crate::series::words::number(100.0 * found[0]["share"].as_f64().unwrap());
     assert!(says[1].contains(&format!(", {share} % of the change: ")), "{says:?}");

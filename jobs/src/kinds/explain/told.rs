@@ -35,7 +35,7 @@ pub struct Explanation {
     pub findings: Vec<Finding>,
 }
 
-/// A group that moved otherwise than the rest; a row of the output.
+/// A group that moved differently from the rest; a row of the output.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
     /// `model = a and region = b`.
@@ -220,7 +220,7 @@ impl Words<'_> {
             Outcome::Found => {
                 let count = found.findings.len();
                 let groups = if count == 1 { "group" } else { "groups" };
-                format!("{moved}; {count} {groups} of {names} moved otherwise than the rest")
+                format!("{moved}; {count} {groups} of {names} moved differently from the rest")
             }
             Outcome::Even => format!("{moved}; all of {names} moved alike: it is spread evenly"),
             Outcome::Noise => format!("{moved}; nothing in {names} stands out from noise"),

@@ -173,13 +173,13 @@ async fn a_forecast_is_missed_far_out_or_several_times_in_a_row() {
     )
     .await;
     assert_eq!(found.len(), 2, "{found:?}");
-    let far = "forecast_miss 1 2026-01-01T05:00:00Z eu of calls: 140 came at 2026-01-01T05:00:00Z, where 100 was forecast, with 95 % \
-               between 90 and 110";
+    let far = "forecast_miss 1 2026-01-01T05:00:00Z eu of calls: 140 at 2026-01-01T05:00:00Z; the forecast was 100, its \
+               interval of 95 % from 90 to 110";
     assert_eq!(found[0], far);
     assert!(found[1].starts_with("forecast_miss 4 2026-01-01T20:00:00Z"), "{found:?}");
     assert!(
         found[1].ends_with(
-            "4 values in a row from 2026-01-01T20:00:00Z to 2026-01-01T23:00:00Z are outside"
+            "4 values in a row, from 2026-01-01T20:00:00Z to 2026-01-01T23:00:00Z, are outside"
         ),
         "{found:?}"
     );
@@ -264,9 +264,9 @@ async fn copies_and_texts_of_no_class_are_said_with_their_share() {
         rows(&engine, "SELECT kind, severity, headline FROM insights ORDER BY subject").await;
     let expected = [
         // Five limits of three less one: 7 of 3.
-        "duplicates 57.14285714285714 notes: 7 rows say what 1 says",
-        "duplicates 87.5 notes: 8 rows of 100 (8 %) say what another one says, in 2 clusters of up to 7",
-        "out_of_scope 75.0 notes: 10 of 50 texts (20 %) are of no class that triage@1 knows",
+        "duplicates 57.14285714285714 notes: 7 rows repeat each other, among them 1",
+        "duplicates 87.5 notes: 8 rows of 100 (8 %) repeat another row, in 2 clusters of up to 7 rows",
+        "out_of_scope 75.0 notes: 10 of 50 texts (20 %) are in none of the classes of triage@1",
     ];
     assert_eq!(found, expected);
 }

@@ -66,7 +66,7 @@ impl Checked {
     pub(super) fn words(&self) -> String {
         let Self { check, column, reading: Reading { rows, value, .. }, limits, .. } = self;
         if let Some((before, after)) = &self.like {
-            return format!("{column} is no longer what it was: {after}, before {before}");
+            return format!("{column} has drifted: {after}; before, {before}");
         }
         let as_said = |value: f64| match check {
             Check::Nulls | Check::Empty | Check::Repeated | Check::Orphans => {

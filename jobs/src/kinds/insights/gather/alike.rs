@@ -93,7 +93,7 @@ impl From<'_> {
                         },
                     })
                 },
-                action: "look at both when one of them stands out".to_owned(),
+                action: "check both when one of them stands out".to_owned(),
                 also: Vec::new(),
             });
         }
@@ -128,7 +128,7 @@ impl From<'_> {
                 ended_us: until_us,
                 interval_us: 0,
                 headline: format!(
-                    "{source}: {copies} rows {of} say what another one says, in {clusters} clusters of up to {}",
+                    "{source}: {copies} rows {of} repeat another row, in {clusters} clusters of up to {} rows",
                     row.count("most")?
                 ),
                 severity,
@@ -156,13 +156,15 @@ impl From<'_> {
                 started_us: until_us,
                 ended_us: until_us,
                 interval_us: 0,
-                headline: format!("{source}: {members} rows say what {cluster} says"),
+                headline: format!(
+                    "{source}: {members} rows repeat each other, among them {cluster}"
+                ),
                 severity,
                 confidence: 0.95,
                 reach: members,
                 chart: bars(self.name.as_str(), &condition, "similarity"),
                 evidence: vec![self.evidence(condition)],
-                action: format!("answer {cluster} once for all of them"),
+                action: format!("answer {cluster} and its copies once"),
                 also: Vec::new(),
             });
         }
@@ -195,7 +197,7 @@ impl From<'_> {
                 ended_us: until_us,
                 interval_us: 0,
                 headline: format!(
-                    "{source}: {outside} of {texts} texts ({} %) are of no class that {model} knows",
+                    "{source}: {outside} of {texts} texts ({} %) are in none of the classes of {model}",
                     number(100.0 * share)
                 ),
                 severity,
@@ -203,7 +205,7 @@ impl From<'_> {
                 reach: outside,
                 chart: bars(self.name.as_str(), &condition, "label"),
                 evidence: vec![self.evidence(condition)],
-                action: "label some of them by hand, and train anew".to_owned(),
+                action: "label some of them by hand, and train again".to_owned(),
                 also: Vec::new(),
             });
         }
@@ -250,7 +252,7 @@ impl From<'_> {
                 reach: rows,
                 chart: bars(self.name.as_str(), &condition, "reason"),
                 evidence: vec![self.evidence(condition)],
-                action: "mend what sends them, and ingest them anew".to_owned(),
+                action: "correct their source, and ingest them again".to_owned(),
                 also: Vec::new(),
             });
         }

@@ -58,10 +58,10 @@ impl From<'_> {
                 evidence: vec![self.evidence(within)],
                 action: match check {
                     "distribution" => format!(
-                        "see what fills {source}; where it is meant, rate this `known`, or name other `columns` to the job quality"
+                        "check the source of {source}; if the change is intended, rate this `known`, or choose other `columns` for the job quality"
                     ),
                     _ => format!(
-                        "see what fills {source}; where it is meant, tell the limit in `limits` of the job quality"
+                        "check the source of {source}; if the change is intended, set the limit in `limits` of the job quality"
                     ),
                 },
                 also: Vec::new(),

@@ -42,7 +42,7 @@ impl From<'_> {
                 ended_us,
                 interval_us: 0,
                 headline: format!(
-                    "{source}: {model} is right in {} % of {known} known answers since {}, before in {} %",
+                    "{source}: {model} is right in {} % of {known} labelled answers since {}; before, in {} %",
                     percent(now),
                     instant(started_us),
                     percent(before)
@@ -57,7 +57,7 @@ impl From<'_> {
                     ("accuracy", "quantitative"),
                 ),
                 evidence: vec![self.evidence(within)],
-                action: format!("see what {model} gets wrong since then, and train a challenger on it"),
+                action: format!("find what {model} gets wrong since then, and train a challenger on it"),
                 also: Vec::new(),
             });
         }
@@ -86,7 +86,7 @@ impl From<'_> {
                 ended_us: until_us,
                 interval_us: 0,
                 headline: format!(
-                    "{source}: {better} is right more often than {other}, by {} % of the rows that both answered",
+                    "{source}: {better} is right on {} % more of the rows that both answered than {other}",
                     number((1_000.0 * difference).round() / 10.0)
                 ),
                 severity: severity(difference, BETTER_LIMIT),

@@ -152,7 +152,7 @@ impl From<'_> {
                     (Kind::Slope, severity(score, SLOPE_LIMIT), action)
                 }
                 "season" => {
-                    let action = "forecast anew: what came each day or week comes otherwise";
+                    let action = "forecast again: the daily or weekly pattern changed";
                     let [before, after] = [row.number("before")?, row.number("after")?];
                     (Kind::Season, of_season(before, after), action)
                 }
@@ -235,7 +235,7 @@ impl From<'_> {
         let several = match run.len() {
             1 => String::new(),
             count => format!(
-                "; {count} values in a row from {} to {} are outside",
+                "; {count} values in a row, from {} to {}, are outside",
                 instant(first),
                 instant(last)
             ),
@@ -255,7 +255,7 @@ impl From<'_> {
             ended_us: last,
             interval_us,
             headline: format!(
-                "{series}{unit} of {source}: {} came at {}, where {} was forecast, with 95 % between {} and {}{several}",
+                "{series}{unit} of {source}: {} at {}; the forecast was {}, its interval of 95 % from {} to {}{several}",
                 value("actual")?,
                 instant(worst.instant("at")?),
                 value("value")?,
@@ -267,7 +267,7 @@ impl From<'_> {
             reach: run.len() as u64,
             evidence: vec![self.evidence(condition)],
             chart: line(source, series, first, last, interval_us),
-            action: "ask `explain` which rows carry it; forecast anew if it is to stay".to_owned(),
+            action: "ask `explain` which rows carry it; forecast again if it lasts".to_owned(),
             also: Vec::new(),
         }))
     }

@@ -29,8 +29,8 @@ impl From<'_> {
             let since = sql_instant(started_us);
             let condition = format!("{rows} AND started_at = {since}");
             let is_still = match row.text("state")? {
-                "open" => ", still",
-                "usual" => ", and it is what is usual now",
+                "open" => " so far",
+                "usual" => " and is the new reference",
                 _ => "",
             };
             found.push(Finding {
@@ -41,7 +41,7 @@ impl From<'_> {
                 ended_us: row.instant("ended_at")?,
                 interval_us: 0,
                 headline: format!(
-                    "{source}: {column}{of} is no longer what it was, for {} periods{is_still}: {}, before {}",
+                    "{source}: {column}{of} has drifted for {} periods{is_still}: {}; before, {}",
                     row.count("periods")?,
                     row.text("after")?,
                     row.text("before")?
@@ -56,7 +56,7 @@ impl From<'_> {
                     ("severity", "quantitative"),
                 ),
                 evidence: vec![self.evidence(condition)],
-                action: format!("see what sends other {column} since then; where it is meant, train on what is new"),
+                action: format!("find what sends different {column} since then; if that is intended, train on the new rows"),
                 also: Vec::new(),
             });
         }
@@ -143,7 +143,7 @@ impl From<'_> {
                 ended_us: until_us,
                 interval_us: 0,
                 headline: format!(
-                    "{source}: {better} succeeds more often than {other}, by {} % of the tasks",
+                    "{source}: {better} succeeds at {} % more of the tasks than {other}",
                     number(100.0 * difference)
                 ),
                 severity: severity(difference, BETTER_LIMIT),
