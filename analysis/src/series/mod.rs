@@ -5,7 +5,7 @@
 //! 3. [`robust`], [`level_shift`], [`missing`]: values far from the usual, another height from then on, no values.
 //! 4. [`keep_rare`]: what happens often is usual.
 //!
-//! [`discord`]: shapes that come but once. [`taught`]: labels by hand teach what is told.
+//! [`discord`]: shapes that come but once. [`sustained`]: changes of several series together that last. [`taught`]: labels by hand teach what is told.
 //!
 //! [`Target`]: what is wanted of a series, and where it misses it. [`online`] does it as samples come. [`hierarchy`] makes what is said
 //! of parts and of their sum agree. [`rows`] makes rows of a grid comparable.
@@ -33,6 +33,7 @@ mod seasons;
 mod span;
 mod spikes;
 mod spread;
+pub mod sustained;
 mod target;
 pub mod taught;
 pub mod trend;
