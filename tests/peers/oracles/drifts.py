@@ -85,19 +85,26 @@ def one_column(table, name, column, is_text, scores, periods):
     reference = [periods[at][column] for at in scores["at"][scores["is_reference"]]]
     table.equal("drift", f"{name}.{column}", "periods of the reference", len(reference), REFERENCE)
     together = pd.concat(reference)
+    # Texts are compared with all periods of the reference but one, as those of the reference are.
+    names = pd.concat([period[column] for period in periods.values()]).unique() if is_text else []
+    counts = lambda values: counts_of(names, values)
+    others = [counts(together) - counts(part) for part in reference] if is_text else []
+    nearest = lambda ours, values: min((index_of_shares(counts(values), rest) for rest in others), key=lambda theirs: abs(theirs - ours))
     ks, psi, own, rows = ({}, {}), ({}, {}), ({}, {}), ({}, {})
     for _, score in scores.iterrows():
         at, values = score["at"], periods[score["at"]][column]
         rows[0][at], rows[1][at] = score["rows"], len(values)
         if score["is_reference"]:
             rest = pd.concat([part for part in reference if part is not values])
-            own[0][at], own[1][at] = score["distance"], index_of_texts(values, rest) if is_text else stats.ks_2samp(values, rest).statistic
+            own[0][at], own[1][at] = score["distance"], (
+                index_of_shares(counts(values), counts(rest)) if is_text else stats.ks_2samp(values, rest).statistic
+            )
         else:
             ks[0][at], ks[1][at] = score["distance"], (
-                index_of_texts(values, together) if is_text else stats.ks_2samp(values, together).statistic
+                nearest(score["distance"], values) if is_text else stats.ks_2samp(values, together).statistic
             )
             psi[0][at], psi[1][at] = score["stability_index"], (
-                index_of_texts(values, together) if is_text else index_of_numbers(values, together)
+                nearest(score["stability_index"], values) if is_text else index_of_numbers(values, together)
             )
     distance = "PSI: pandas" if is_text else "distance: ks_2samp"
     table.all_equal("drift", f"{name}.{column}", "rows of a period: pandas", *rows)
@@ -107,19 +114,19 @@ def one_column(table, name, column, is_text, scores, periods):
 
 
 def index_of_shares(own, others):
-    """The population stability index. A share of nothing counts as half a row."""
-    names = own.index.union(others.index)
-    shares = [counts.reindex(names, fill_value=0).clip(lower=0.5) / counts.sum() for counts in (own, others)]
+    """The population stability index of counts by name. A share of nothing counts as half a row."""
+    is_known = (own + others) > 0
+    shares = [np.maximum(counts[is_known], 0.5) / counts.sum() for counts in (own, others)]
     return float(((shares[0] - shares[1]) * np.log(shares[0] / shares[1])).sum())
 
 
-def index_of_texts(values, others):
-    return index_of_shares(values.value_counts(), others.value_counts())
+def counts_of(names, values):
+    return values.value_counts().reindex(names, fill_value=0).to_numpy(dtype=float)
 
 
 def index_of_numbers(values, others):
     """By tenths of the reference."""
     ordered = np.sort(others.to_numpy())
     edges = np.unique([ordered[tenth * len(ordered) // 10] for tenth in range(1, 10)])
-    cut = lambda values: pd.cut(values, [-np.inf, *edges, np.inf], labels=False).value_counts().reindex(range(len(edges) + 1), fill_value=0)
-    return index_of_shares(cut(values), cut(others))
+    tenths = lambda values: counts_of(range(len(edges) + 1), pd.Series(pd.cut(values, [-np.inf, *edges, np.inf], labels=False)))
+    return index_of_shares(tenths(values), tenths(others))

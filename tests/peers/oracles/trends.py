@@ -27,10 +27,10 @@ def compare(colonnade, table):
         of = lambda found, kind: found[(found["series"] == one.name) & (found["kind"] == kind)]
         for _, row in of(reported, "slope").iterrows():
             since = one.at.get_loc(row["from_at"])
-            if (of(fitted, "level")["at"] > row["from_at"]).any():
-                slope_with_levels(one, row, of(fitted, "level"), of(reported, "level"), table)
-            else:
-                slope(one, row, one.values[since:], f"{one.name}, from {since}", table)
+            steps = of(reported, "level")
+            steps = steps[steps["at"] > row["from_at"]]
+            values = one.values - sum((one.at >= at) * step for at, step in zip(steps["at"], steps["after"] - steps["before"]))
+            slope(one, row, values[since:], f"{one.name}, from {since}, less {len(steps)} levels", table)
         levels(one, of(fitted, "level"), of(fitted, "slope"), table)
     changepoints(colonnade, every, table)
 
@@ -52,7 +52,7 @@ def without_season(one):
 
 
 def slope(one, row, values, name, table):
-    """A line through values."""
+    """A line through values, less the changes of level that are reported with it."""
     line = stats.theilslopes(values, np.arange(len(values)), alpha=0.95)
     per_day = DAY / row["interval_seconds"]
     for figure, ours, theirs in [
@@ -66,14 +66,6 @@ def slope(one, row, values, name, table):
     table.equal("trends", name, "direction: kendalltau", np.sign(row["score"]), np.sign(tau))
     table.equal("trends", name, "p of z: scipy.stats.norm", row["p_value"], 2 * stats.norm.sf(abs(row["score"])))
     table.ratio("trends", name, "z: pymannkendall, Hamed & Rao", abs(row["score"]), hamed_rao(values), 1.0, CORRECTED)
-
-
-def slope_with_levels(one, row, fitted, reported, table):
-    """A line with changes of level, which all need to be reported with it."""
-    less = lambda levels: one.values - sum((one.at >= at) * step for at, step in zip(levels["at"], levels["after"] - levels["before"]))
-    slope(one, row, less(fitted), f"{one.name}, less {len(fitted)} changes of level", table)
-    figure = f"z less the {len(reported)} of {len(fitted)} changes that are reported: pymannkendall"
-    table.ratio("trends", one.name, figure, abs(row["score"]), hamed_rao(less(reported)), 1.0, CORRECTED)
 
 
 def hamed_rao(values):
