@@ -45,6 +45,16 @@ const CALENDAR_UNITS: [(&str, Unit, u32); 6] = [
     ("bd", Unit::BusinessDay, 1),
 ];
 
+/// Words for intervals of one unit.
+const WORDS: [(&str, Interval); 6] = [
+    ("hour", Interval::Fixed(Span::HOUR)),
+    ("day", Interval::DAY),
+    ("week", Interval::WEEK),
+    ("month", Interval::MONTH),
+    ("quarter", Interval::QUARTER),
+    ("year", Interval::YEAR),
+];
+
 impl Unit {
     /// Mean length in microseconds.
     fn micros(self) -> f64 {
@@ -105,6 +115,9 @@ impl FromStr for Interval {
                 "expected a length of time such as \"5m\" or \"1h\", or calendar units such as \"1d\", \"1bd\" (business days), \"1w\", \"1mo\", \"1q\" or \"1y\", found {text:?}"
             )
         };
+        if let Some((_, interval)) = WORDS.into_iter().find(|(word, _)| *word == text) {
+            return Ok(interval);
+        }
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (count, unit) = text.split_at(digits);
         let Some((_, unit, size)) = CALENDAR_UNITS.into_iter().find(|(name, ..)| *name == unit)

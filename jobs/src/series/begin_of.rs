@@ -14,7 +14,7 @@ use datafusion::logical_expr::{
 use super::microseconds;
 
 /// The beginning of the interval that `at`, a timestamp in microseconds, lies in.
-pub(super) fn begin_of(grid: &Grid, at: Expr) -> Expr {
+pub(crate) fn begin_of(grid: &Grid, at: Expr) -> Expr {
     let Some((anchor_us, width_us)) = grid.fixed_length() else {
         let signature = Signature::exact(vec![microseconds()], Volatility::Immutable);
         return ScalarUDF::new_from_impl(BeginOf { grid: grid.clone(), signature }).call(vec![at]);

@@ -29,6 +29,7 @@ use datasets::{DatasetName, DatasetSpec};
 use engine::{Code, Error, Result, Session, did_you_mean};
 use futures::StreamExt;
 
+pub(crate) use begin_of::begin_of;
 pub(crate) use look::{Skipped, Tally, check_cancelled};
 #[cfg(test)]
 pub(crate) use measure::ORIGIN_US;

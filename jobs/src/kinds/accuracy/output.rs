@@ -211,6 +211,7 @@ pub(super) fn rows(
     comparisons: &[Compared<'_>],
 ) -> Result<Vec<Rows>> {
     let source = params.truth.as_str();
+    let calendar = params.periods_of();
     let models = Table::new(&read.models, source, version)
         .text(|of| of.name.clone())
         .whole(|of| of.answers)
@@ -226,7 +227,7 @@ pub(super) fn rows(
         .finish(spec(params))?;
     let periods = Table::new(periods, source, version)
         .text(|of| of.model.name.clone())
-        .time(|of| params.period.start_us(of.at))
+        .time(|of| calendar.start_us(of.at))
         .measures()
         .float(|of| of.before.map(|rate| rate.rate))
         .float(|of| of.before.map(|rate| rate.lower))

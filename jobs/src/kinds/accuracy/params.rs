@@ -1,5 +1,6 @@
 //! The parameters of `accuracy`.
 
+use analysis::calendar::{Holidays, Interval, Zone};
 use datasets::DatasetName;
 use engine::Result;
 use schemars::JsonSchema;
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::NAME;
 use crate::parameters::{bad, check_outputs, dataset_name};
-use crate::tables::period::PeriodLength;
+use crate::tables::period::Periods;
 
 /// Datasets of answers, and columns of a key, at most.
 const PREDICTIONS_MAX: usize = 20;
@@ -37,8 +38,13 @@ pub struct Params {
     pub truth_column: String,
     /// Column of the instant at which that was known; null takes the one that the dataset declares. Default: null.
     pub truth_time_column: Option<String>,
-    /// How long a period is: hour, day or week, in UTC. Default: week.
-    pub period: PeriodLength,
+    /// How long a period is: "1h", or calendar units such as "1d", "1bd" (business days), "1w", "1mo", "1q". Default: 1w.
+    pub period: Interval,
+    /// Time zone of calendar periods, by its IANA name. Default: UTC.
+    pub zone: Zone,
+    /// Days off, which business days exclude: dates, or codes of countries for their public holidays, such as ["DE", "2026-12-24"].
+    /// Default: [].
+    pub holidays: Holidays,
     /// Known answers of a model in a period below which it is not told, 1 to 1,000,000. Default: 20.
     pub min_rows: u64,
     /// False alarms of a model in a quarter of a year, about and at most, 0.001 to 100. Default: 0.1.
@@ -75,7 +81,9 @@ impl Default for Params {
             confidence_column: Some("confidence".into()),
             truth_column: "label".into(),
             truth_time_column: None,
-            period: PeriodLength::Week,
+            period: Interval::WEEK,
+            zone: Zone::UTC,
+            holidays: Holidays::default(),
             min_rows: 20,
             alarms: 0.1,
             champion: None,
@@ -90,6 +98,11 @@ impl Default for Params {
 }
 
 impl Params {
+    /// Periods by number.
+    pub(super) fn periods_of(&self) -> Periods {
+        Periods::new(self.period, self.zone, &self.holidays)
+    }
+
     pub(super) fn truth_key(&self) -> &[String] {
         self.truth_key.as_deref().unwrap_or(&self.key)
     }

@@ -22,7 +22,7 @@ use crate::run::stage::Stage;
 use crate::series::microseconds;
 use crate::tables::columns::texts;
 use crate::tables::input::{INSTANTS, InputTable, NAMES, declared_time, is_name};
-use crate::tables::period::PeriodLength;
+use crate::tables::period::Periods;
 
 /// Models, and labels of all of them together, at most.
 const MODELS_MAX: usize = 1_000;
@@ -248,7 +248,7 @@ impl Asked<'_> {
     /// Reads all of it.
     pub(super) async fn read(&self, ctx: &RunContext, stage: &mut Stage) -> Result<Read> {
         let session = ctx.session();
-        let mut reading = Reading::new(self.params.period);
+        let mut reading = Reading::new(self.params.periods_of());
         let confidence = ident(CONFIDENCE);
         let is_part = confidence.clone().between(lit(0.0), lit(1.0));
         let tenth = cast(floor(confidence * lit(BINS as f64)), DataType::Int64);
@@ -303,7 +303,7 @@ impl Asked<'_> {
 
 struct Reading {
     read: Read,
-    period: PeriodLength,
+    periods_of: Periods,
     models: Vec<Model>,
     numbers: BTreeMap<String, usize>,
     labels: usize,
@@ -318,10 +318,10 @@ struct Reading {
 }
 
 impl Reading {
-    fn new(period: PeriodLength) -> Self {
+    fn new(periods_of: Periods) -> Self {
         Self {
             read: Read::default(),
-            period,
+            periods_of,
             models: Vec::new(),
             numbers: BTreeMap::new(),
             labels: 0,
@@ -387,7 +387,7 @@ impl Reading {
             }
             let confidence = said.is_valid(row).then(|| said.value(row));
             self.right.insert(number, (is_right, stratum(confidence)));
-            let period = time(row).map(|at| self.period.of(at));
+            let period = time(row).map(|at| self.periods_of.of(at));
             self.count(number, (label, truth, is_right), confidence, period)?;
         }
         Ok(())

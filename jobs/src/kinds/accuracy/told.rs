@@ -22,7 +22,7 @@ pub(super) struct OfPeriod<'a> {
 
 /// Each period against those before it that were no worse.
 pub(super) fn periods<'a>(params: &Params, read: &'a Read) -> Vec<OfPeriod<'a>> {
-    let chance = (params.alarms / params.period.per_quarter()).min(0.5);
+    let chance = (params.alarms / params.periods_of().per_quarter()).min(0.5);
     let mut all = Vec::new();
     for model in &read.models {
         let mut before = (0, 0);

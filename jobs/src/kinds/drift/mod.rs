@@ -24,7 +24,6 @@ use crate::job::{Job, Outcome};
 use crate::parameters;
 use crate::run::context::RunContext;
 use crate::run::stage::Stage;
-use crate::tables::period::PeriodLength;
 use crate::tables::replacing::commit_in_place_of;
 
 /// The kind's name.
@@ -119,13 +118,13 @@ impl Job for DriftWatch {
                     params.reference()
                 )
             });
-            let week = params.period.seasons().into_iter().max().unwrap_or_default();
+            let week = params.periods_of().seasons().into_iter().max().unwrap_or_default();
             let is_short = params.reference() < week;
             let warning = is_short.then(|| {
                 format!(
-                    "a reference of {} {} does not cover a week: what differs between days of the week may be reported as drift",
+                    "a reference of {} periods of {} does not cover a week: what differs between days of the week may be reported as drift",
                     params.reference(),
-                    if params.period == PeriodLength::Hour { "hours" } else { "days" },
+                    params.period,
                 )
             });
             let drifts = || found.watched.iter().flat_map(|of| &of.drifts);

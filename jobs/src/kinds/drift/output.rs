@@ -94,7 +94,8 @@ pub(super) fn rows(params: &Params, version: i64, found: &Found) -> Result<Vec<R
     let statistic = |of: &Watched| {
         found.forms.get(of.column).map_or(String::new(), |form| form.statistic().to_owned())
     };
-    let start = |period: i64| params.period.start_us(period);
+    let periods = params.periods_of();
+    let start = |period: i64| periods.start_us(period);
     let drifts: Vec<(&Watched, &Drift)> = found
         .watched
         .iter()

@@ -1,5 +1,6 @@
 //! The parameters of `drift`.
 
+use analysis::calendar::{Holidays, Interval, Zone};
 use analysis::drift::Rule;
 use datasets::DatasetName;
 use engine::Result;
@@ -8,15 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use super::NAME;
 use crate::parameters::{bad, check_outputs, dataset_name};
-use crate::tables::period::PeriodLength;
+use crate::tables::period::Periods;
 
 /// Bytes of an expression that names rows, at most.
 const NAME_MAX: usize = 1_000;
 /// What is watched, at most.
 const COLUMNS_MAX: usize = 50;
-/// Periods that later ones are compared with unless another number is given, and hours.
+/// Periods that later ones are compared with unless another number is given: two weeks at least, if there are no more than that.
 const REFERENCE: usize = 28;
-const REFERENCE_HOURS: usize = 14 * 24;
+const REFERENCE_MAX: usize = 366;
 /// What is watched where nothing is named, as far as it is there.
 pub(super) const USUAL: [&str; 7] =
     ["input_tokens", "output_tokens", "latency_ms", "status", "label", "confidence", "vector"];
@@ -39,9 +40,14 @@ pub struct Params {
     /// Only rows of which this is true, as it stands in SQL behind WHERE. Default: null.
     #[serde(rename = "where")]
     pub condition: Option<String>,
-    /// How long a period is: hour, day or week, in UTC. Default: day.
-    pub period: PeriodLength,
-    /// Periods, the first of a group, that later ones are compared with, 14 to 366; null takes 28, and 336 hours, which are two weeks.
+    /// How long a period is: "1h", or calendar units such as "1d", "1bd" (business days), "1w", "1mo", "1q". Default: 1d.
+    pub period: Interval,
+    /// Time zone of calendar periods, by its IANA name. Default: UTC.
+    pub zone: Zone,
+    /// Days off, which business days exclude: dates, or codes of countries for their public holidays, such as ["DE", "2026-12-24"].
+    /// Default: [].
+    pub holidays: Holidays,
+    /// Periods, the first of a group, that later ones are compared with, 14 to 366; null takes 28, or two weeks of shorter periods.
     /// Default: null.
     pub reference: Option<usize>,
     /// Rows of a group in a period below which it does not count, 1 to 1,000,000. Default: 30.
@@ -64,7 +70,9 @@ impl Default for Params {
             group_column: Some("model".into()),
             columns: None,
             condition: None,
-            period: PeriodLength::Day,
+            period: Interval::DAY,
+            zone: Zone::UTC,
+            holidays: Holidays::default(),
             reference: None,
             min_rows: 30,
             alarms: 1.0,
@@ -75,6 +83,11 @@ impl Default for Params {
 }
 
 impl Params {
+    /// Periods by number.
+    pub(super) fn periods_of(&self) -> Periods {
+        Periods::new(self.period, self.zone, &self.holidays)
+    }
+
     /// What is watched.
     pub(super) fn watched(&self) -> &[String] {
         self.columns.as_deref().unwrap_or_default()
@@ -82,21 +95,20 @@ impl Params {
 
     /// Periods of the reference.
     pub(super) fn reference(&self) -> usize {
-        self.reference.unwrap_or(match self.period {
-            PeriodLength::Hour => REFERENCE_HOURS,
-            PeriodLength::Day | PeriodLength::Week => REFERENCE,
-        })
+        let week = self.periods_of().seasons().into_iter().max().unwrap_or(0);
+        self.reference.unwrap_or((2 * week).clamp(REFERENCE, REFERENCE_MAX))
     }
 
     /// False alarms that a rule gives in a group and a quarter of a year, about.
     pub(super) fn false_alarms(&self, rule: &Rule) -> f64 {
-        rule.false_alarms(self.watched().len(), self.period.per_quarter())
+        rule.false_alarms(self.watched().len(), self.periods_of().per_quarter())
     }
 
     /// How drift is told from chance. BAD_INPUT where the reference is too short for that.
     pub(super) fn rule(&self) -> Result<Rule> {
         let watched = self.watched().len();
-        let (seasons, looks) = (self.period.seasons(), self.period.per_quarter());
+        let periods = self.periods_of();
+        let (seasons, looks) = (periods.seasons(), periods.per_quarter());
         let rule = |reference| Rule::of(reference, seasons, (watched, looks), self.alarms);
         rule(self.reference()).ok_or_else(|| {
             let least = (self.reference()..=366).find(|reference| rule(*reference).is_some());

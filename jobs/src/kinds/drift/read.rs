@@ -25,6 +25,7 @@ use crate::tables::columns::{texts, type_name};
 use crate::tables::input::{
     Asked, INSTANTS, InputTable, NAMES, is_name, is_text, optional, time_or_at,
 };
+use crate::tables::period::Periods;
 
 /// Rows of a period that are looked at, drawn where there are more; vectors cost more.
 const ROWS_MAX: usize = 20_000;
@@ -241,6 +242,7 @@ struct Reading {
     bytes_max: usize,
     /// Periods of the group that count.
     periods: u64,
+    periods_of: Periods,
 }
 
 impl Reading {
@@ -248,6 +250,7 @@ impl Reading {
         let rule = params.rule()?;
         Ok(Self {
             params: params.clone(),
+            periods_of: params.periods_of(),
             features: forms.iter().map(|_| None).collect(),
             buffers: Vec::new(),
             found: Found {
@@ -296,7 +299,7 @@ impl Reading {
                 continue;
             }
             let group = groups.is_valid(row).then(|| groups.value(row));
-            let period = self.params.period.of(at.value(row));
+            let period = self.periods_of.of(at.value(row));
             if !self.is_begun || self.group.as_deref() != group {
                 self.end_group()?;
                 self.begin_group(group.map(str::to_owned), period)?;

@@ -8,7 +8,6 @@ use engine::{Engine, WriteMode};
 use serde_json::{Value, json};
 
 use super::NAME;
-use crate::tables::period::PeriodLength;
 use crate::testing::{engine, refusal_of, rows, summary_of, write};
 
 const DAY_US: i64 = 86_400_000_000;
@@ -199,22 +198,6 @@ async fn instants_are_those_that_the_dataset_declares() {
     assert_eq!(found("named").await, found("outputs").await);
 }
 
-#[test]
-fn periods_begin_with_the_hour_the_day_and_on_monday() {
-    let hour_us = DAY_US / 24;
-    // 2026-11-28T13:30Z, a Saturday; the week began on the 23rd.
-    let at_us = 1_795_872_600_000_000;
-    let start = |of: PeriodLength| of.start_us(of.of(at_us));
-    assert_eq!(start(PeriodLength::Hour), at_us - hour_us / 2);
-    assert_eq!(start(PeriodLength::Day), at_us - 13 * hour_us - hour_us / 2);
-    assert_eq!(start(PeriodLength::Week), at_us - 5 * DAY_US - 13 * hour_us - hour_us / 2);
-    // Before 1970, and at both ends.
-    assert_eq!(PeriodLength::Day.of(-1), -1);
-    for at_us in [i64::MIN, i64::MAX] {
-        let _ = PeriodLength::Week.start_us(PeriodLength::Week.of(at_us));
-    }
-}
-
 #[tokio::test]
 async fn bad_requests_name_what_is_wrong() {
     let engine = engine().await;
@@ -327,8 +310,7 @@ async fn words_are_what_their_rows_are_like() {
             let place = (part * tokens.len() as f64) as usize;
             tokens[place].parse().unwrap()
         };
-        let expected =
-            format!("median {}, middle half from {} to {}", at(0.5), at(0.25), at(0.75));
+        let expected = format!("median {}, middle half from {} to {}", at(0.5), at(0.25), at(0.75));
         assert_eq!(said[1], expected, "{words}");
     }
 }

@@ -71,6 +71,8 @@ impl Asked<'_> {
             columns: Some(held.iter().map(|name| quoted(name)).collect()),
             condition: Some(condition),
             period: self.params.period,
+            zone: self.params.zone,
+            holidays: self.params.holidays.clone(),
             reference: Some(self.params.history),
             min_rows: self.params.min_rows,
             // No less than that kind takes.

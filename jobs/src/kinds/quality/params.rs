@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use analysis::calendar::{Holidays, Interval, Zone};
 use chrono::{DateTime, Utc};
 use datasets::DatasetName;
 use engine::Result;
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::NAME;
 use crate::parameters::{bad, check_outputs, dataset_name};
-use crate::tables::period::PeriodLength;
+use crate::tables::period::Periods;
 
 /// Columns that are looked at, at most.
 pub(super) const COLUMNS_MAX: usize = 100;
@@ -29,8 +30,13 @@ pub struct Params {
     /// Only rows of which this is true, as it stands in SQL behind WHERE. Default: null.
     #[serde(rename = "where")]
     pub condition: Option<String>,
-    /// How long a period is: hour, day or week, in UTC. Default: day.
-    pub period: PeriodLength,
+    /// How long a period is: "1h", or calendar units such as "1d", "1bd" (business days), "1w", "1mo", "1q". Default: 1d.
+    pub period: Interval,
+    /// Time zone of calendar periods, by its IANA name. Default: UTC.
+    pub zone: Zone,
+    /// Days off, which business days exclude: dates, or codes of countries for their public holidays, such as ["DE", "2026-12-24"].
+    /// Default: [].
+    pub holidays: Holidays,
     /// Periods that are held against those before them, the newest ones, 1 to 1,000. Default: 91.
     pub periods: usize,
     /// Periods before one that say what is usual, 14 to 366. Default: 28.
@@ -188,7 +194,9 @@ impl Default for Params {
             time_column: None,
             columns: None,
             condition: None,
-            period: PeriodLength::Day,
+            period: Interval::DAY,
+            zone: Zone::UTC,
+            holidays: Holidays::default(),
             periods: 91,
             history: 28,
             min_rows: 30,
@@ -205,6 +213,11 @@ impl Default for Params {
 }
 
 impl Params {
+    /// Periods by number.
+    pub(super) fn periods_of(&self) -> Periods {
+        Periods::new(self.period, self.zone, &self.holidays)
+    }
+
     /// What a column refers to: a dataset, and its column.
     pub(super) fn referred(&self) -> Result<Vec<(&str, DatasetName, &str)>> {
         let of = self.references.iter().map(|(column, to)| {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use analysis::calendar::Interval;
 use analysis::drift::Rule;
 use analysis::quality::{Measure, Reading};
 use arrow::array::{AsArray, RecordBatch};
@@ -23,7 +24,6 @@ use crate::run::context::RunContext;
 use crate::run::stage::Stage;
 use crate::series::{instant_of, microseconds};
 use crate::tables::input::{INSTANTS, InputTable, is_text, time_column};
-use crate::tables::period::PeriodLength;
 
 /// Columns whose values are held against earlier ones as a whole, at most.
 const DISTRIBUTIONS_MAX: usize = 50;
@@ -90,10 +90,10 @@ pub(super) struct Measured {
 }
 
 impl Measured {
-    pub(super) fn measure(&self, length: PeriodLength) -> Measure {
+    pub(super) fn measure(&self, period: Interval) -> Measure {
         match self.check {
             Check::Gap => Measure::Most,
-            Check::Rows => Measure::Count { weekly: length == PeriodLength::Day },
+            Check::Rows => Measure::Count { weekly: period == Interval::DAY },
             Check::Mean => Measure::Mean,
             Check::Nulls | Check::Empty | Check::Repeated | Check::Orphans => Measure::Share,
             Check::Least | Check::Shortest => Measure::Least,
@@ -199,10 +199,10 @@ pub(super) async fn asked<'a>(session: &Session, params: &'a Params) -> Result<A
         false => Vec::new(),
     };
     let asked = Asked { params, table, time, columns, columns_left_out, distributions };
-    let per_quarter = params.period.per_quarter();
+    let per_quarter = params.periods_of().per_quarter();
     let distributions = &asked.distributions;
     let alarms = asked.alarms_of(distributions.len());
-    let seasons = params.period.seasons();
+    let seasons = params.periods_of().seasons();
     let rule = Rule::of(params.history, seasons, (distributions.len(), per_quarter), alarms);
     if !distributions.is_empty() && rule.is_none() {
         let says = format!(
@@ -265,11 +265,9 @@ impl Asked<'_> {
         Ok(frame.filter(within)?)
     }
 
-    /// The number of a row's period, from the first on.
+    /// When the period of a row begins, in microseconds.
     fn period(&self, window: &Window) -> Expr {
-        let start = window.start_us(window.first);
-        let length = window.start_us(window.first + 1) - start;
-        (cast(self.at(), DataType::Int64) - lit(start)) / lit(length)
+        cast(window.periods.begin_of(self.at()), DataType::Int64)
     }
 
     /// Reads all of it.
@@ -324,13 +322,13 @@ impl Asked<'_> {
         let frame = self.rows(ctx, window).await?.select(vec![at])?;
         let frame = frame.sort(vec![ident("at").sort(true, true)])?;
         let mut rows = BTreeMap::new();
-        let mut gaps = Gaps::new(*window);
+        let mut gaps = Gaps::new(window.clone());
         let mut batches = ctx.session().stream(frame).await?;
         while let Some(batch) = batches.next().await.transpose()? {
             ctx.check()?;
             let at = batch.column(0).as_primitive_opt::<Int64Type>().ok_or_else(broken)?;
             for at in at.iter().flatten() {
-                *rows.entry(window.length.of(at)).or_default() += 1;
+                *rows.entry(window.periods.of(at)).or_default() += 1;
                 gaps.row(at);
             }
         }
@@ -413,7 +411,7 @@ impl Asked<'_> {
             for (row, period) in periods.iter().enumerate() {
                 let Some(period) = period else { continue };
                 let of_row = values.iter().map(|of| of.get(row).copied().flatten()).collect();
-                found.insert(window.first + *period as i64, of_row);
+                found.insert(window.periods.of(*period as i64), of_row);
             }
         }
         let count_at = |column: usize| {
@@ -476,7 +474,7 @@ impl Asked<'_> {
                 let (Some(periods), Some(rows)) = (values.first(), values.get(1)) else { continue };
                 for (period, rows) in periods.iter().zip(rows) {
                     if let (Some(period), Some(rows)) = (period, rows) {
-                        of.insert(window.first + *period as i64, *rows as u64);
+                        of.insert(window.periods.of(*period as i64), *rows as u64);
                     }
                 }
             }

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::params::Params;
-use crate::tables::period::PeriodLength;
+use crate::tables::period::Periods;
 
 /// The periods that are read, by number, and the instant up to which.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Window {
-    pub(super) length: PeriodLength,
+    pub(super) periods: Periods,
     pub(super) first: i64,
     pub(super) last: i64,
     pub(super) until_us: i64,
@@ -16,22 +16,22 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) fn of(params: &Params, until_us: i64) -> Self {
-        let length = params.period;
-        let last = length.of(until_us.saturating_sub(1));
+        let periods = params.periods_of();
+        let last = periods.of(until_us.saturating_sub(1));
         let first = last - (params.periods + params.history) as i64 + 1;
-        Self { length, first, last, until_us }
+        Self { periods, first, last, until_us }
     }
 
     pub(super) fn start_us(&self, period: i64) -> i64 {
-        self.length.start_us(period)
+        self.periods.start_us(period)
     }
 
     fn end_us(&self, period: i64) -> i64 {
-        self.length.start_us(period + 1).min(self.until_us)
+        self.periods.start_us(period + 1).min(self.until_us)
     }
 
     pub(super) fn is_over(&self, period: i64) -> bool {
-        self.length.start_us(period + 1) <= self.until_us
+        self.periods.start_us(period + 1) <= self.until_us
     }
 }
 
@@ -56,7 +56,7 @@ impl Gaps {
 
     fn until(&mut self, at: i64) {
         let Some(before) = self.before else { return };
-        let (from, to) = (self.window.length.of(before), self.window.length.of(at));
+        let (from, to) = (self.window.periods.of(before), self.window.periods.of(at));
         for period in from..=to.min(self.window.last) {
             let end = self.window.end_us(period).min(at);
             if end == self.window.start_us(period) {
