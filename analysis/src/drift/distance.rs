@@ -104,7 +104,7 @@ impl Sample {
             (Self::Numbers(own), Self::Numbers(all)) => {
                 kolmogorov_smirnov(own, all) * all_rows / rest_rows
             }
-            (Self::Texts(_), Self::Texts(_)) => self.distance(&all.without(self)),
+            (Self::Texts(_), Self::Texts(_)) => self.distance_without(all, self).unwrap_or(0.0),
             (Self::Vectors(own, _), Self::Vectors(all, _)) => {
                 let apart = own.iter().zip(all).map(|(own, all)| (own - all).powi(2));
                 apart.sum::<f64>().sqrt() * all_rows / rest_rows
@@ -113,18 +113,20 @@ impl Sample {
         }
     }
 
-    /// Its texts without those of a part of it; of anything else all of it.
-    pub(super) fn without(&self, part: &Self) -> Self {
-        let mut rest = self.clone();
-        if let (Self::Texts(rest), Self::Texts(part)) = (&mut rest, part) {
-            for (text, count) in part {
-                if let Some(of) = rest.get_mut(text) {
-                    *of = of.saturating_sub(*count);
-                }
-            }
-            rest.retain(|_, count| *count > 0);
-        }
-        rest
+    /// How far it is from what `all` have without a part of them; none of anything but texts.
+    pub(super) fn distance_without(&self, all: &Self, part: &Self) -> Option<f64> {
+        let (Self::Texts(own), Self::Texts(all), Self::Texts(part)) = (self, all, part) else {
+            return None;
+        };
+        let rest = |text: &Option<String>, all: u64| {
+            all.saturating_sub(part.get(text).copied().unwrap_or(0))
+        };
+        let kept = all.iter().map(|(text, count)| (own.get(text), rest(text, *count)));
+        let kept = kept.filter(|(own, rest)| own.is_some() || *rest > 0);
+        let new = own.iter().filter(|(text, _)| !all.contains_key(*text));
+        let new = new.map(|(_, count)| (Some(count), 0));
+        let counts = kept.chain(new);
+        Some(index(counts.map(|(own, rest)| (own.copied().unwrap_or(0) as f64, rest as f64))))
     }
 
     /// What its distance from others by chance alone goes with, which shrinks with the rows on both sides; that of texts, which is a

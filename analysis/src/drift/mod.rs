@@ -59,7 +59,9 @@ impl Rule {
     ) -> Option<Self> {
         let chance = alarms / (watched.max(1) as f64 * looks);
         let rule = Self { reference, in_a_row: 0, seasons, chance };
-        rule.in_a_row(0, 1.0).map(|in_a_row| Self { in_a_row, ..rule })
+        let in_a_row = rule.in_a_row(0, 1.0)?;
+        // What is stated is the chance of that run, which is less than may be.
+        Some(Self { in_a_row, chance: rule.chance_of(in_a_row, 0, 1.0), ..rule })
     }
 
     /// How many false alarms `watched` columns give that are checked `looks` times, on average, at most and about.
@@ -375,24 +377,40 @@ fn ratio(score: &Score) -> f64 {
 }
 
 impl Known {
-    /// How far a period may be: as far as any of the reference is, and further where it has fewer rows, as chance alone has it.
-    fn limit(&self, others: u64, sample: &Sample) -> f64 {
+    /// How far each of the reference is from the others; further for a period with fewer rows, as chance alone has it.
+    fn limits(&self, others: u64, sample: &Sample) -> impl Iterator<Item = f64> {
         let chance = sample.by_chance(others);
-        let limits = self.own.iter().map(|(distance, own)| distance * (chance / own).max(1.0));
-        limits.fold(0.0, f64::max)
+        self.own.iter().map(move |(distance, own)| distance * (chance / own).max(1.0))
+    }
+
+    /// How far a period may be: as far as any of the reference is.
+    fn limit(&self, others: u64, sample: &Sample) -> f64 {
+        self.limits(others, sample).fold(0.0, f64::max)
     }
 
     fn score(&self, period: &Period, is_reference: bool) -> Score {
-        // Few rows of texts have few different distances, which depend on how many others there are: as many as each of the reference has.
-        let one = usize::try_from(period.at.rem_euclid(self.texts.len().max(1) as i64));
-        let others = one.ok().and_then(|one| self.texts.get(one)).map(|one| self.all.without(one));
-        let others = others.as_ref().unwrap_or(&self.all);
+        let sample = &period.sample;
+        let distance = sample.distance(&self.all);
+        let limit = match self.texts.first() {
+            None => self.limit(self.all.rows(), sample),
+            // Distances of texts depend on which labels the others have. So each of the reference is compared with this period from the same
+            // others (the jackknife+: Barber et al., 2021), and the limit is so far above its distance as this period's is then.
+            Some(one) => {
+                let others = self.all.rows() - one.rows();
+                let apart =
+                    self.texts.iter().zip(self.limits(others, sample)).map(|(part, limit)| {
+                        let own = sample.distance_without(&self.all, part).unwrap_or(distance);
+                        limit + distance - own
+                    });
+                apart.fold(0.0, f64::max)
+            }
+        };
         Score {
             at: period.at,
-            rows: period.sample.rows(),
-            distance: period.sample.distance(others),
-            limit: Some(self.limit(others.rows(), &period.sample)),
-            stability: period.sample.stability(others),
+            rows: sample.rows(),
+            distance,
+            limit: Some(limit),
+            stability: sample.stability(&self.all),
             is_reference,
         }
     }

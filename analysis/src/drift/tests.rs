@@ -125,10 +125,10 @@ fn how_many_in_a_row_follows_from_the_reference() {
     assert_eq!(in_a_row(28, [7, 0], 1, 350.0), Some(3));
     let weekly = Rule::of(28, [7, 0], (1, 350.0), 1.0).unwrap();
     assert!((weekly.false_alarms(1, 350.0) - 50.0 / 455.0).abs() < 1e-9);
-    // Where one is set aside all runs are beyond the second of the reference: 3 + 1 of 4495 orders, where 1 was.
-    assert_eq!((rule().in_a_row(1, 1.0), rule().in_a_row(4, 1.0)), (Some(3), Some(4)));
-    // Where two periods count as one, five are two and a half, and half as many looks: C(14 + 2.5, 2.5) is more than 227, C(14 + 2, 2) is not.
-    assert_eq!(rule().in_a_row(0, 2.0), Some(5));
+    // Where one is set aside all runs are beyond the second of the reference: 4 + 1 of C(28 + 4, 4) = 35,960 orders are less than 1 of 4495.
+    assert_eq!((rule().in_a_row(1, 1.0), rule().in_a_row(4, 1.0)), (Some(4), Some(6)));
+    // Where two periods count as one, eight are four, and half as many looks: C(14 + 4, 4) = 3060 is more than 4495 / 2.
+    assert_eq!(rule().in_a_row(0, 2.0), Some(8));
     assert_eq!(rule().in_a_row(0, 20.0), None);
 }
 
@@ -249,9 +249,10 @@ fn odd_days_in_the_reference_hide_nothing() {
             assert!(scores.iter().all(|of| of.is_reference && !of.is_beyond()));
         }
     }
-    for at in 14..17 {
+    // C(4 + 2, 2) of C(14 + 4, 4) orders are less than 1 of C(14 + 2, 2).
+    for at in 14..19 {
         watch.push(Period { at, sample: of(3.0) });
     }
     let (found, _) = watch.finish();
-    assert_eq!(found.iter().map(|of| (of.began, of.told)).collect::<Vec<_>>(), [(14, 15)]);
+    assert_eq!(found.iter().map(|of| (of.began, of.told)).collect::<Vec<_>>(), [(14, 17)]);
 }
