@@ -81,6 +81,8 @@ mod nab_tests;
 #[cfg(test)]
 mod pinned_tests;
 #[cfg(test)]
+mod rate_tests;
+#[cfg(test)]
 mod seasonal_tests;
 #[cfg(test)]
 mod split_tests;
