@@ -50,7 +50,7 @@ def compare(colonnade, table):
 
 
 def detrended(colonnade, table, name, dataset, interval, frame):
-    """Removes a line and the centred mean of a third of the series. None has a season."""
+    """Compares coefficients after a line and a centred mean over a third of the series are removed. No series has a season."""
     frame = frame.drop(columns="pop", errors="ignore")  # It has a season.
     colonnade.run(
         "correlate",

@@ -85,11 +85,9 @@ def one_column(table, name, column, is_text, scores, periods):
     reference = [periods[at][column] for at in scores["at"][scores["is_reference"]]]
     table.equal("drift", f"{name}.{column}", "periods of the reference", len(reference), REFERENCE)
     together = pd.concat(reference)
-    # Texts are compared with all periods of the reference but one, as those of the reference are.
     names = pd.concat([period[column] for period in periods.values()]).unique() if is_text else []
     counts = lambda values: counts_of(names, values)
-    others = [counts(together) - counts(part) for part in reference] if is_text else []
-    nearest = lambda ours, values: min((index_of_shares(counts(values), rest) for rest in others), key=lambda theirs: abs(theirs - ours))
+    of_texts = lambda values: index_of_shares(counts(values), counts(together))
     ks, psi, own, rows = ({}, {}), ({}, {}), ({}, {}), ({}, {})
     for _, score in scores.iterrows():
         at, values = score["at"], periods[score["at"]][column]
@@ -101,10 +99,10 @@ def one_column(table, name, column, is_text, scores, periods):
             )
         else:
             ks[0][at], ks[1][at] = score["distance"], (
-                nearest(score["distance"], values) if is_text else stats.ks_2samp(values, together).statistic
+                of_texts(values) if is_text else stats.ks_2samp(values, together).statistic
             )
             psi[0][at], psi[1][at] = score["stability_index"], (
-                nearest(score["stability_index"], values) if is_text else index_of_numbers(values, together)
+                of_texts(values) if is_text else index_of_numbers(values, together)
             )
     distance = "PSI: pandas" if is_text else "distance: ks_2samp"
     table.all_equal("drift", f"{name}.{column}", "rows of a period: pandas", *rows)
