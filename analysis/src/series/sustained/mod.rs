@@ -138,7 +138,7 @@ impl Unit {
         Self { centre: usual.centre, spread: usual.at_least_of_mean().max(least) }
     }
 
-    /// In units of the spread; missing values lie between their neighbours. All 0 where nothing varies.
+    /// Standardizes a column and interpolates missing values. All 0 where nothing varies.
     fn scaled(&self, column: &[f64]) -> Vec<f64> {
         if self.spread <= 0.0 {
             return vec![0.0; column.len()];

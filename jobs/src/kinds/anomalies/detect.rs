@@ -106,6 +106,7 @@ impl Prepared {
         let distance = |(value, median): (&f64, &f64)| ((value - median) / sigma) as f32;
         Flat {
             distances: flat.residual.iter().zip(&usual.median).map(distance).collect(),
+            residuals: flat.residual,
             name: samples.name,
             times: samples.times,
             interval_us: samples.interval_us,

@@ -412,3 +412,61 @@ impl Joint<'_> {
         }
     }
 }
+
+/// A change of a series in its group that lasts.
+pub(super) struct Lasting<'a> {
+    /// Those that tell it, the clearest first.
+    pub(super) names: Vec<&'a str>,
+    /// Series of the group.
+    pub(super) series: usize,
+    /// Whether the first differs from what the others predict, or from what it was itself.
+    pub(super) is_of_others: bool,
+    pub(super) learned_until: i64,
+    pub(super) started_at: i64,
+    pub(super) ended_at: i64,
+    pub(super) peak_at: i64,
+    /// Of the first at its peak.
+    pub(super) observed: f64,
+    /// By how much the first differs, typically.
+    pub(super) offset: f64,
+    pub(super) z: f64,
+    pub(super) samples: i64,
+    pub(super) interval_us: i64,
+}
+
+impl Lasting<'_> {
+    pub(super) fn anomaly(&self, limit: f64) -> Anomaly {
+        let (first, others) = self.names.split_first().map_or(("", &[][..]), |(a, b)| (a, b));
+        let others = match others {
+            [] => String::new(),
+            names => format!("; {} with it", names.join(", ")),
+        };
+        let compared = match self.is_of_others {
+            true => format!("what the other {} series predict", self.series.saturating_sub(1)),
+            false => format!("its level before {}", instant(self.learned_until)),
+        };
+        let explanation = format!(
+            "{first} is {} {} {compared}, from {} to {}{others}: {} robust standard deviations",
+            number(self.offset.abs()),
+            if self.offset > 0.0 { "above" } else { "below" },
+            instant(self.started_at),
+            instant(self.ended_at),
+            number(self.z),
+        );
+        Anomaly {
+            series: first.to_owned(),
+            kind: Kind::Joint,
+            started_at: self.started_at,
+            ended_at: self.ended_at,
+            peak_at: self.peak_at,
+            observed: Some(self.observed),
+            expected: Some(self.observed - self.offset),
+            score: self.z,
+            severity: severity(self.z, limit),
+            samples: self.samples,
+            interval_us: self.interval_us,
+            season: None,
+            explanation,
+        }
+    }
+}

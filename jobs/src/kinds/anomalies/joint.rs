@@ -7,6 +7,9 @@
 //!       ─▶ mean square of an instant, and of JOINT_SPAN in a row    ─▶ cube root, in robust standard deviations
 //! ```
 //!
+//! Breaks of a few instants are found so. What comes by and by, or lasts, is found against the first part of the instants:
+//! [`sustained`](super::sustained).
+//!
 //! The cube root of a mean of squares is nearly normal (Wilson and Hilferty 1931), so that one threshold serves
 //! few series and many. What one series shows by itself is reported by its own kind and not again here.
 //!
@@ -15,6 +18,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 
+use analysis::series::sustained::Change;
 use analysis::series::{keep_rare, spread};
 use engine::{Code, Error, Result};
 use models::{AUTOENCODER_COLUMNS_MAX, Autoencoder, AutoencoderOptions};
@@ -22,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::explain::{Anomaly, Joint, Kind};
 use super::params::Params;
+use super::sustained;
 use crate::registry::embedders::model_error;
 
 /// Series that are looked at together at least.
@@ -38,8 +43,8 @@ const RELATIVE: f32 = 0.2;
 const JOINT_SPAN: usize = 12;
 /// Series that an explanation names.
 const NAMED: usize = 3;
-/// Bytes of a place of the grid: distance, what it should be, and error.
-pub(super) const PLACE_BYTES: usize = 12;
+/// Bytes of a place of the grid: distance, what it should be, and error; and what sustained changes are found by.
+pub(super) const PLACE_BYTES: usize = 60;
 
 /// One series, without what is usual of it.
 #[derive(Clone, Debug)]
@@ -48,6 +53,8 @@ pub(super) struct Flat {
     pub(super) times: Vec<i64>,
     pub(super) interval_us: i64,
     pub(super) values: Vec<f64>,
+    /// The values without their season.
+    pub(super) residuals: Vec<f64>,
     /// Distance from the usual, in `sigma`s; NaN where nothing is usual yet.
     pub(super) distances: Vec<f32>,
     pub(super) sigma: f64,
@@ -60,8 +67,19 @@ pub(super) struct JointFound {
     /// Groups of series that were looked at together.
     pub(super) groups: u64,
     pub(super) series: u64,
-    /// Of each group: series, instants, epochs, and the loss before and after learning.
-    pub(super) learned: Vec<(usize, usize, usize, [f64; 2])>,
+    pub(super) learned: Vec<Learned>,
+}
+
+/// What was learned of a group.
+#[derive(Clone, Debug)]
+pub(super) struct Learned {
+    pub(super) series: usize,
+    pub(super) instants: usize,
+    pub(super) epochs: usize,
+    /// The loss before and after learning.
+    pub(super) losses: [f64; 2],
+    /// Where the reference of sustained changes ends; `None` if there are too few instants.
+    pub(super) until_us: Option<i64>,
 }
 
 /// The group of a series: the values of `joint_by`.
@@ -94,23 +112,37 @@ pub(super) fn look(
         let model = model.map_err(model_error)?;
         found.groups += 1;
         found.series += group.len() as u64;
-        found.learned.push((group.len(), grid.instants.len(), model.epochs, model.losses));
-        found.anomalies.extend(grid.breaks(&group, &model, known, params)?);
+        let (changes, until_us) = sustained::changes(&grid, &group, params);
+        found.learned.push(Learned {
+            series: group.len(),
+            instants: grid.instants.len(),
+            epochs: model.epochs,
+            losses: model.losses,
+            until_us,
+        });
+        found.anomalies.extend(grid.anomalies(
+            &group,
+            &model,
+            (changes, until_us),
+            known,
+            params,
+        )?);
     }
     Ok(found)
 }
 
 /// Series on common instants.
-struct Grid {
-    interval_us: i64,
+pub(super) struct Grid {
+    pub(super) interval_us: i64,
     /// Number of the instant, counted in intervals.
-    instants: Vec<i64>,
+    pub(super) instants: Vec<i64>,
     /// `[instants, series]`; NaN where there is none.
     distances: Vec<f32>,
     /// For each place of it the sample; [`NO_SAMPLE`] where there is none.
     samples: Vec<u32>,
 }
 
+/// What a place without a sample has.
 const NO_SAMPLE: u32 = u32::MAX;
 
 impl Grid {
@@ -163,11 +195,18 @@ impl Grid {
         Ok(Some(grid))
     }
 
-    /// Stretches in which the series do not go together as they do elsewhere.
-    fn breaks(
+    /// The sample of a series at a row.
+    pub(super) fn sample(&self, row: usize, column: usize, columns: usize) -> Option<usize> {
+        let sample = self.samples[row * columns + column];
+        (sample != NO_SAMPLE).then_some(sample as usize)
+    }
+
+    /// Stretches in which the series do not go together as they do elsewhere, and `changes` that last.
+    fn anomalies(
         &self,
         group: &[&Flat],
         model: &Autoencoder,
+        (mut changes, until_us): (Vec<Change>, Option<i64>),
         known: &[Anomaly],
         params: &Params,
     ) -> Result<Vec<Anomaly>> {
@@ -195,8 +234,13 @@ impl Grid {
         for (scores, span) in [(in_sigmas(&squares), 1), (in_sigmas(&lasting), JOINT_SPAN)] {
             found.extend(beyond(&scores, span, params.joint_threshold));
         }
-        let found = keep_rare(merged(found), self.instants.len(), params.rare_samples, |b| b.z);
-        let anomalies = found.into_iter().filter_map(|found| {
+        let mut found = keep_rare(merged(found), self.instants.len(), params.rare_samples, |b| b.z);
+        sustained::absorb(&mut changes, &mut found);
+        let lasting = changes.iter().filter_map(|change| {
+            let anomaly = sustained::anomaly(self, group, change, until_us?, params)?;
+            (!sustained::is_known(&anomaly, change, group, known)).then_some(anomaly)
+        });
+        let breaks = found.into_iter().filter_map(|found| {
             let joint = self.joint(group, &errors, &should, found)?;
             let anomaly = joint.anomaly(params.joint_threshold);
             let is_known = known.iter().any(|other| {
@@ -207,7 +251,7 @@ impl Grid {
             });
             (!is_known).then_some(anomaly)
         });
-        Ok(anomalies.collect())
+        Ok(breaks.chain(lasting).collect())
     }
 
     /// The break in the words of the series that are furthest from what they should be.
@@ -255,10 +299,10 @@ impl Grid {
 
 /// Rows of the grid, ends included.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Break {
-    first: usize,
-    last: usize,
-    z: f64,
+pub(super) struct Break {
+    pub(super) first: usize,
+    pub(super) last: usize,
+    pub(super) z: f64,
 }
 
 /// What is beyond a threshold of scores that are of `span` rows up to their own.
@@ -324,6 +368,7 @@ mod tests {
             times: (0..count).map(|at| at as i64 * INTERVAL_US).collect(),
             interval_us: INTERVAL_US,
             distances: values.iter().map(|value| ((value - 100.0) / 5.0) as f32).collect(),
+            residuals: values.clone(),
             values,
             sigma: 5.0,
         };

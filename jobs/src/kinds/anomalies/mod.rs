@@ -9,6 +9,7 @@
 //! | `missing`, `stuck` | silence, and a value that no longer moves | [`missing`] |
 //! | `discord`, where asked for | distance of a shape from the one most like it | [`shapes`] |
 //! | `joint`, where asked for | error of an autoencoder of all series of one interval | [`joint`] |
+//! | `joint`, too | means of windows of each series, and of what the others do not explain, against the first part | [`sustained`] |
 //!
 //! Or, with the method [`online`], by what is kept of each series: a run reads what came since the run before. The method [`columns`] looks
 //! at rows, or instants, in several columns together.
@@ -35,6 +36,7 @@ mod online;
 mod output;
 mod params;
 mod shapes;
+mod sustained;
 #[cfg(test)]
 mod tests;
 
@@ -55,6 +57,7 @@ use crate::anomaly_labels;
 use crate::job::{Job, Outcome};
 use crate::parameters;
 use crate::run::context::RunContext;
+use crate::series::words::instant;
 use crate::series::{SeriesSource, commit_series, replaces};
 
 /// The kind's name, and that of its output unless told otherwise.
@@ -63,8 +66,8 @@ const NAME: &str = "anomalies";
 /// Memory of one point in all steps together: the row, the clean sample, the residual, the kernel's
 /// matrices and the baseline.
 const POINT_BYTES: usize = 160;
-/// Memory of one sample that is kept for the look at all series together: instant, value and distance.
-const FLAT_BYTES: usize = 20;
+/// Memory of one sample that is kept for the look at all series together: instant, value, value without season, and distance.
+const FLAT_BYTES: usize = 28;
 
 /// The job kind.
 pub struct Anomalies;
@@ -87,7 +90,7 @@ impl Job for Anomalies {
     }
 
     fn revision(&self) -> u32 {
-        3
+        4
     }
 
     fn parameters_schema(&self) -> Value {
@@ -189,10 +192,11 @@ async fn find_joint(ctx: &RunContext, params: &Params, found: &mut Found) -> Res
     let learned: Vec<Value> = joint
         .learned
         .iter()
-        .map(|(series, instants, epochs, [before, after])| {
+        .map(|of| {
             json!({
-                "series": series, "instants": instants, "epochs": epochs,
-                "loss_before": before, "loss": after,
+                "series": of.series, "instants": of.instants, "epochs": of.epochs,
+                "loss_before": of.losses[0], "loss": of.losses[1],
+                "learned_until": of.until_us.map(instant),
             })
         })
         .collect();

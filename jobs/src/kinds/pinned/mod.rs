@@ -105,7 +105,7 @@ async fn within_little_memory() {
         ),
         (little, "anomalies", of_many(json!({ "window_samples": 16 }))),
         (little, "anomalies", of_many(json!({ "joint": true }))),
-        (more, "anomalies", of_many(json!({ "joint": true, "window_samples": 20 }))),
+        (24 << 20, "anomalies", of_many(json!({ "joint": true, "window_samples": 20 }))),
         (little, "anomalies", of_many(json!({ "method": "online" }))),
         (
             little,
