@@ -73,6 +73,20 @@ impl Sample {
         sum
     }
 
+    /// Its most frequent texts; anything but texts as it is.
+    pub(super) fn most_frequent(&self, most: usize) -> Self {
+        let Self::Texts(of) = self else { return self.clone() };
+        let mut texts: Vec<(&Option<String>, &u64)> = of.iter().collect();
+        texts.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        let texts = texts.into_iter().take(most);
+        Self::Texts(texts.map(|(text, count)| (text.clone(), *count)).collect())
+    }
+
+    /// The number of different texts.
+    pub(super) fn kinds(&self) -> usize {
+        if let Self::Texts(of) = self { of.len() } else { 0 }
+    }
+
     /// How far it is from others.
     pub(super) fn distance(&self, others: &Self) -> f64 {
         match (self, others) {

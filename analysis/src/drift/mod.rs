@@ -20,6 +20,10 @@ use std::collections::VecDeque;
 pub use distance::{Features, Sample};
 use statrs::function::gamma::ln_gamma;
 
+/// The most frequent texts, by which the autocorrelation of periods is estimated.
+const TEXTS_COMPARED: usize = 256;
+/// Comparisons of a text of the reference with a period, above which the limit of a period is that of the reference.
+const COMPARISONS_MAX: usize = 100_000;
 /// How much further than every other period of the reference some are that are set aside, and one in how many may be.
 const ODD: f64 = 3.0;
 const ASIDE: usize = 7;
@@ -344,8 +348,9 @@ impl Watch {
                 aside.push(self.reference.remove(place));
             }
         };
+        let most = all.most_frequent(TEXTS_COMPARED);
         let shares: Vec<(i64, Vec<f64>)> =
-            self.reference.iter().map(|period| (period.at, period.sample.shares(&all))).collect();
+            self.reference.iter().map(|period| (period.at, period.sample.shares(&most))).collect();
         let lasting = lasting::lasting(&shares, &self.rule.seasons);
         self.in_a_row = self.rule.in_a_row(aside.len(), lasting);
         let periods = self.reference.iter().map(|period| &period.sample);
@@ -391,7 +396,8 @@ impl Known {
     fn score(&self, period: &Period, is_reference: bool) -> Score {
         let sample = &period.sample;
         let distance = sample.distance(&self.all);
-        let limit = match self.texts.first() {
+        let comparisons = self.texts.len() * self.all.kinds();
+        let limit = match self.texts.first().filter(|_| comparisons <= COMPARISONS_MAX) {
             None => self.limit(self.all.rows(), sample),
             // Distances of texts depend on which labels the others have. So each of the reference is compared with this period from the same
             // others (the jackknife+: Barber et al., 2021), and the limit is so far above its distance as this period's is then.

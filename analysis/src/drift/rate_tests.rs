@@ -63,9 +63,10 @@ fn share(worlds: u64, is_so: impl Fn(u64) -> bool + Sync) -> f64 {
     (0..worlds).into_par_iter().filter(|seed| is_so(*seed)).count() as f64 / worlds as f64
 }
 
-/// The largest share of worlds with a false alarm that chance explains.
+/// The largest share of worlds with a false alarm that chance explains. `rate`: the stated number of alarms of a world.
 fn most(rate: f64, worlds: u64) -> f64 {
-    rate + BEYOND_CHANCE * (rate * (1.0 - rate) / worlds as f64).sqrt()
+    let share = 1.0 - (-rate).exp();
+    share + BEYOND_CHANCE * (share * (1.0 - share) / worlds as f64).sqrt()
 }
 
 #[test]

@@ -119,10 +119,10 @@ impl Job for DriftWatch {
                 )
             });
             let week = params.periods_of().seasons().into_iter().max().unwrap_or_default();
-            let is_short = params.reference() < week;
+            let is_short = params.reference() < 2 * week;
             let warning = is_short.then(|| {
                 format!(
-                    "a reference of {} periods of {} does not cover a week: what differs between days of the week may be reported as drift",
+                    "a reference of {} periods of {} is shorter than two weeks: what differs between days of the week may be reported as drift",
                     params.reference(),
                     params.period,
                 )

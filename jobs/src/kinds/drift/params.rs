@@ -17,7 +17,7 @@ const NAME_MAX: usize = 1_000;
 const COLUMNS_MAX: usize = 50;
 /// Periods that later ones are compared with unless another number is given: two weeks at least, if there are no more than that.
 const REFERENCE: usize = 28;
-const REFERENCE_MAX: usize = 366;
+const REFERENCE_MAX: usize = 1_344;
 /// What is watched where nothing is named, as far as it is there.
 pub(super) const USUAL: [&str; 7] =
     ["input_tokens", "output_tokens", "latency_ms", "status", "label", "confidence", "vector"];
@@ -47,7 +47,7 @@ pub struct Params {
     /// Days off, which business days exclude: dates, or codes of countries for their public holidays, such as ["DE", "2026-12-24"].
     /// Default: [].
     pub holidays: Holidays,
-    /// Periods, the first of a group, that later ones are compared with, 14 to 366; null takes 28, or two weeks of shorter periods.
+    /// Periods, the first of a group, that later ones are compared with, 14 to 1,344; null takes 28, or two weeks of shorter periods.
     /// Default: null.
     pub reference: Option<usize>,
     /// Rows of a group in a period below which it does not count, 1 to 1,000,000. Default: 30.
@@ -111,7 +111,8 @@ impl Params {
         let (seasons, looks) = (periods.seasons(), periods.per_quarter());
         let rule = |reference| Rule::of(reference, seasons, (watched, looks), self.alarms);
         rule(self.reference()).ok_or_else(|| {
-            let least = (self.reference()..=366).find(|reference| rule(*reference).is_some());
+            let least =
+                (self.reference()..=REFERENCE_MAX).find(|reference| rule(*reference).is_some());
             let least =
                 least.map_or("fewer columns".to_owned(), |least| format!("at least {least}"));
             let says = format!(
@@ -143,8 +144,8 @@ impl Params {
         {
             return Err(bad(NAME, "columns", format!("{twice:?} is named twice")));
         }
-        if !(14..=366).contains(&self.reference()) {
-            let says = format!("expected 14 to 366, found {}", self.reference());
+        if !(14..=REFERENCE_MAX).contains(&self.reference()) {
+            let says = format!("expected 14 to {REFERENCE_MAX}, found {}", self.reference());
             return Err(bad(NAME, "reference", says));
         }
         if !(1..=1_000_000).contains(&self.min_rows) {

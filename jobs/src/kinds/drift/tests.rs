@@ -225,8 +225,8 @@ async fn bad_requests_name_what_is_wrong() {
             "parameter \"columns\": \"tokens\" is named twice",
         ),
         (json!({ "where": "nothing" }), "parameter \"where\""),
-        (json!({ "period": "month" }), "period"),
-        (json!({ "reference": 13 }), "parameter \"reference\": expected 14 to 366, found 13"),
+        (json!({ "period": "months" }), "period"),
+        (json!({ "reference": 13 }), "parameter \"reference\": expected 14 to 1344, found 13"),
         (
             json!({ "reference": 14, "alarms": 0.001, "period": "hour", "columns": many }),
             "parameter \"reference\": expected at least 15 for 30 columns and 0.001 false alarms, found 14",
