@@ -46,7 +46,7 @@ pub fn rate_of_all(strata: &[Stratum]) -> Option<Rate> {
 
 /// The chance that labels are spread over the strata so unevenly if they are drawn evenly: the chi-squared test of labelled and other answers.
 /// None if fewer than two strata have enough answers.
-pub fn even_p(strata: &[Stratum]) -> Option<f64> {
+pub fn label_sampling_p(strata: &[Stratum]) -> Option<f64> {
     let answers = strata.iter().map(|of| of.answers).sum::<u64>() as f64;
     let labelled = strata.iter().map(|of| of.labelled.min(of.answers)).sum::<u64>() as f64;
     let least = EXPECTED_MIN / (labelled / answers).min(1.0 - labelled / answers);
@@ -86,7 +86,7 @@ pub struct DifferenceOfAll {
 }
 
 /// The same of two models. Each stratum has its share of all answers, and the labelled rows that both answered.
-pub fn difference_of_all(strata: &[(u64, Beside)]) -> Option<DifferenceOfAll> {
+pub fn weighted_difference(strata: &[(u64, Beside)]) -> Option<DifferenceOfAll> {
     let all = strata.iter().map(|(answers, _)| answers).sum::<u64>() as f64;
     let (mut difference, mut known, mut variance) = (0.0, 0.0, 0.0);
     for (answers, beside) in
@@ -129,15 +129,15 @@ mod tests {
         assert!(found.lower < 0.04, "{found:?}");
         assert_eq!(rate_of_all(&[stratum(100, 0, 0)]), None);
         // By scipy's chi2_contingency([[50, 50], [50, 850]], correction=False).
-        let p = even_p(&[stratum(100, 50, 0), stratum(900, 50, 0)]).unwrap();
+        let p = label_sampling_p(&[stratum(100, 50, 0), stratum(900, 50, 0)]).unwrap();
         assert!((p / 7.222_190_769e-45 - 1.0).abs() < 1e-6, "{p}");
-        let p = even_p(&[stratum(100, 12, 0), stratum(900, 88, 0)]).unwrap();
+        let p = label_sampling_p(&[stratum(100, 12, 0), stratum(900, 88, 0)]).unwrap();
         assert!((p - 0.482_225_044_756).abs() < 1e-9, "{p}");
-        assert_eq!(even_p(&[stratum(100, 100, 0), stratum(900, 900, 0)]), Some(1.0));
-        assert_eq!(even_p(&[stratum(3, 1, 0), stratum(3, 1, 0)]), None);
-        assert_eq!(even_p(&[]), None);
+        assert_eq!(label_sampling_p(&[stratum(100, 100, 0), stratum(900, 900, 0)]), Some(1.0));
+        assert_eq!(label_sampling_p(&[stratum(3, 1, 0), stratum(3, 1, 0)]), None);
+        assert_eq!(label_sampling_p(&[]), None);
         let beside = Beside { both: 0, only_a: 0, only_b: 40, neither: 10 };
-        let of = |answers| difference_of_all(&[(answers, beside), (900, Beside::default())]);
+        let of = |answers| weighted_difference(&[(answers, beside), (900, Beside::default())]);
         assert_eq!(of(100).unwrap().p, 1.0, "nine in ten are not known");
         assert!(of(90_000).unwrap().p < 1e-9);
         assert_eq!(of(0), None);
@@ -208,12 +208,13 @@ mod tests {
                     let is_within = |of: Rate| of.lower <= truth && truth <= of.upper;
                     plain += u64::from(wilson(right, labelled).is_some_and(is_within));
                     weighted += u64::from(rate_of_all(&strata).is_some_and(is_within));
-                    uneven += u64::from(even_p(&strata).is_some_and(|p| p < 0.01));
+                    uneven += u64::from(label_sampling_p(&strata).is_some_and(|p| p < 0.01));
                     let both: Vec<(u64, Beside)> =
                         strata.iter().zip(besides).map(|(of, own)| (of.answers, own)).collect();
                     favoured += u64::from(beside.p() < 0.05);
                     still += u64::from(
-                        beside.p() < 0.05 && difference_of_all(&both).is_some_and(|of| of.p < 0.05),
+                        beside.p() < 0.05
+                            && weighted_difference(&both).is_some_and(|of| of.p < 0.05),
                     );
                 }
                 let found = format!(

@@ -116,17 +116,18 @@ impl Job for Accuracy {
                 json!({
                     "model": of.name, "answers": of.answers, "known": of.known.answers,
                     "accuracy": of.known.accuracy().map(interval),
-                    "accuracy_of_all": of.accuracy_of_all().map(interval),
+                    "weighted_accuracy": of.weighted_accuracy().map(interval),
                     "macro_f1": of.macro_f1().map(interval),
                     "calibration_error": of.known.calibration_error(),
                     "calibration_error_interval": of.known.calibration_error_interval(),
                 })
             });
-            let uneven = read.models.iter().filter(|of| of.even_p().is_some_and(|p| p < UNEVEN));
+            let uneven =
+                read.models.iter().filter(|of| of.label_sampling_p().is_some_and(|p| p < UNEVEN));
             let mut warnings: Vec<String> = uneven
                 .map(|of| {
                     format!(
-                        "the labelled answers of {} have other confidences than most: `accuracy` is theirs alone, `accuracy_of_all` that of all",
+                        "the labelled answers of {} have other confidences than most: `accuracy` is theirs alone, `weighted_accuracy` that of all",
                         of.name
                     )
                 })

@@ -90,10 +90,10 @@ fn spec(params: &Params) -> DatasetSpec {
     let mut columns = vec![source(), model(), whole("answers", "Its answers, known or not")];
     columns.extend(measures());
     columns.extend([
-        float("accuracy_of_all", "The part of all answers that is right, if labelled ones are like others of their confidence; none without confidences"),
-        float("lower_of_all", "Where that lies with a confidence of 95 %, whatever holds of confidences without labels: the lower end"),
-        float("upper_of_all", "The upper end"),
-        float("even_p", "The chance that labels are so uneven over confidences if answers to label are drawn at random; none where there are too few"),
+        float("weighted_accuracy", "The part of all answers that is right, if labelled ones are like others of their confidence; none without confidences"),
+        float("weighted_accuracy_lower", "Lower end of its 95 % confidence interval, whatever the accuracy of bins without labels"),
+        float("weighted_accuracy_upper", "The upper end"),
+        float("label_sampling_p", "The chance that labels are so uneven over confidences if answers to label are drawn at random; none where there are too few"),
         float(
             "macro_f1",
             "The mean over labels of the harmonic mean of precision and recall, 0 to 1",
@@ -175,10 +175,10 @@ fn comparisons_spec(params: &Params) -> DatasetSpec {
             "The chance of such a difference where both are right as often (McNemar, exact)",
         ),
         float(
-            "difference_of_all",
+            "weighted_difference",
             "The difference on all answers, by their confidence; none where answers to label seem drawn at random",
         ),
-        float("p_of_all", "The chance of that one"),
+        float("weighted_p", "p-value of weighted_difference"),
         float(
             "p_adjusted",
             "The higher of both chances with the number of comparisons in mind (Holm)",
@@ -216,10 +216,10 @@ pub(super) fn rows(
         .text(|of| of.name.clone())
         .whole(|of| of.answers)
         .measures()
-        .float(|of| of.accuracy_of_all().map(|rate| rate.rate))
-        .float(|of| of.accuracy_of_all().map(|rate| rate.lower))
-        .float(|of| of.accuracy_of_all().map(|rate| rate.upper))
-        .float(Model::even_p)
+        .float(|of| of.weighted_accuracy().map(|rate| rate.rate))
+        .float(|of| of.weighted_accuracy().map(|rate| rate.lower))
+        .float(|of| of.weighted_accuracy().map(|rate| rate.upper))
+        .float(Model::label_sampling_p)
         .float(|of| of.macro_f1().map(|rate| rate.rate))
         .float(|of| of.macro_f1().map(|rate| rate.lower))
         .float(|of| of.macro_f1().map(|rate| rate.upper))

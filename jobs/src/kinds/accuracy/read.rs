@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use analysis::answers::{Answers, BINS, Beside, OfLabel, macro_f1};
-use analysis::sampling::{DifferenceOfAll, Stratum, difference_of_all, even_p, rate_of_all};
+use analysis::sampling::{
+    DifferenceOfAll, Stratum, label_sampling_p, rate_of_all, weighted_difference,
+};
 use analysis::trial::Rate;
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use datafusion::functions::math::expr_fn::floor;
-use datafusion::functions_aggregate::expr_fn::count;
+use datafusion::functions_aggregate::expr_fn::{count, first_value};
 use datafusion::logical_expr::{Expr, JoinType, cast, ident, lit, try_cast, when};
 use datafusion::prelude::DataFrame;
 use datafusion::scalar::ScalarValue;
@@ -92,13 +94,13 @@ impl Model {
     }
 
     /// The part of all its answers that is right, by their confidence; none if it has none.
-    pub(super) fn accuracy_of_all(&self) -> Option<Rate> {
+    pub(super) fn weighted_accuracy(&self) -> Option<Rate> {
         (self.known.sure() > 0).then(|| rate_of_all(&self.strata())).flatten()
     }
 
     /// The chance that answers are labelled so unevenly by confidence if they are drawn evenly.
-    pub(super) fn even_p(&self) -> Option<f64> {
-        (self.known.sure() > 0).then(|| even_p(&self.strata())).flatten()
+    pub(super) fn label_sampling_p(&self) -> Option<f64> {
+        (self.known.sure() > 0).then(|| label_sampling_p(&self.strata())).flatten()
     }
 }
 
@@ -130,10 +132,11 @@ impl Pair {
     /// How they compare on all answers, by the confidence of each of the two whose labels are not drawn evenly.
     pub(super) fn of_all(&self, models: [&Model; 2]) -> Vec<DifferenceOfAll> {
         let of_models = self.by_confidence.iter().zip(models);
-        let uneven = of_models.filter(|(_, model)| model.even_p().is_some_and(|p| p < UNEVEN));
+        let uneven =
+            of_models.filter(|(_, model)| model.label_sampling_p().is_some_and(|p| p < UNEVEN));
         let of_all = uneven.filter_map(|(strata, model)| {
             let strata = model.by_confidence.iter().copied().zip(strata.iter().copied());
-            difference_of_all(&strata.collect::<Vec<_>>())
+            weighted_difference(&strata.collect::<Vec<_>>())
         });
         of_all.collect()
     }
@@ -254,7 +257,13 @@ impl Asked<'_> {
         let tenth = cast(floor(confidence * lit(BINS as f64)), DataType::Int64);
         let tenth = when(is_part, tenth).otherwise(lit(-1_i64))?;
         let by = vec![ident(MODEL), tenth.alias("tenth")];
-        let frame = self.answers()?.aggregate(by, vec![count(lit(1)).alias("rows")])?;
+        let keys = self.params.key.len();
+        // The first answer of a model to a row counts.
+        let row = (0..keys).map(key).chain([MODEL.to_owned()]).map(ident).collect();
+        let order = [PLACE, LABEL, CONFIDENCE].map(|name| ident(name).sort(true, true));
+        let first = first_value(ident(CONFIDENCE), order.into()).alias(CONFIDENCE);
+        let answers = self.answers()?.aggregate(row, vec![first])?;
+        let frame = answers.aggregate(by, vec![count(lit(1)).alias("rows")])?;
         for batch in session.collect(frame).await? {
             let models = texts(&batch, 0)?;
             let [tenths, rows] = [1, 2].map(|at| batch.column(at).as_primitive::<Int64Type>());
@@ -270,7 +279,6 @@ impl Asked<'_> {
             }
         }
         reading.compare(self.params);
-        let keys = self.params.key.len();
         let [own, theirs]: [Vec<String>; 2] =
             [(0..keys).map(key).collect(), (0..keys).map(truth_key).collect()];
         let own_names: Vec<&str> = own.iter().map(String::as_str).collect();

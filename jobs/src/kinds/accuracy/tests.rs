@@ -158,7 +158,7 @@ async fn the_last_word_counts_and_what_says_nothing_is_left_out() {
         rows(&engine, "SELECT answers, known, right, calibration_p, brier FROM model_scores").await;
     assert_eq!(
         found,
-        [format!("35 30 {}  {:?}", right.clone().count(), (30 - right.count()) as f64 / 30.0)]
+        [format!("30 30 {}  {:?}", right.clone().count(), (30 - right.count()) as f64 / 30.0)]
     );
     // No instants, no periods; nothing known at all, nothing told.
     let none = json!({ "truth_time_column": null, "confidence_column": null });

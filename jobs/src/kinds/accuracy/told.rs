@@ -84,7 +84,13 @@ pub(super) fn comparisons<'a>(params: &Params, read: &'a Read) -> Vec<Compared<'
             false => (first, second, pair.clone()),
         };
         let p = pair.beside.p();
-        let of_all = pair.of_all([a, b]).into_iter().max_by(|a, b| a.p.total_cmp(&b.p));
+        // If the two models' confidences weight the rows to different signs, neither is better.
+        let by_each = pair.of_all([a, b]);
+        let signs_differ = by_each.iter().any(|of| of.difference > 0.0)
+            && by_each.iter().any(|of| of.difference < 0.0);
+        let of_all = by_each.into_iter().max_by(|a, b| a.p.total_cmp(&b.p));
+        let of_all =
+            of_all.map(|of| if signs_differ { DifferenceOfAll { p: 1.0, ..of } } else { of });
         all.push(Compared { a, b, beside: pair.beside, p, of_all, p_adjusted: p, better: None });
     }
     let raised = holm(&all.iter().map(Compared::p_of_both).collect::<Vec<f64>>());
