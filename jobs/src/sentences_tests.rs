@@ -29,7 +29,7 @@ struct Sentences {
     evidence: Option<&'static str>,
 }
 
-const KINDS: [Sentences; 6] = [
+const KINDS: [Sentences; 4] = [
     Sentences {
         job: "explain",
         column: "explanation",
@@ -46,24 +46,10 @@ const KINDS: [Sentences; 6] = [
     },
     Sentences { job: "duplicates", column: "reason", constants: &[], pairs: &[], evidence: None },
     Sentences {
-        job: "insights",
-        column: "headline",
-        constants: &[95.0],
-        pairs: &[("before", "after")],
-        evidence: Some("evidence"),
-    },
-    Sentences {
         job: "trends",
         column: "explanation",
         constants: &[95.0],
         pairs: &[("before", "after")],
-        evidence: None,
-    },
-    Sentences {
-        job: "anomalies",
-        column: "explanation",
-        constants: &[],
-        pairs: &[("expected", "value")],
         evidence: None,
     },
 ];
@@ -102,9 +88,42 @@ fn digits(of: &str) -> usize {
     of.bytes().take_while(u8::is_ascii_digit).count()
 }
 
+/// A sentence without what stands in the parentheses of a call, such as a measure, and without what is [`UNCHECKED`].
+fn without_arguments(sentence: &str) -> String {
+    let mut text = String::new();
+    let mut depth = 0;
+    for letter in sentence.chars() {
+        let is_call = letter == '(' && text.ends_with(|of: char| of.is_alphanumeric() || of == '_');
+        match letter {
+            '(' if depth > 0 || is_call => depth += 1,
+            ')' if depth > 0 => depth -= 1,
+            letter if depth == 0 => text.push(letter),
+            _ => {}
+        }
+    }
+    for (before, after) in UNCHECKED {
+        let start = text.find(before).map(|start| start + before.len());
+        let length = start.and_then(|start| text[start..].find(after));
+        if let (Some(start), Some(length)) = (start, length) {
+            text.replace_range(start..start + length, "");
+        }
+    }
+    text
+}
+
+/// What no column of a row holds, between these words: the begin of a history, the age of a record, the quantile whose rows are counted,
+/// and the number of rows with findings.
+const UNCHECKED: [(&str, &str); 5] = [
+    ("since ", ", when the history begins"),
+    ("was it for ", " intervals"),
+    ("rows above ", " went from"),
+    ("; ", " groups of "),
+    ("; ", " group of "),
+];
+
 /// What a sentence says, after the texts of its row are taken out of it.
 fn said(sentence: &str, names: &[String]) -> Vec<Said> {
-    let mut text = sentence.to_owned();
+    let mut text = without_arguments(sentence);
     let mut names: Vec<&String> = names.iter().filter(|name| name.len() > 1).collect();
     names.sort_by_key(|name| std::cmp::Reverse(name.len()));
     for name in names {
@@ -185,8 +204,8 @@ fn unit(rest: &str) -> Option<f64> {
     let word: String = rest.chars().take_while(|of| of.is_alphabetic()).collect();
     Some(match (word.as_str(), is_apart) {
         ("day" | "days", true) | ("d", false) => 86_400.0,
-        ("hour" | "hours", true) | ("h", false) => 3_600.0,
-        ("minute" | "minutes", true) | ("min", false) => 60.0,
+        ("h" | "hour" | "hours", true) | ("h", false) => 3_600.0,
+        ("min" | "minute" | "minutes", true) | ("min", false) => 60.0,
         ("second" | "seconds", true) | ("s", false) => 1.0,
         _ => return None,
     })
