@@ -164,7 +164,9 @@ fn ratios(scaled: &[&[f64]], level: f64) -> Option<Vec<f64>> {
         let others = scaled.iter().enumerate().filter(|(other, _)| *other != own);
         let others: Vec<&[f64]> = others.map(|(_, errors)| *errors).collect();
         let half = half_width(&others, level);
-        ratios.extend(errors.iter().map(|error| error.abs() / half));
+        // An error of 0 is inside any interval.
+        let ratio = |error: &f64| if *error == 0.0 { 0.0 } else { error.abs() / half };
+        ratios.extend(errors.iter().map(ratio));
     }
     ratios.retain(|ratio| !ratio.is_nan());
     ratios.sort_by(f64::total_cmp);

@@ -34,6 +34,12 @@ fn each_origin_is_compared_with_all_others_and_a_single_one_with_none() {
 }
 
 #[test]
+fn forecasts_without_an_error_are_covered() {
+    let widths = PredictionInterval::of_errors(&[vec![0.0; 3], vec![0.0; 3]], &[5.0; 9]).unwrap();
+    assert_eq!((widths.coverage, widths.half(1, 3)), (Some([1.0, 1.0]), 0.0));
+}
+
+#[test]
 fn a_width_covers_what_two_origins_can_say() {
     // Two origins with a few alike errors each say less than many values.
     let few = PredictionInterval::of_errors(&[vec![1.0; 6], vec![-1.0; 6]], &[0.0, 9.0]).unwrap();
