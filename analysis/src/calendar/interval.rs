@@ -153,7 +153,7 @@ impl JsonSchema for Interval {
         json_schema!({
             "type": "string",
             "description": "A length of time (us, ms, s, m, h), or calendar units: d, bd (business days), w, mo, q, y",
-            "pattern": "^[0-9]+(us|ms|s|m|h|d|bd|w|mo|q|y)$"
+            "pattern": "^([0-9]+(us|ms|s|m|h|d|bd|w|mo|q|y)|hour|day|week|month|quarter|year)$"
         })
     }
 }
@@ -182,7 +182,7 @@ mod tests {
             assert_eq!(interval.to_string(), written, "{text}");
             assert_eq!(written.parse::<Interval>().unwrap(), interval, "{text}");
         }
-        for bad in ["", "5", "0d", "0mo", "-1mo", "1 mo", "1M", "month", "99999999999y", "100001d"]
+        for bad in ["", "5", "0d", "0mo", "-1mo", "1 mo", "1M", "months", "99999999999y", "100001d"]
         {
             let message = bad.parse::<Interval>().unwrap_err();
             assert!(message.contains("calendar units such as"), "{bad:?}: {message}");

@@ -98,8 +98,9 @@ mod tests {
         // Before 1970, and at both ends.
         assert_eq!(periods("1d", "UTC").of(-1), periods("1d", "UTC").of(0) - 1);
         for at_us in [i64::MIN, i64::MAX] {
-            let weeks = periods("1w", "UTC");
-            let _ = weeks.start_us(weeks.of(at_us));
+            for periods in [periods("1w", "UTC"), periods("1mo", "Europe/Berlin")] {
+                let _ = periods.start_us(periods.of(at_us));
+            }
         }
     }
 

@@ -281,7 +281,8 @@ mod tests {
             let share = inside[level] as f64 / f64::from(tries);
             let stated = stated[level] / f64::from(tries);
             assert!((share - promised).abs() < 0.05, "{share} of {promised}");
-            assert!((stated - promised).abs() < 0.03, "stated {stated} of {promised}");
+            // Errors of one origin count as alike unless origins show otherwise, so eight make somewhat wide intervals.
+            assert!((-0.02..0.05).contains(&(stated - promised)), "stated {stated} of {promised}");
         }
     }
 

@@ -83,6 +83,9 @@ fn intervals_of_any_shape_hold_what_they_promise() {
         of_all.iter_mut().zip(inside).for_each(|(all, of)| *all += of / SHAPES.len() as f64);
     }
     println!("{} series, seed {}: {of_all:.3?} of [0.8, 0.95]", 12 * count, seed());
-    let off = if count >= 40 { 0.03 } else { 0.08 };
-    assert!((of_all[1] - 0.95).abs() < off, "{of_all:?}");
+    // Intervals that hold everything are off, too.
+    let off = if count >= 40 { [0.06, 0.03] } else { [0.12, 0.08] };
+    for ((inside, promised), off) in of_all.into_iter().zip([0.8, 0.95]).zip(off) {
+        assert!((inside - promised).abs() < off, "{of_all:?}");
+    }
 }

@@ -132,7 +132,7 @@ impl Tree {
         if self.is_given { "parents" } else { "hierarchy" }
     }
 
-    /// The series of the commonest grid, all made to end with the newest.
+    /// Keeps the series with the most common interval, and extends them to the newest end.
     fn alike(&self, series: Vec<Regular>, skipped: &mut Skipped) -> Vec<Regular> {
         let mut by_interval: Vec<(Interval, usize)> = Vec::new();
         for one in &series {

@@ -78,7 +78,7 @@ pub(super) fn look(
     for samples in cleaned {
         let near = common.filter(|common| is_about(samples.interval_us, common.micros()));
         let grid = match (intervals.grid(&samples), near) {
-            // Usual distances of irregular samples differ a little.
+            // The median distance of irregular samples varies slightly from series to series.
             (found, Some(near)) if params.interval.is_none() => match found.interval() {
                 Interval::Fixed(_) => Grid::fixed(near, found.at(0)),
                 Interval::Calendar(..) => found,

@@ -33,7 +33,7 @@ pub(super) enum Method {
     Theta,
     /// How often something is, and how much it is then (Teunter, Syntetos & Babai, EJOR 214, 2011).
     Intermittent,
-    /// The median of those of exponential smoothing and theta.
+    /// The mean of naive, median, exponential smoothing and theta, weighted by their errors; the median of the last three without a past.
     Ensemble,
 }
 

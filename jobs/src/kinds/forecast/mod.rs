@@ -4,10 +4,9 @@
 //! 1. [`Regular`](crate::series::Regular): samples become values one interval apart; series too short or too empty are counted and left out.
 //! 2. [`seasons`](crate::series::seasons): those that periodogram and autocorrelation show, at most two.
 //! 3. [`methods`]: seasonal naive, seasonal median, exponential smoothing and theta of what is left without the seasons (MSTL:
-//!    Bandara, Hyndman & Bergmeir, 2021), exponential smoothing with the season, a method for intermittent demand, and the median of
-//!    these.
-//! 4. [`backtest`]: each is tried at instants that are past; the ensemble is kept unless another is clearly better, and intervals are as
-//!    wide as the errors were.
+//!    Bandara, Hyndman & Bergmeir, 2021), exponential smoothing with the season, and a method for intermittent demand.
+//! 4. [`backtest`]: each is tried at past instants; the forecast is their mean, weighted by their errors, and intervals are as wide as
+//!    the errors were.
 //! 5. [`hierarchy`]: where series are parts of others, what is said of both agrees.
 //! 6. [`accuracy`]: what was said is kept until it comes, and then stands beside it.
 //!
