@@ -127,8 +127,8 @@ pub fn mean_of_trials<'a>(
     Some((mean, mean - half, mean + half))
 }
 
-/// Where a quantile behind that of some values in order lies with a confidence of 95 %, whatever their distribution: two of them, by
-/// their ranks (Thompson, 1936). They tell as much as `size` independent ones. An end is none if too few values are beyond it.
+/// The distribution-free 95 % confidence interval of a quantile, from order statistics (Thompson, 1936). The values carry as much
+/// information as `size` independent ones. An end is `None` if too few values are beyond it.
 pub fn quantile_interval(sorted: &[f64], part: f64, size: u64) -> [Option<f64>; 2] {
     let size = size.min(sorted.len() as u64);
     let Some(below) = Binomial::new(part, size).ok().filter(|_| size > 0) else {

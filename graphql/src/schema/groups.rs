@@ -167,7 +167,7 @@ pub(super) fn grouping_arguments(shape: &Shape, limits: &Limits) -> Vec<InputVal
         let kind = TypeRef::named(shape.type_of("GroupEvery"));
         arguments.push(
             InputValue::new("every", kind)
-                .description("Cuts a time column into intervals, which then make groups, too."),
+                .description("Also groups by intervals of a time column."),
         );
     }
     arguments

@@ -55,8 +55,8 @@ macro_rules! series_params {
             /// Only rows of which this is true, as it stands in SQL behind WHERE. Default: null.
             #[serde(rename = "where")]
             pub condition: Option<String>,
-            /// Length of an interval: "5m", "1h", or calendar units such as "1d", "1bd" (business days), "1w", "1mo", "1q", "1y". The
-            /// mean of its samples is its value. Null infers the interval of each series from its samples. Default: null.
+            /// Length of an interval: "5m", "1h", or calendar units such as "1d", "1bd" (business days), "1w", "1mo", "1q", "1y".
+            /// Its value is the mean of its samples. Null infers the interval of each series from its samples. Default: null.
             pub interval: Option<analysis::calendar::Interval>,
             /// Time zone of calendar intervals, by its IANA name. Default: UTC.
             pub zone: analysis::calendar::Zone,

@@ -360,7 +360,7 @@ mod tests {
     /// A model whose rows in scope have higher scores than the others by `apart` standard deviations.
     struct World {
         apart: f64,
-        /// The chance that a row in scope is answered rightly, more for higher scores.
+        /// The largest probability of a correct answer in scope; the probability rises with the score.
         right: f64,
     }
 
@@ -397,7 +397,7 @@ mod tests {
 
     /// `COLONNADE_WORLDS=200` tries so many seeds.
     #[test]
-    fn few_rows_out_of_scope_never_make_a_threshold_worse_than_none_do() {
+    fn a_few_out_of_scope_rows_do_not_worsen_the_threshold() {
         let seeds = std::env::var("COLONNADE_WORLDS").ok().and_then(|of| of.parse().ok());
         let seeds: u64 = seeds.unwrap_or(4);
         let aim = |cost| (Aim::Cost(cost), Aim::ProvenCost { cost, rejected: 0.02 });
@@ -440,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn a_score_is_chosen_where_it_separates_better_by_more_than_chance() {
+    fn only_a_significantly_better_score_is_chosen() {
         let of = |seed: u64, apart: f64, outside: usize| {
             let mut random = Random::new(seed, 3);
             let inside: Vec<f64> = (0..100).map(|_| normal(&mut random)).collect();

@@ -202,11 +202,7 @@ impl Params {
         }
         if let Some(most) = self.labels_change_max {
             if self.labels.is_none() {
-                return Err(bad(
-                    NAME,
-                    "labels_change_max",
-                    "expected `labels` with it, found none",
-                ));
+                return Err(bad(NAME, "labels_change_max", "it requires `labels`, found none"));
             }
             if !(most.is_finite() && most >= 1.0) {
                 let problem = format!("expected 1 or more, found {most}");

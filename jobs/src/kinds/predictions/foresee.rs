@@ -182,7 +182,7 @@ pub(super) fn foresee(
         .collect();
     let nothing = (ended.is_empty() && !log.cases.is_empty()).then(|| {
         format!(
-            "no case has ended: name the activities that end one in `final_activities`; cases most often stop after {}",
+            "no case has ended: set `final_activities` to the activities that end a case; the most frequent last activities are {}",
             candidates
                 .iter()
                 .map(|(activity, cases)| format!("{activity:?} ({cases})"))

@@ -163,7 +163,7 @@ impl ScopeFigures {
         let part =
             |part: f64, rows: usize| wilson((part * rows as f64).round() as u64, rows as u64);
         Self {
-            // It varies no more than the part of the rows of the rarer kind.
+            // AUROC varies at most as much as a proportion of the rows of the rarer kind.
             auroc: wilson_of(scope.auroc, scope.in_scope_rows.min(scope.out_of_scope_rows) as f64),
             recall: part(scope.recall, scope.out_of_scope_rows),
             precision: part(scope.precision, scope.answered_rows),

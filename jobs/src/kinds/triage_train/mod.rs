@@ -289,7 +289,7 @@ fn changed(fitted: &Fitted) -> Option<Rate> {
     fitted.comparison.as_ref().and_then(|_| wilson(fitted.changed, fitted.scores.rows as u64))
 }
 
-/// Fails if the version in production answers too many rows otherwise.
+/// Fails if the new version and the one in production disagree on too many held-out rows.
 fn require_alike(params: &Params, fitted: &Fitted) -> Result<()> {
     let (Some(most), Some(changed)) = (params.answers_change_max, changed(fitted)) else {
         return Ok(());
@@ -298,8 +298,8 @@ fn require_alike(params: &Params, fitted: &Fitted) -> Result<()> {
         return Ok(());
     }
     let problem = format!(
-        "the new version answers {} of {} held-out rows otherwise than the version in production; expected a part of {most} at most: \
-         check the labels, or take a larger `answers_change_max`",
+        "the new version and the one in production disagree on {} of {} held-out rows; expected a part of {most} at most: \
+         check the labels, or set a larger `answers_change_max`",
         fitted.changed, fitted.scores.rows
     );
     Err(bad(NAME, "answers_change_max", problem))
@@ -328,7 +328,7 @@ fn warnings(validation: usize, fitted: &Fitted) -> Vec<String> {
     }
     if let Some(changed) = changed(fitted).filter(|changed| changed.rate > CHANGE_WARNED) {
         found.push(format!(
-            "{} of {rows} held-out rows are answered otherwise than by the version in production, {:.0} %: check some of them, or set \
+            "the new version and the one in production disagree on {} of {rows} held-out rows, {:.0} %: check some of them, or set \
              `answers_change_max`",
             fitted.changed,
             100.0 * changed.rate
@@ -341,7 +341,7 @@ fn warnings(validation: usize, fitted: &Fitted) -> Vec<String> {
     }
     if fitted.threshold.outside > 0 && !fitted.threshold.is_changed {
         found.push(format!(
-            "{} validation rows out of scope prove no better threshold than without them; label more",
+            "{} out-of-scope validation rows are too few to improve the threshold; label more",
             fitted.threshold.outside
         ));
     }
