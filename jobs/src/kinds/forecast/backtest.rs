@@ -247,7 +247,7 @@ mod tests {
         // Errors of 0.5 and of 1.5: the second weighs 3^-8.
         let tried = chosen(&[(Method::Naive, 9.0), (Method::Ets, 0.5), (Method::Theta, 2.0)]);
         assert_eq!((tried.method, tried.naive_error), (Method::Ensemble, Some(8.5)));
-        assert!((tried.error.unwrap() - 0.5).abs() < 1e-3, "{tried:?}");
+        assert!(tried.error.is_some_and(|error| (error - 0.5).abs() < 1e-3), "{tried:?}");
         let tried = chosen(&[(Method::Naive, 1.5), (Method::Ets, 2.6), (Method::Theta, 2.5)]);
         assert_eq!((tried.method, tried.error), (Method::Naive, Some(1.0)));
     }

@@ -41,7 +41,7 @@ const SHAPES: [Shape; 12] = [
     }),
     ("changing variance", |length, noise| {
         let rows = each(length, noise, Noise::normal);
-        let sigma = |at: usize| if at / 24 % 2 == 0 { 1.0 } else { 3.0 };
+        let sigma = |at: usize| if (at / 24).is_multiple_of(2) { 1.0 } else { 3.0 };
         rows.into_iter().enumerate().map(|(at, value)| 30.0 + sigma(at) * value).collect()
     }),
 ];
