@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 use super::*;
 use crate::noise::Noise;
 use crate::testing::{number_from, seed};
