@@ -124,9 +124,14 @@ fn trials(values: &[f64], origins: &Origins, said: &[Means], last: &Means) -> Ve
 
 /// The mean of all methods, weighted by how small their errors are.
 fn ensemble(values: &[f64], origins: &Origins, trials: &[Trial]) -> Option<Trial> {
-    let is_member = |method: Method| !matches!(method, Method::Intermittent | Method::Ensemble);
-    let members: Vec<&Trial> =
-        trials.iter().filter(|trial| is_member(trial.choice.method)).collect();
+    // A last value that is far out would move all that follows. The last value replaces the mean if it was better.
+    let is_last_value = |choice: &Choice| {
+        choice.method == Method::Naive && choice.ahead.windows(2).all(|pair| pair[0] == pair[1])
+    };
+    let is_member = |choice: &Choice| {
+        !matches!(choice.method, Method::Intermittent | Method::Ensemble) && !is_last_value(choice)
+    };
+    let members: Vec<&Trial> = trials.iter().filter(|trial| is_member(&trial.choice)).collect();
     let least = members.iter().map(|member| member.error).min_by(f64::total_cmp)?;
     let weight = |member: &&Trial| match least > 0.0 {
         true => (least / member.error).powi(WEIGHT_POWER),

@@ -382,6 +382,17 @@ fn one_last_outlier_does_not_move_the_next_day() {
 }
 
 #[test]
+fn one_last_outlier_hardly_moves_a_level() {
+    let mut noise = Noise::new(11);
+    for sigma in [0.0, 1.0] {
+        let mut values: Vec<f64> = (0..240).map(|_| 100.0 + sigma * noise.normal()).collect();
+        values[239] = 150.0;
+        let forecast = of(values, &Params { horizon: 12, ..Params::default() });
+        assert!(mean_error(&forecast, |_| 100.0) < 1.5, "{sigma}: {:?}", forecast.mean);
+    }
+}
+
+#[test]
 fn stated_seasons_are_used_and_none_can_be_stated() {
     let values: Vec<f64> = (0..24 * 21).map(load).collect();
     let with = |seasons: &[&str]| {
