@@ -266,8 +266,8 @@ pub(super) fn rows(
         .float(|of| difference(of).map(|of| of.1))
         .float(|of| difference(of).map(|of| of.2))
         .float(|of| Some(of.p))
-        .float(|of| of.of_all.map(|of| of.difference))
-        .float(|of| of.of_all.map(|of| of.p))
+        .float(|of| of.weighted_difference().map(|of| of.difference))
+        .float(|of| of.weighted_difference().map(|of| of.p))
         .float(|of| Some(of.p_adjusted))
         .some_text(|of| of.better.map(str::to_owned))
         .finish(comparisons_spec(params))?;

@@ -130,15 +130,15 @@ impl Pair {
     }
 
     /// How they compare on all answers, by the confidence of each of the two whose labels are not drawn evenly.
-    pub(super) fn of_all(&self, models: [&Model; 2]) -> Vec<DifferenceOfAll> {
+    pub(super) fn weighted(&self, models: [&Model; 2]) -> Vec<DifferenceOfAll> {
         let of_models = self.by_confidence.iter().zip(models);
         let uneven =
             of_models.filter(|(_, model)| model.label_sampling_p().is_some_and(|p| p < UNEVEN));
-        let of_all = uneven.filter_map(|(strata, model)| {
+        let differences = uneven.filter_map(|(strata, model)| {
             let strata = model.by_confidence.iter().copied().zip(strata.iter().copied());
             weighted_difference(&strata.collect::<Vec<_>>())
         });
-        of_all.collect()
+        differences.collect()
     }
 }
 

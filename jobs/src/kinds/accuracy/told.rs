@@ -53,21 +53,25 @@ pub(super) struct Compared<'a> {
     pub(super) b: &'a Model,
     pub(super) beside: Beside,
     pub(super) p: f64,
-    /// By how much the second is right more often on all answers, and the chance of that, where labels are not drawn evenly.
-    pub(super) of_all: Option<DifferenceOfAll>,
+    /// How they compare on all answers, by the confidence of each model whose labels are not drawn evenly.
+    pub(super) weighted: Vec<DifferenceOfAll>,
     /// With the number of comparisons in mind.
     pub(super) p_adjusted: f64,
     pub(super) better: Option<&'a str>,
 }
 
 impl Compared<'_> {
-    /// The chance on the labelled rows and on all answers, the higher one; 1 where the two differ in who is better.
-    fn p_of_both(&self) -> f64 {
+    /// The least sure of the differences on all answers.
+    pub(super) fn weighted_difference(&self) -> Option<DifferenceOfAll> {
+        self.weighted.iter().copied().max_by(|a, b| a.p.total_cmp(&b.p))
+    }
+
+    /// The highest p-value, of the labelled rows and of all answers; 1 if one of them has the other sign.
+    fn p_of_all(&self) -> f64 {
         let labelled = self.beside.only_b as f64 - self.beside.only_a as f64;
-        match self.of_all {
-            Some(of_all) if of_all.difference * labelled < 0.0 => 1.0,
-            Some(of_all) => self.p.max(of_all.p),
-            None => self.p,
+        match self.weighted.iter().any(|of| of.difference * labelled < 0.0) {
+            true => 1.0,
+            false => self.weighted.iter().map(|of| of.p).fold(self.p, f64::max),
         }
     }
 }
@@ -84,16 +88,10 @@ pub(super) fn comparisons<'a>(params: &Params, read: &'a Read) -> Vec<Compared<'
             false => (first, second, pair.clone()),
         };
         let p = pair.beside.p();
-        // If the two models' confidences weight the rows to different signs, neither is better.
-        let by_each = pair.of_all([a, b]);
-        let signs_differ = by_each.iter().any(|of| of.difference > 0.0)
-            && by_each.iter().any(|of| of.difference < 0.0);
-        let of_all = by_each.into_iter().max_by(|a, b| a.p.total_cmp(&b.p));
-        let of_all =
-            of_all.map(|of| if signs_differ { DifferenceOfAll { p: 1.0, ..of } } else { of });
-        all.push(Compared { a, b, beside: pair.beside, p, of_all, p_adjusted: p, better: None });
+        let weighted = pair.weighted([a, b]);
+        all.push(Compared { a, b, beside: pair.beside, p, weighted, p_adjusted: p, better: None });
     }
-    let raised = holm(&all.iter().map(Compared::p_of_both).collect::<Vec<f64>>());
+    let raised = holm(&all.iter().map(Compared::p_of_all).collect::<Vec<f64>>());
     for (of, p) in all.iter_mut().zip(raised) {
         of.p_adjusted = p;
         let better = if of.beside.only_a > of.beside.only_b { of.a } else { of.b };
