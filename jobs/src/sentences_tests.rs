@@ -25,8 +25,6 @@ struct Sentences {
     constants: &'static [f64],
     /// Pairs of columns of which a sentence may have the difference, the ratio, or the difference as a part of the first.
     pairs: &'static [(&'static str, &'static str)],
-    /// A JSON column that names the rows that a sentence is about: of these it may have counts, sums, least and largest values.
-    evidence: Option<&'static str>,
 }
 
 const KINDS: [Sentences; 4] = [
@@ -35,29 +33,21 @@ const KINDS: [Sentences; 4] = [
         column: "explanation",
         constants: &[],
         pairs: &[("before", "after")],
-        evidence: None,
     },
-    Sentences {
-        job: "quality",
-        column: "words",
-        constants: &[],
-        pairs: &[("usual", "value")],
-        evidence: None,
-    },
-    Sentences { job: "duplicates", column: "reason", constants: &[], pairs: &[], evidence: None },
+    Sentences { job: "quality", column: "words", constants: &[], pairs: &[("usual", "value")] },
+    Sentences { job: "duplicates", column: "reason", constants: &[], pairs: &[] },
     Sentences {
         job: "trends",
         column: "explanation",
         constants: &[95.0],
         pairs: &[("before", "after")],
-        evidence: None,
     },
 ];
 
 /// What a part of a sentence says.
 #[derive(Clone, Debug, PartialEq)]
 enum Said {
-    /// A number with so many decimals, or in the form of 1.5e-9.
+    /// A number with `decimals` decimals, or in the form of 1.5e-9.
     Number {
         value: f64,
         decimals: usize,
@@ -211,7 +201,7 @@ fn unit(rest: &str) -> Option<f64> {
     })
 }
 
-/// Whether a value is what is said, when it is rounded to so many decimals. A sentence may leave the sign to its words.
+/// Whether a value, rounded to `decimals` decimals, is the number of the sentence. A sentence may leave the sign to its words.
 fn is_rounded(said: f64, decimals: usize, value: f64) -> bool {
     let unit = 10_f64.powi(-(decimals as i32));
     let near = |a: f64, b: f64| (a - b).abs() <= unit * 0.500_001 + 1e-9 * b.abs();
@@ -312,26 +302,6 @@ impl Row {
         all.extend(chances);
         all
     }
-
-    /// With the values of rows that it is about.
-    fn with(mut self, others: &[Self]) -> Self {
-        self.numbers.entry("rows".to_owned()).or_default().push(others.len() as f64);
-        let mut columns: BTreeMap<&String, Vec<f64>> = BTreeMap::new();
-        for other in others {
-            self.texts.extend(other.texts.iter().cloned());
-            self.instants.extend(&other.instants);
-            other
-                .numbers
-                .iter()
-                .for_each(|(name, own)| columns.entry(name).or_default().extend(own));
-        }
-        for (name, own) in columns {
-            let found = self.numbers.entry(name.clone()).or_default();
-            found.extend(&own);
-            found.push(own.iter().sum());
-        }
-        self
-    }
 }
 
 /// What sentences say that their rows do not, after a run.
@@ -347,12 +317,7 @@ pub(crate) async fn untrue(engine: &Engine, record: &RunRecord) -> Vec<String> {
                 let Some(sentences) = batch.column_by_name(kind.column) else { continue };
                 for at in (0..batch.num_rows()).filter(|at| sentences.is_valid(*at)) {
                     let sentence = array_value_to_string(sentences, at).unwrap();
-                    let mut row = Row::of(&batch, at, kind.column);
-                    if let Some(column) = kind.evidence.and_then(|name| batch.column_by_name(name))
-                    {
-                        let json = array_value_to_string(column, at).unwrap();
-                        row = row.with(&evidence(engine, &json).await);
-                    }
+                    let row = Row::of(&batch, at, kind.column);
                     let values = row.values(kind);
                     let parts = said(&sentence, &row.texts);
                     let unknown =
@@ -368,28 +333,6 @@ pub(crate) async fn untrue(engine: &Engine, record: &RunRecord) -> Vec<String> {
         }
     }
     found
-}
-
-/// The rows that a sentence names as its evidence.
-async fn evidence(engine: &Engine, json: &str) -> Vec<Row> {
-    let mut rows = Vec::new();
-    let named: Vec<Value> = serde_json::from_str(json).unwrap_or_default();
-    for one in named {
-        let (Some(dataset), Some(condition)) = (one["dataset"].as_str(), one["where"].as_str())
-        else {
-            continue;
-        };
-        let session = engine.session(&Principal::local(), &[]).await.unwrap();
-        let Ok(frame) =
-            session.sql(&format!("SELECT * FROM \"{dataset}\" WHERE {condition}")).await
-        else {
-            continue;
-        };
-        for batch in session.collect(frame).await.unwrap() {
-            rows.extend((0..batch.num_rows()).map(|at| Row::of(&batch, at, "")));
-        }
-    }
-    rows
 }
 
 #[test]
