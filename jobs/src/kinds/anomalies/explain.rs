@@ -379,11 +379,7 @@ pub(super) struct Joint<'a> {
 
 impl Joint<'_> {
     pub(super) fn anomaly(&self, limit: f64) -> Anomaly {
-        let (first, others) = self.names.split_first().map_or(("", &[][..]), |(a, b)| (a, b));
-        let others = match others {
-            [] => String::new(),
-            names => format!("; {} with it", names.join(", ")),
-        };
+        let (first, others) = first_and_others(&self.names);
         let explanation = format!(
             "value {} of {first} at {}, where the others of {} series that go together say {}{others}: from {} to {} the \
              error of all is {} robust standard deviations above the usual",
@@ -413,6 +409,15 @@ impl Joint<'_> {
     }
 }
 
+/// The clearest series of a finding, and words for the others.
+fn first_and_others<'a>(names: &[&'a str]) -> (&'a str, String) {
+    match names {
+        [] => ("", String::new()),
+        [first] => (first, String::new()),
+        [first, others @ ..] => (first, format!("; {} with it", others.join(", "))),
+    }
+}
+
 /// A change of a series in its group that lasts.
 pub(super) struct Lasting<'a> {
     /// Those that tell it, the clearest first.
@@ -436,11 +441,7 @@ pub(super) struct Lasting<'a> {
 
 impl Lasting<'_> {
     pub(super) fn anomaly(&self, limit: f64) -> Anomaly {
-        let (first, others) = self.names.split_first().map_or(("", &[][..]), |(a, b)| (a, b));
-        let others = match others {
-            [] => String::new(),
-            names => format!("; {} with it", names.join(", ")),
-        };
+        let (first, others) = first_and_others(&self.names);
         let compared = match self.is_of_others {
             true => format!("what the other {} series predict", self.series.saturating_sub(1)),
             false => format!("its level before {}", instant(self.learned_until)),
