@@ -1,10 +1,22 @@
 //! Helpers of tests, also of those of other crates.
 
+use crate::noise::Noise;
+
 /// A sum that each value has another part in by its place: one number that says of a long list that it is the same.
 #[cfg(test)]
 pub(crate) fn weighted_sum(values: impl IntoIterator<Item = f64>) -> f64 {
     let there = values.into_iter().enumerate().filter(|(_, value)| value.is_finite());
     there.map(|(at, value)| (at % 7 + 1) as f64 * value).sum()
+}
+
+/// A count of a Poisson distribution (Knuth's product of uniform numbers).
+pub fn poisson(noise: &mut Noise, mean: f64) -> f64 {
+    let (least, mut product, mut count) = ((-mean).exp(), noise.uniform(), 0.0);
+    while product > least {
+        product *= noise.uniform();
+        count += 1.0;
+    }
+    count
 }
 
 /// The number that an environment variable states, or `fallback`.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Sample;
 use crate::noise::Noise;
+use crate::testing::poisson;
 
 /// How the values of a column are distributed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,14 +182,4 @@ impl World {
         // A normal value over the root of an exponential one.
         self.noise.normal() / (-(1.0 - self.noise.uniform()).ln()).max(1e-300).sqrt()
     }
-}
-
-/// By the products of uniform numbers (Knuth).
-fn poisson(noise: &mut Noise, mean: f64) -> f64 {
-    let (least, mut product, mut count) = ((-mean).exp(), noise.uniform(), 0.0);
-    while product > least {
-        product *= noise.uniform();
-        count += 1.0;
-    }
-    count
 }

@@ -7,7 +7,7 @@ use std::f64::consts::TAU;
 use rayon::prelude::*;
 
 use super::*;
-use crate::Noise;
+use crate::{Noise, testing};
 
 const SEED: u64 = 20_080_415;
 
@@ -147,24 +147,15 @@ fn uniform(noise: &mut Noise, rows: usize, columns: usize) -> Vec<f64> {
     each(noise, rows, columns, |noise, _| noise.uniform())
 }
 
-fn poisson_of(noise: &mut Noise, mean: f64) -> f64 {
-    let (floor, mut product, mut count) = ((-mean).exp(), noise.uniform(), 0.0);
-    while product > floor {
-        product *= noise.uniform();
-        count += 1.0;
-    }
-    count
-}
-
 fn poisson(noise: &mut Noise, rows: usize, columns: usize) -> Vec<f64> {
-    each(noise, rows, columns, |noise, _| poisson_of(noise, 4.0))
+    each(noise, rows, columns, |noise, _| testing::poisson(noise, 4.0))
 }
 
 /// Three of five are none, the others Poisson(4).
 fn zero_inflated(noise: &mut Noise, rows: usize, columns: usize) -> Vec<f64> {
     each(noise, rows, columns, |noise, _| match noise.uniform() < 0.6 {
         true => 0.0,
-        false => poisson_of(noise, 4.0),
+        false => testing::poisson(noise, 4.0),
     })
 }
 
@@ -213,7 +204,7 @@ fn mixed(noise: &mut Noise, rows: usize, columns: usize) -> Vec<f64> {
     each(noise, rows, columns, |noise, column| match column % 5 {
         0 => noise.normal().exp(),
         1 => code(noise, column),
-        2 => poisson_of(noise, 4.0),
+        2 => testing::poisson(noise, 4.0),
         3 => student(noise),
         _ => noise.normal(),
     })

@@ -18,16 +18,6 @@ pub(crate) fn events(probability: f64, noise: &mut Noise) -> f64 {
     if noise.uniform() < probability { 1.0 } else { 0.0 }
 }
 
-/// A count of a Poisson distribution.
-pub(crate) fn poisson(mean: f64, noise: &mut Noise) -> f64 {
-    let (mut left, mut count) = (noise.uniform(), 0.0);
-    while left > (-mean).exp() {
-        left *= noise.uniform();
-        count += 1.0;
-    }
-    count
-}
-
 /// Normal noise on a part of the value before; a random walk for 1.
 pub(crate) fn repeating(part: f64, length: usize, noise: &mut Noise) -> Vec<f64> {
     let mut last = 0.0;

@@ -4,21 +4,12 @@
 
 use super::{Detector, EpisodeOptions, Episodes, Options};
 use crate::Noise;
-use crate::testing::{number_from, seed};
+use crate::testing::{number_from, poisson, seed};
 
 type Shape = (&'static str, fn(&mut Noise, f64) -> f64);
 
 fn exponential(noise: &mut Noise) -> f64 {
     -(1.0 - noise.uniform()).ln()
-}
-
-fn poisson(noise: &mut Noise, mean: f64) -> f64 {
-    let (mut time, mut count) = (exponential(noise), 0.0);
-    while time < mean {
-        time += exponential(noise);
-        count += 1.0;
-    }
-    count
 }
 
 /// The next value, from the one before.

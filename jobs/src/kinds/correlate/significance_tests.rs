@@ -3,7 +3,7 @@
 
 use analysis::calendar;
 use analysis::series::Span;
-use analysis::testing::{number_from, seed};
+use analysis::testing::{number_from, poisson, seed};
 use kernels::{Execution, GpuPolicy};
 
 use super::extent::Cohort;
@@ -14,7 +14,7 @@ use super::params::{Detrend, Params};
 use super::prepare::prepare;
 use super::report::{Compared, Frame, Report};
 use crate::testing::Noise;
-use crate::testing::shapes::{Shape, each, events, poisson, repeating};
+use crate::testing::shapes::{Shape, each, events, repeating};
 
 /// Series that are compared with each other.
 const GROUP: usize = 10;
@@ -25,8 +25,8 @@ const SHAPES: [Shape; 12] = [
     ("normal", |length, noise| each(length, noise, |noise| noise.normal())),
     ("0/1", |length, noise| each(length, noise, |noise| events(0.3, noise))),
     ("rare", |length, noise| each(length, noise, |noise| events(0.02, noise))),
-    ("few", |length, noise| each(length, noise, |noise| poisson(0.5, noise))),
-    ("counts", |length, noise| each(length, noise, |noise| poisson(5.0, noise))),
+    ("few", |length, noise| each(length, noise, |noise| poisson(noise, 0.5))),
+    ("counts", |length, noise| each(length, noise, |noise| poisson(noise, 5.0))),
     ("zero-inflated", |length, noise| {
         each(length, noise, |noise| events(0.2, noise) * noise.normal().exp())
     }),

@@ -3,17 +3,17 @@
 
 use std::f64::consts::TAU;
 
-use analysis::testing::{number_from, seed};
+use analysis::testing::{number_from, poisson, seed};
 
 use super::params::Params;
 use super::tests::of;
 use crate::testing::Noise;
-use crate::testing::shapes::{Shape, each, events, poisson, repeating};
+use crate::testing::shapes::{Shape, each, events, repeating};
 
 const SHAPES: [Shape; 12] = [
     ("normal", |length, noise| each(length, noise, |noise| 100.0 + 5.0 * noise.normal())),
     ("0/1", |length, noise| each(length, noise, |noise| events(0.3, noise))),
-    ("counts", |length, noise| each(length, noise, |noise| poisson(3.0, noise))),
+    ("counts", |length, noise| each(length, noise, |noise| poisson(noise, 3.0))),
     ("zero-inflated", |length, noise| {
         each(length, noise, |noise| events(0.25, noise) * (2.0 + 0.7 * noise.normal()).exp())
     }),
