@@ -17,17 +17,7 @@ const FOUND_WITHIN: usize = 14;
 /// Standard deviations of a share above its rate that are no rarity among a hundred shares.
 const BEYOND_CHANCE: f64 = 3.3;
 /// Shapes with independent rows, in which half a standard deviation is more than days differ.
-const PLAIN: [Shape; 9] = [
-    Shape::ZeroOne,
-    Shape::Poisson0_5,
-    Shape::Poisson5,
-    Shape::ZeroInflated,
-    Shape::LogNormal,
-    Shape::StudentT2,
-    Shape::Normal,
-    Shape::Uniform,
-    Shape::Rounded,
-];
+const PLAIN: &[Shape] = SHAPES.split_at(9).0;
 /// Worlds of each shape and length: in each run of the tests, and at most.
 const WORLDS: [u64; 2] = [3, 200];
 

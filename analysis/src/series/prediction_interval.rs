@@ -47,7 +47,8 @@ pub struct PredictionInterval {
 impl PredictionInterval {
     /// From `errors`, by origin and step; NaN where no value arrived. `values`: the history. None if there is no error.
     pub fn of_errors(errors: &[Vec<f64>], values: &[f64]) -> Option<Self> {
-        let size = mean(&sizes(errors.iter().flatten().copied()))?;
+        let known = sizes(errors.iter().flatten().copied());
+        let size = mean(&known)?;
         let growth = growth(errors);
         let scaled: Vec<Vec<f64>> = errors.iter().map(|errors| scaled(errors, growth)).collect();
         let all: Vec<&[f64]> = scaled.iter().map(Vec::as_slice).collect();
@@ -66,7 +67,7 @@ impl PredictionInterval {
             half,
             growth,
             half_max: half_max(values),
-            compared: sizes(errors.iter().flatten().copied()).len(),
+            compared: known.len(),
             coverage: coverage[0].zip(coverage[1]).map(|(inner, outer)| [inner, outer]),
         })
     }

@@ -375,7 +375,7 @@ impl Reading {
         }
         self.periods += 1;
         // As much as the largest number of periods that are held takes, on the average.
-        let held = self.periods.min(self.params.reference() as u64) as usize;
+        let held = self.periods.min(self.found.rule.reference as u64) as usize;
         let bytes = self.bytes / self.periods as usize * held * TIMES;
         if bytes > self.bytes_max {
             let says = format!(

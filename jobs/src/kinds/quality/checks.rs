@@ -115,7 +115,7 @@ pub(super) fn checked(
     seen: &[(&str, Seen)],
     alarms_of_one: f64,
 ) -> Vec<Checked> {
-    let chance = (alarms_of_one / params.periods_of().per_quarter()).min(0.5);
+    let chance = (alarms_of_one / window.periods.per_quarter()).min(0.5);
     let first = window.last - params.periods as i64 + 1;
     let mut all = Vec::new();
     for measured in &read.measured {
