@@ -10,7 +10,7 @@ use statrs::distribution::{ChiSquared, ContinuousCDF, Normal};
 use crate::answers::Beside;
 use crate::trial::{Rate, wilson};
 
-/// Expected counts below which strata are put together for the test (Cochran, 1954).
+/// Expected counts below which strata are merged for the test (Cochran, 1954).
 const EXPECTED_MIN: f64 = 5.0;
 
 /// Answers of a stratum.
@@ -177,7 +177,7 @@ mod tests {
             }
     }
 
-    /// `COLONNADE_WORLDS=500` tries so many worlds of each kind.
+    /// `COLONNADE_WORLDS=500` sets the number of worlds of each kind.
     #[test]
     fn labels_of_doubtful_answers_do_not_lower_the_accuracy_of_all_or_favour_another_model() {
         let worlds = std::env::var("COLONNADE_WORLDS").ok().and_then(|of| of.parse().ok());

@@ -46,7 +46,7 @@ pub fn wilson(successes: u64, trials: u64) -> Option<Rate> {
     (trials > 0).then(|| within(rate, trials as f64, quantile(0.975)))
 }
 
-/// A rate of observations that tell as much as `size` independent ones, and where the rate behind it lies; none without observations.
+/// A rate of observations that carry as much information as `size` independent ones, with its interval; none without observations.
 pub fn wilson_of(rate: f64, size: f64) -> Option<Rate> {
     (size > 0.0 && rate.is_finite()).then(|| within(rate, size, quantile(0.975)))
 }
@@ -134,7 +134,7 @@ pub fn quantile_interval(sorted: &[f64], part: f64, size: u64) -> [Option<f64>; 
     let Some(below) = Binomial::new(part, size).ok().filter(|_| size > 0) else {
         return [None; 2];
     };
-    // The chance that fewer than so many are below the quantile.
+    // The chance that fewer than `count` are below the quantile.
     let chance = |count: u64| count.checked_sub(1).map_or(0.0, |most| below.cdf(most));
     // By halving: chances rise with the count.
     let first_beyond = |chance_of: &dyn Fn(u64) -> bool| {

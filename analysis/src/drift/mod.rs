@@ -39,7 +39,7 @@ pub struct Period {
     pub sample: Sample,
 }
 
-/// What tells drift from chance.
+/// The rule that separates drift from chance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rule {
     /// Periods of the reference.

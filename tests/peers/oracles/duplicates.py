@@ -112,7 +112,7 @@ def texts(colonnade, table):
 
 
 def labelled(colonnade, table):
-    """Two hundred pairs that somebody judged, and logistic regression on both sides."""
+    """Two hundred labelled pairs, and logistic regression on both sides."""
     frame, links = datasets.load_febrl3(return_links=True)
     truth = {tuple(sorted(pair)) for pair in links}
     random = np.random.default_rng(1)

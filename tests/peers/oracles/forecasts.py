@@ -100,7 +100,7 @@ def sums(colonnade, table):
 
 
 def past(colonnade, table):
-    """Forecasts as of an earlier instant, and what came."""
+    """Forecasts as of an earlier instant, and the values that followed."""
     one = series.by_name()["seattle temp_max"]
     colonnade.ingest("days", one.frame())
     colonnade.run("forecast", dataset="days", horizon=30, to=one.at[-30].isoformat())
@@ -163,7 +163,7 @@ def by_peers(colonnade, table):
         )
 
 
-# A season of one series is short: ours may be so many times as far off as the median of three.
+# A season of one series is short: ours may be this number of times as far off as the median of three.
 WORST = 1.6
 # Of the share of values in intervals of 95 %.
 COVERAGE = 0.04

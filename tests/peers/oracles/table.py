@@ -60,7 +60,7 @@ class Table:
             self.equal(job, data, f"{figure} [{worst}]", ours.get(worst), theirs.get(worst), within, why)
 
     def ratio(self, job, data, figure, ours, theirs, most, why):
-        """An error of another method: ours is at most so many times theirs."""
+        """An error of another method: ours is at most a number of times theirs."""
         ratio = ours / theirs if theirs else (1.0 if ours == theirs else math.inf)
         self.add(job, data, figure, ours, theirs, f"ratio {ratio:.3f}, at most {most:g}", ratio <= most, why)
 

@@ -79,7 +79,7 @@ pub struct Change {
     pub first: usize,
     /// The last row.
     pub last: usize,
-    /// The columns that tell it, the clearest first; at least one.
+    /// The columns that show it, the clearest first; at least one.
     pub parts: Vec<Part>,
 }
 
@@ -283,7 +283,7 @@ fn normal_scores(values: &[f64], learned: usize) -> Vec<f64> {
     values.iter().map(score).collect()
 }
 
-/// The part of the slope of a reference that may go on: the whole from one standard error on, and less of one that noise explains.
+/// The part of the slope of a reference that may continue: the whole from one standard error on, and less of one that noise explains.
 fn trend(reference: &[f64]) -> f64 {
     let slope = slope(reference);
     let middle = (reference.len() - 1) as f64 / 2.0;

@@ -10,7 +10,7 @@
 //! a random walk. Scales beyond the reference follow from the slope of the last ones, one standard error steeper. Large
 //! scales have few degrees of freedom, so a drifting series needs a very large distance.
 
-/// Scales at the end that tell how A goes on.
+/// The last scales, from which A is extrapolated.
 const SLOPE_SCALES: usize = 4;
 /// Doublings beyond the reference that are known.
 const SCALES_MORE: usize = 24;
@@ -50,7 +50,7 @@ impl Scales {
         scales
     }
 
-    /// Raises the last scales to the line through them, and goes on along it.
+    /// Raises the last scales to the line through them, and extrapolates along it.
     fn extrapolate(&mut self) {
         let known = self.allan.len();
         let first = known.saturating_sub(SLOPE_SCALES);

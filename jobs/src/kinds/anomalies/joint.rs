@@ -7,7 +7,7 @@
 //!       ─▶ mean square of an instant, and of JOINT_SPAN in a row    ─▶ cube root, in robust standard deviations
 //! ```
 //!
-//! Breaks of a few instants are found so. What comes by and by, or lasts, is found against the first part of the instants:
+//! Breaks of a few instants are found so. Changes that are gradual or last are found by comparison with the first part of the instants:
 //! [`sustained`](super::sustained).
 //!
 //! The cube root of a mean of squares is nearly normal (Wilson and Hilferty 1931), so that one threshold serves

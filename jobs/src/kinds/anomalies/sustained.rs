@@ -10,7 +10,7 @@ use super::params::Params;
 const THRESHOLD: f64 = 6.0;
 /// Series that an explanation names.
 const NAMED: usize = 3;
-/// A finding of one series that covers this part of a change tells it already.
+/// A finding of one series that covers this part of a change reports it already.
 const COVERED: f64 = 0.5;
 
 /// The changes of a group, and where its reference ends; none of too few instants.
@@ -88,7 +88,7 @@ pub(super) fn anomaly(
     Some(found.anomaly(params.joint_threshold))
 }
 
-/// Whether a finding of one of its series tells most of a change already.
+/// Whether a finding of one of its series reports most of a change already.
 pub(super) fn is_known(
     anomaly: &Anomaly,
     change: &Change,
