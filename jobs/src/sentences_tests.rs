@@ -27,7 +27,13 @@ struct Sentences {
     pairs: &'static [(&'static str, &'static str)],
 }
 
-const KINDS: [Sentences; 4] = [
+const KINDS: [Sentences; 5] = [
+    Sentences {
+        job: "anomalies",
+        column: "explanation",
+        constants: &ASPECT_SAMPLES,
+        pairs: &[("expected", "observed")],
+    },
     Sentences {
         job: "explain",
         column: "explanation",
@@ -43,6 +49,9 @@ const KINDS: [Sentences; 4] = [
         pairs: &[("before", "after")],
     },
 ];
+
+/// Samples of the aspects that `anomalies` watches.
+const ASPECT_SAMPLES: [f64; 4] = [3.0, 6.0, 24.0, 32.0];
 
 /// What a part of a sentence says.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,15 +110,25 @@ fn without_arguments(sentence: &str) -> String {
     text
 }
 
-/// What no column of a row holds, between these words: the begin of a history, the age of a record, the quantile whose rows are counted,
-/// and the number of rows with findings.
-const UNCHECKED: [(&str, &str); 5] = [
-    ("since ", ", when the history begins"),
-    ("was it for ", " intervals"),
+/// What no column of a row holds, between these words: the samples that are compared, the distances of shapes, the series of a group,
+/// the end of what was learned, the values of a history and its begin, the quantile whose rows are counted, and the number of rows with
+/// findings.
+const UNCHECKED: [(&str, &str); 11] = [
+    ("the medians of the ", " samples"),
+    (" samples before and of the ", " after"),
+    ("does not recur: ", "; by chance"),
+    ("where the other ", " series of its group"),
+    ("what the other ", " series predict"),
+    ("its level before ", ", by"),
+    (" of the ", " values since "),
+    (" values since ", ";"),
     ("rows above ", " went from"),
-    ("; ", " groups of "),
-    ("; ", " group of "),
+    ("; ", " groups by "),
+    ("; ", " group by "),
 ];
+
+/// A kind of anomaly whose sentence has values of several columns, of which its row has one.
+const UNCHECKED_KIND: &str = "unlike";
 
 /// What a sentence says, after the texts of its row are taken out of it.
 fn said(sentence: &str, names: &[String]) -> Vec<Said> {
@@ -140,7 +159,7 @@ fn said(sentence: &str, names: &[String]) -> Vec<Said> {
         rest = &rest[length..];
         before = '0';
         found.push(unit(rest).map_or_else(
-            || match rest.strip_prefix(' ').unwrap_or(rest).starts_with('%') {
+            || match rest.trim_start_matches(' ').starts_with('%') || rest.starts_with(" points") {
                 true => Said::Percentage { value, decimals },
                 false => Said::Number { value, decimals, is_short },
             },
@@ -284,6 +303,19 @@ impl Row {
         }
     }
 
+    /// Seconds from an instant to the end of the interval that begins at another one.
+    fn spans_with_their_last_interval(&self) -> Vec<f64> {
+        let intervals = self.numbers.get("interval_seconds").into_iter().flatten();
+        let spans = |interval: &f64| {
+            let from = self
+                .instants
+                .iter()
+                .flat_map(|from| self.instants.iter().map(move |to| (from, to)));
+            from.map(|(from, to)| (to - from) as f64 / 1e6 + interval).collect::<Vec<f64>>()
+        };
+        intervals.flat_map(spans).collect()
+    }
+
     /// All that a sentence may say.
     fn values(&self, kind: &Sentences) -> Vec<f64> {
         let mut all: Vec<f64> = self.numbers.values().flatten().copied().collect();
@@ -300,6 +332,9 @@ impl Row {
         let chances = all.iter().filter(|of| **of > 0.0 && **of < 1.0).map(|of| (1.0 / of).round());
         let chances: Vec<f64> = chances.collect();
         all.extend(chances);
+        // A score that is a negative logarithm of a chance: 3 is one in 1,000.
+        let scores = self.numbers.get("score").into_iter().flatten();
+        all.extend(scores.map(|score| 10_f64.powf(score.abs()).round()));
         all
     }
 }
@@ -318,7 +353,11 @@ pub(crate) async fn untrue(engine: &Engine, record: &RunRecord) -> Vec<String> {
                 for at in (0..batch.num_rows()).filter(|at| sentences.is_valid(*at)) {
                     let sentence = array_value_to_string(sentences, at).unwrap();
                     let row = Row::of(&batch, at, kind.column);
-                    let values = row.values(kind);
+                    if row.texts.iter().any(|text| text == UNCHECKED_KIND) {
+                        continue;
+                    }
+                    let mut values = row.values(kind);
+                    values.extend(row.spans_with_their_last_interval());
                     let parts = said(&sentence, &row.texts);
                     let unknown =
                         parts.iter().filter(|part| !part.is_one_of(&values, &row.instants));

@@ -8,6 +8,8 @@
 //! steps, that is their spread, and differences of long windows are not taken to spread more than those of short ones let a random
 //! walk: as the root of the window. A walk, or a series that shifts all the time, keeps its spread.
 
+use std::ops::Range;
+
 use super::robust::Excursion;
 use super::spread::{MAD_TO_SIGMA, median, spread};
 
@@ -24,6 +26,8 @@ const WITHIN_PART_MAX: f64 = 0.6;
 const WITHIN_PART_MIN: f64 = 1e-3;
 /// The threshold of the short scale is this much higher: it compares far more windows, of fewer samples.
 const SHORT_CAUTION: f64 = 1.2;
+/// Part of the largest difference of two windows that the medians next to a shift must have.
+const STATED_PART_MIN: f64 = 0.5;
 /// Samples back at the old level after which the shift is over.
 const BACK_SAMPLES: usize = 3;
 
@@ -32,12 +36,12 @@ const BACK_SAMPLES: usize = 3;
 pub struct Shift {
     /// The stretch at the new level.
     pub excursion: Excursion,
-    /// Median of the window before, of the residual.
+    /// Median of the residual over the samples before the shift.
     pub before: f64,
-    /// Median of the window from the shift on, of the residual.
+    /// Median of the residual over the samples from the shift on.
     pub after: f64,
-    /// Samples of the two windows that were compared.
-    pub window: usize,
+    /// Samples of `before` and of `after`: a window each, fewer at the ends of the series.
+    pub samples: [usize; 2],
 }
 
 /// One scale to look at.
@@ -80,7 +84,7 @@ pub fn shifts(
         for shift in at_scale(residual, scale, jumps, unit, reach, threshold * caution) {
             // The first scale is the surer one; the second only adds what the first has not seen.
             let near = |known: &Shift| {
-                let slack = known.window.max(shift.window);
+                let slack = known.window().max(shift.window());
                 shift.excursion.first <= known.excursion.last + slack
                     && known.excursion.first <= shift.excursion.last + slack
             };
@@ -195,7 +199,26 @@ fn measure(residual: &[f64], scale: &Scale<'_>, left: usize, reach: usize, z: f6
     let (before, after) = (scale.medians[left], scale.medians[left + window]);
     let first = change_point(residual, left, window, before, after);
     let last = last_beyond(residual, first, reach, before, after);
-    Shift { excursion: Excursion { first, last, peak: first, z }, before, after, window }
+    let excursion = Excursion { first, last, peak: first, z };
+    let start = first.saturating_sub(window);
+    let end = (first + window).min(residual.len());
+    let level = |part: Range<usize>| median(&mut residual[part].to_vec()).unwrap_or(f64::NAN);
+    let stated = [level(start..first), level(first..end)];
+    // The reader computes the medians at the shift, which is not where they differ most.
+    if (stated[1] - stated[0]) / (after - before) >= STATED_PART_MIN {
+        let samples = [first - start, end - first];
+        return Shift { excursion, before: stated[0], after: stated[1], samples };
+    }
+    let first = left + 1;
+    let excursion = Excursion { first, last: last.max(first), peak: first, z };
+    Shift { excursion, before, after, samples: [window; 2] }
+}
+
+impl Shift {
+    /// Samples of the windows that were compared.
+    fn window(&self) -> usize {
+        self.samples[0].max(self.samples[1])
+    }
 }
 
 /// The first sample of the new level: where the cumulative sum of distances from the middle of the two

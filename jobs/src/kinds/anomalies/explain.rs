@@ -9,7 +9,7 @@ use analysis::series::robust::Excursion;
 use analysis::series::{Samples, Span};
 
 use super::params::{Level, Params};
-use crate::series::words::{instant, number, one_in, severity};
+use crate::series::words::{duration, instant, number, one_in, severity};
 
 /// What kind of anomaly it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,13 +125,13 @@ impl Subject<'_> {
             ),
         };
         let explanation = format!(
-            "value {} at {} is {} robust standard deviations {} the usual {}{}{lasting}",
+            "value {} at {} is {} robust standard deviations {} {}, the recent level{}{lasting}",
             number(observed),
             self.instant(found.peak),
             number(found.z.abs()),
             if found.z > 0.0 { "above" } else { "below" },
             number(usual),
-            self.phase(),
+            self.phase(" at"),
         );
         self.anomaly(kind, found, Some(observed), Some(usual), self.params.threshold, explanation)
     }
@@ -140,15 +140,19 @@ impl Subject<'_> {
     pub(super) fn level_shift(&self, shift: Shift, profile: f64) -> Anomaly {
         let found = shift.excursion;
         let (before, after) = (profile + shift.before, profile + shift.after);
+        let samples = match shift.samples {
+            [before, after] if before == after => format!("{before} samples before and after"),
+            [before, after] => format!("{before} samples before and of the {after} after"),
+        };
         let explanation = format!(
-            "the level {} from {} to {} at {}: {} robust standard deviations between the medians of the \
-             {} samples before and after",
+            "the level{} {} from {} to {} at {}, the medians of the {samples}; such medians differ by up to {} robust standard \
+             deviations there",
+            self.phase(" for"),
             if after > before { "rises" } else { "falls" },
             number(before),
             number(after),
             self.instant(found.first),
             number(found.z.abs()),
-            shift.window,
         );
         let limit = self.params.shift_threshold;
         self.anomaly(Kind::LevelShift, found, Some(after), Some(before), limit, explanation)
@@ -160,13 +164,8 @@ impl Subject<'_> {
         let started_at = samples.times[gap.before].saturating_add(samples.interval_us);
         let next = samples.times.get(gap.before + 1).copied().unwrap_or(started_at);
         let ended_at = next.saturating_sub(samples.interval_us).max(started_at);
-        let explanation = format!(
-            "no value for {} intervals of {} s: the last one before is at {}, the next one at {}",
-            gap.intervals,
-            number(samples.interval_us as f64 / 1e6),
-            self.instant(gap.before),
-            instant(next),
-        );
+        let explanation =
+            no_value(gap.intervals as f64, samples.interval_us, [started_at, ended_at]);
         Anomaly {
             series: samples.name.clone(),
             kind: Kind::Missing,
@@ -216,11 +215,11 @@ impl Subject<'_> {
         let interval_us = self.samples.interval_us;
         let nearest = match nearest_us {
             None => String::new(),
-            Some(at) => format!(", which begin at {},", instant(at)),
+            Some(at) => format!(", from {} on,", instant(at)),
         };
         let explanation = format!(
-            "the shape of the series from {} to {} comes but once: its {samples} samples are {} from those most like them{nearest} \
-             where {} is usual; {} such series has that by chance",
+            "the shape from {} to {} does not recur: the distance of {samples} samples there to the most similar ones{nearest} is {}, \
+             usually {}; by chance, {} such series has such a shape",
             instant(started_at),
             instant(ended_at),
             number(found.distance),
@@ -277,27 +276,37 @@ impl Subject<'_> {
         instant(self.samples.times[at])
     }
 
-    fn phase(&self) -> String {
+    /// The place in the season, after a preposition.
+    fn phase(&self, preposition: &str) -> String {
         match self.season {
             None => String::new(),
-            Some(Span::DAY) => " for this time of day".into(),
-            Some(Span::WEEK) => " for this time of the week".into(),
-            Some(season) => format!(" for this phase of the {season} season"),
+            Some(Span::DAY) => format!("{preposition} this time of day"),
+            Some(Span::WEEK) => format!("{preposition} this time of the week"),
+            Some(season) => format!("{preposition} this phase of the {season} season"),
         }
     }
 }
 
+/// Values that are missing, between the instants of the first and of the last.
+fn no_value(count: f64, interval_us: i64, [first, last]: [i64; 2]) -> String {
+    let interval = interval_us as f64 / 1e6;
+    format!(
+        "no value for {}: {} missing at one every {}, the first at {} and the last at {}",
+        duration((last - first) as f64 / 1e6 + interval),
+        number(count),
+        duration(interval),
+        instant(first),
+        instant(last),
+    )
+}
+
 /// What was seen in `series` as its samples came.
 pub(super) fn sighted(series: &str, seen: &Sighting, params: &Params) -> Anomaly {
-    let interval = number(seen.interval_us as f64 / 1e6);
     let [start, end, peak] = [seen.start_us, seen.end_us, seen.peak_us].map(instant);
     let value = number(seen.observed.unwrap_or(f64::NAN));
     let (kind, score, how_severe, explanation) = match seen.sight {
         Sight::Missing => {
-            let says = format!(
-                "no value for {} intervals of {interval} s: from {start} to {end}",
-                seen.strength
-            );
+            let says = no_value(seen.strength, seen.interval_us, [seen.start_us, seen.end_us]);
             let usual = params.gap_intervals(seen.interval_us);
             let how_severe = severity(seen.strength, usual as f64);
             (Kind::Missing, seen.strength, how_severe, says)
@@ -317,12 +326,12 @@ pub(super) fn sighted(series: &str, seen: &Sighting, params: &Params) -> Anomaly
             };
             let lasting = match seen.start_us == seen.end_us {
                 true => String::new(),
-                false => format!("; unusual from {start} to {end}"),
+                false => format!("; the alarm lasts from {start} to {end}"),
             };
             let says = format!(
-                "value {value} at {peak}{expected}: so rare as one in {} samples before, most of all {}{lasting}",
-                number(10_f64.powf(seen.strength)),
+                "value {value} at {peak}{expected}; most unusual {}, which occurs in an estimated {} samples{lasting}",
                 told(aspect),
+                one_in(seen.strength),
             );
             let is_below = seen.expected.zip(seen.observed).is_some_and(|(usual, is)| is < usual);
             let score = if is_below { -seen.strength } else { seen.strength };
@@ -350,12 +359,12 @@ pub(super) fn sighted(series: &str, seen: &Sighting, params: &Params) -> Anomaly
 
 fn told(aspect: Aspect) -> &'static str {
     match aspect {
-        Aspect::Level => "the level of the last 3",
-        Aspect::Excursion => "how far the last 6 are from what was expected",
-        Aspect::Activity => "how far the last 24 are from what was expected",
-        Aspect::Drift => "how the last 24 stay on one side of what was expected",
-        Aspect::Roughness => "how the last 24, or one of them, jump from one to the next",
-        Aspect::Shape => "the shape of the last 32",
+        Aspect::Level => "is the level of 3 samples in a row",
+        Aspect::Excursion => "is the distance of 6 samples in a row from the expected values",
+        Aspect::Activity => "is the distance of 24 samples in a row from the expected values",
+        Aspect::Drift => "is that 24 samples in a row stay on one side of the expected values",
+        Aspect::Roughness => "are the steps from sample to sample, or one of 24",
+        Aspect::Shape => "is the shape of 32 samples in a row",
     }
 }
 
@@ -381,11 +390,11 @@ impl Joint<'_> {
     pub(super) fn anomaly(&self, limit: f64) -> Anomaly {
         let (first, others) = first_and_others(&self.names);
         let explanation = format!(
-            "value {} of {first} at {}, where the others of {} series that go together say {}{others}: from {} to {} the \
-             error of all is {} robust standard deviations above the usual",
+            "{first} is {} at {}, where the other {} series of its group predict {}{others}; from {} to {} the prediction error \
+             of the group is {} robust standard deviations above the usual",
             number(self.observed),
             instant(self.peak_at),
-            self.series,
+            self.series.saturating_sub(1),
             number(self.expected),
             instant(self.started_at),
             instant(self.ended_at),
@@ -414,7 +423,7 @@ fn first_and_others<'a>(names: &[&'a str]) -> (&'a str, String) {
     match names {
         [] => ("", String::new()),
         [first] => (first, String::new()),
-        [first, others @ ..] => (first, format!("; {} with it", others.join(", "))),
+        [first, others @ ..] => (first, format!("; with it {}", others.join(", "))),
     }
 }
 
@@ -447,11 +456,11 @@ impl Lasting<'_> {
             false => format!("its level before {}", instant(self.learned_until)),
         };
         let explanation = format!(
-            "{first} is {} {} {compared}, from {} to {}{others}: {} robust standard deviations",
-            number(self.offset.abs()),
-            if self.offset > 0.0 { "above" } else { "below" },
+            "from {} to {} {first} is {} {} {compared}, by {} robust standard deviations{others}",
             instant(self.started_at),
             instant(self.ended_at),
+            number(self.offset.abs()),
+            if self.offset > 0.0 { "above" } else { "below" },
             number(self.z),
         );
         Anomaly {

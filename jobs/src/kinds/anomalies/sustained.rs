@@ -166,7 +166,12 @@ mod tests {
         assert!(observed < 31.5 && (31.0..33.0).contains(&expected), "{observed} {expected}");
         assert!(closing.score > 6.0 && closing.severity > 0.0);
         let says = &closing.explanation;
-        assert!(says.starts_with("bb.flow is ") && says.contains(" below "), "{says}");
+        assert!(
+            says.starts_with("from 1970-")
+                && says.contains(" bb.flow is ")
+                && says.contains(" below "),
+            "{says}"
+        );
         let until: Vec<Option<i64>> = all.learned.iter().map(|of| of.until_us).collect();
         assert_eq!(until, [Some(366 * SECOND_US); 2]);
         // What one series tells for most of it is not told again; what it tells of a moment is.

@@ -164,7 +164,7 @@ async fn run_texts(ctx: &RunContext, params: &Params) -> Result<Outcome> {
             link.similarity
         ),
         Grounds::Near | Grounds::Record => format!(
-            "{:.1} % of the runs of {} characters of either are in both",
+            "the texts are {:.1} % alike, by the runs of {} characters that they share",
             100.0 * link.similarity,
             params.shingle_characters
         ),

@@ -147,7 +147,8 @@ async fn the_same_and_nearly_the_same_texts_are_told_apart_from_others() {
     let similarity: f64 = found[1][3].parse().unwrap();
     let reason = &found[1][4];
     assert!(
-        (0.75..1.0).contains(&similarity) && reason.contains("% of the runs of 5 characters"),
+        (0.75..1.0).contains(&similarity)
+            && reason.contains(" % alike, by the runs of 5 characters"),
         "{reason}"
     );
     let sql = "SELECT id, is_representative, members FROM duplicate_clusters ORDER BY id";

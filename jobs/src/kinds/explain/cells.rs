@@ -37,6 +37,8 @@ pub(super) struct Compared {
     pub(super) labels: Vec<Vec<String>>,
     /// Of a quantile, both periods' own; its cells are shares of the rows above the first.
     pub(super) quantiles: Option<[f64; 2]>,
+    /// Whether the measure, or what its cells are of, is a share of rows.
+    pub(super) is_share: bool,
     pub(super) rows: u64,
 }
 
@@ -232,6 +234,8 @@ struct Gathered {
     cells: Gather,
     cells_max: usize,
     rows: u64,
+    /// Whether each row adds 0 or 1 to both sums.
+    is_counted: bool,
     /// Bytes of texts that there is room for.
     text_bytes: usize,
 }
@@ -245,6 +249,7 @@ impl Gathered {
             cells: Gather::new(dimensions, cells_max),
             cells_max,
             rows: 0,
+            is_counted: true,
             text_bytes,
         }
     }
@@ -262,11 +267,14 @@ impl Gathered {
             values.iter().map(|value| value.unwrap_or(0.0)).collect()
         };
         let is_later = batch.column(width).as_boolean();
+        let (numerators, denominators) = (float(1), float(2));
+        let is_one = |value: &f64| *value == 0.0 || *value == 1.0;
+        self.is_counted &= numerators.iter().chain(&denominators).all(is_one);
         let rows = RowsOf {
             codes: &codes,
             is_later: &is_later.iter().map(|is_later| is_later == Some(true)).collect::<Vec<_>>(),
-            numerators: &float(1),
-            denominators: &float(2),
+            numerators: &numerators,
+            denominators: &denominators,
         };
         self.rows += batch.num_rows() as u64;
         self.cells.add(&rows).map_err(|TooManyCells| {
@@ -321,6 +329,7 @@ impl Gathered {
         let cells = self.cells.finish(of, names.into_iter().zip(sizes)).map_err(|error| {
             Error::user(Code::BadInput, format!("{NAME}: parameter \"measure\": {error}"))
         })?;
-        Ok(Compared { cells, labels, quantiles, rows: self.rows })
+        let is_share = of == Of::Ratio && self.is_counted;
+        Ok(Compared { cells, labels, quantiles, is_share, rows: self.rows })
     }
 }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use analysis::change::{self, Measure, Outcome, Pair, explain, quantile_factor};
+use chrono::{DateTime, Utc};
 use engine::{Code, Error, Result};
 
 use super::NAME;
 use super::cells::Compared;
-use super::params::Params;
-use crate::series::words::number;
+use super::params::{Between, Params};
+use crate::series::words::{instant, number};
 
 /// Why a measure changed.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,7 +97,7 @@ pub(super) fn told(
     let words = Words { compared, params, names: &names, scale };
     let findings: Vec<Finding> =
         found.findings.iter().map(|finding| words.of(finding, change)).collect();
-    let says = words.whole(&found, before, after, change);
+    let says = words.whole(&found, before, after, change, params.periods()?);
     Ok(Explanation {
         outcome: match found.outcome {
             Outcome::Found => "found",
@@ -165,6 +166,19 @@ impl Words<'_> {
         }
     }
 
+    /// A value of the measure, or of a group's cells.
+    fn value(&self, value: f64) -> String {
+        if self.compared.is_share { format!("{} %", number(100.0 * value)) } else { number(value) }
+    }
+
+    /// A part of the change of the measure.
+    fn added(&self, value: f64) -> String {
+        match self.compared.is_share && self.compared.quantiles.is_none() {
+            true => format!("{} points", signed(100.0 * value)),
+            false => signed(value),
+        }
+    }
+
     fn says(
         &self,
         named: &str,
@@ -173,29 +187,33 @@ impl Words<'_> {
         share: Option<f64>,
         parts: Option<[f64; 3]>,
     ) -> String {
-        let of = |value: Option<f64>| value.map_or_else(|| "none".to_owned(), number);
+        let of = |value: Option<f64>| value.map_or_else(|| "none".to_owned(), |of| self.value(of));
         let moved = format!("from {} to {}", of(finding.before), of(finding.after));
         let what = match self.compared.quantiles {
             Some([before, _]) => {
-                format!("its share of rows above {} went {moved}", number(before))
+                format!("the share of rows above {} went {moved}", number(before))
             }
-            None => format!("it went {moved}"),
+            None => format!("the measure went {moved}"),
         };
         let share = match share {
-            Some(share) => format!(", {} % of the change", number(100.0 * share)),
+            Some(share) if share > 1.0 => format!(
+                ", {} % of the overall change, as the rest changed the other way",
+                number(100.0 * share)
+            ),
+            Some(share) => format!(", {} % of the overall change", number(100.0 * share)),
             None => String::new(),
         };
         let how = match parts {
             Some([rate, mix, both]) => format!(
-                ": {} by its own ratio, {} by its part of all, {} by both",
-                signed(rate),
-                signed(mix),
-                signed(both)
+                ": {} from its own values, {} from its share of the rows, {} from both",
+                self.added(rate),
+                self.added(mix),
+                self.added(both)
             ),
             None => String::new(),
         };
         let [before, after] = finding.rows;
-        let added = signed(contribution);
+        let added = self.added(contribution);
         format!("{named}: {what} ({before} rows, then {after}), which adds {added}{share}{how}")
     }
 
@@ -205,6 +223,7 @@ impl Words<'_> {
         before: Option<f64>,
         after: Option<f64>,
         change: f64,
+        periods: [Between; 2],
     ) -> String {
         let measure = &self.params.measure;
         let (Some(before), Some(after)) = (before, after) else {
@@ -214,19 +233,35 @@ impl Words<'_> {
             true => format!(" ({} %)", signed(100.0 * change / before.abs())),
             false => String::new(),
         };
-        let moved = format!("{measure} went from {} to {}{part}", number(before), number(after));
+        let of = |value: f64| match self.compared.quantiles {
+            Some(_) => number(value),
+            None => self.value(value),
+        };
+        let [earlier, later] = periods;
+        let moved = format!(
+            "{measure} went from {} ({}) to {} ({}){part}",
+            of(before),
+            told_period(earlier),
+            of(after),
+            told_period(later)
+        );
         let names = self.names.join(", ");
         match found.outcome {
             Outcome::Found => {
                 let count = found.findings.len();
                 let groups = if count == 1 { "group" } else { "groups" };
-                format!("{moved}; {count} {groups} of {names} moved differently from the rest")
+                format!("{moved}; {count} {groups} by {names} changed differently from the rest")
             }
-            Outcome::Even => format!("{moved}; all of {names} moved alike: it is spread evenly"),
+            Outcome::Even => format!("{moved}; all groups by {names} changed alike"),
             Outcome::Noise => format!("{moved}; nothing in {names} stands out from noise"),
             Outcome::Incomparable => format!("{measure}: one of the periods has no rows"),
         }
     }
+}
+
+fn told_period(period: Between) -> String {
+    let at = |at: DateTime<Utc>| instant(at.timestamp_micros());
+    format!("{} to {}", at(period.from), at(period.to))
 }
 
 fn signed(value: f64) -> String {

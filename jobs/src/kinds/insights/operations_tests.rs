@@ -65,8 +65,8 @@ async fn drifts_savings_and_better_agents_are_said_once() {
     let said =
         rows(&engine, "SELECT kind, source, subject, headline FROM insights ORDER BY kind").await;
     let expected = [
-        "better asked able and poor asked: able succeeds at 33.38 % more of the tasks than poor",
-        "drift asked tokens of cheap asked: tokens of cheap has drifted for 10 periods so far: median 521, middle half from 511 to 531; before, median 120, middle half from 110 to 130",
+        "better asked able and poor asked: able succeeds more often than poor, by 33.38 percentage points",
+        "drift asked tokens of cheap asked: tokens of cheap has drifted for 10 periods so far; in the most different one: median 521, middle half from 511 to 531; in the reference: median 120, middle half from 110 to 130",
         "saving asked routing of asked asked: routed by \"all to cheap\", 1600 requests would have cost 81.82 % less (81.82 to 81.82 %), with answers worse by no more than 3.174 percentage points",
     ];
     assert_eq!(said, expected);
@@ -122,7 +122,7 @@ async fn a_target_that_is_missed_by_more_than_noise_is_said_once_with_who_answer
     for part in [
         "target_miss it's tokens{model=cheap} it's tokens{model=cheap} (tokens) misses its target: 5",
         " on average in 9 intervals of 1d, 5",
-        " at worst, and still is, where at most 200 is wanted platform: see why",
+        " at worst, and still is, where at most 200 is wanted platform: find out why",
         " true true 9",
     ] {
         assert!(said[0].contains(part), "{part:?}: {said:?}");

@@ -17,7 +17,7 @@ use rayon::prelude::*;
 
 use super::NAME;
 use super::params::Params;
-use crate::series::words::{instant, number};
+use crate::series::words::{duration, instant, number};
 use crate::series::{Empty, Regular, Tally, check_cancelled, seasons};
 
 /// Values without which nothing can be said of a trend.
@@ -273,23 +273,34 @@ impl Subject<'_> {
         }
     }
 
+    /// What to say before levels and lines of values whose seasons are taken out.
+    fn adjusted(&self) -> &'static str {
+        if self.seasons.is_empty() { "" } else { "seasonally adjusted, " }
+    }
+
     fn span_us(&self, values: usize) -> i64 {
         values as i64 * self.series.interval_us()
     }
 
     fn level(&self, change: &ChangePoint) -> Trend {
         let [from_us, until_us] = [change.low, change.high].map(|at| self.instant_us(at));
+        let between = match from_us == until_us {
+            true => String::new(),
+            false => format!(
+                "; the change lies between {} and {} with 95 % confidence",
+                instant(from_us),
+                instant(until_us)
+            ),
+        };
         let explanation = format!(
-            "the level {} from {} to {}{} at {}, {} standard deviations of the noise; it lies between {} and {} with 95 % \
-             confidence",
+            "{}the level {} from {} to {}{} at {}, by {} standard deviations of the noise{between}",
+            self.adjusted(),
             if change.after > change.before { "rises" } else { "falls" },
             number(change.before),
             number(change.after),
             percent(change.before, change.after),
             instant(self.instant_us(change.at)),
             number(change.difference.abs()),
-            instant(from_us),
-            instant(until_us),
         );
         Trend {
             from_us,
@@ -308,7 +319,8 @@ impl Subject<'_> {
         let per_day = Span::DAY.micros() as f64 / self.series.interval_us() as f64;
         let [slope, low, high] = [line.slope, line.low, line.high].map(|of| of * per_day);
         let explanation = format!(
-            "it {} by {} a day, between {} and {} with 95 % confidence: the fitted line goes from {} at {} to {} at {}{}",
+            "{}the trend {} by {} a day, between {} and {} with 95 % confidence; the fitted line goes from {} at {} to {} at {}{}",
+            self.adjusted(),
             if slope > 0.0 { "rises" } else { "falls" },
             number(slope.abs()),
             number(low.abs().min(high.abs())),
@@ -352,14 +364,18 @@ impl Subject<'_> {
             let line = |at: usize| line.slope * at.saturating_sub(changed.since) as f64;
             is_of_line(&self.series.values, self.record_window(), &found, line)
         });
+        let previous_us = self.instant_us(found.previous_at);
         let explanation = format!(
-            "{} is the {} value since {}, when the history begins; {} at {} was it for {} intervals",
+            "{} at {} is the {} of the {} values since {}; the {} before was {} at {}, {} earlier",
             number(found.value),
+            instant(self.instant_us(found.at)),
             kind.as_str(),
+            self.series.values.iter().filter(|value| value.is_finite()).count(),
             instant(self.instant_us(0)),
+            kind.as_str(),
             number(found.previous),
-            instant(self.instant_us(found.previous_at)),
-            found.stood,
+            instant(previous_us),
+            duration((self.instant_us(found.at) - previous_us) as f64 / 1e6),
         );
         Trend {
             from_us: self.instant_us(found.previous_at),
@@ -388,15 +404,35 @@ fn drop_short(levels: &mut Vec<ChangePoint>, length_min: usize) {
     }
 }
 
-/// States the level of each segment.
-fn state_levels(levels: &mut [ChangePoint], values: &[f64]) {
-    let cuts: Vec<usize> = levels.iter().map(|change| change.at).collect();
-    let ends = cuts.iter().copied().chain([values.len()]);
-    let starts = [0].into_iter().chain(cuts.iter().copied());
-    let of_segments: Vec<f64> =
-        starts.zip(ends).map(|(start, end)| level_of(&values[start..end])).collect();
-    for (change, pair) in levels.iter_mut().zip(of_segments.windows(2)) {
-        (change.before, change.after) = (pair[0], pair[1]);
+/// States the level of each segment, in deviations of the noise too. Drops changes that are small by these levels, or that go the other
+/// way than the test: outliers can do that.
+fn state_levels(levels: &mut Vec<ChangePoint>, values: &[f64], sigma: f64, min_difference: f64) {
+    loop {
+        let cuts: Vec<usize> = levels.iter().map(|change| change.at).collect();
+        let ends = cuts.iter().copied().chain([values.len()]);
+        let starts = [0].into_iter().chain(cuts.iter().copied());
+        let of_segments: Vec<f64> =
+            starts.zip(ends).map(|(start, end)| level_of(&values[start..end])).collect();
+        let stated: Vec<ChangePoint> = levels
+            .iter()
+            .zip(of_segments.windows(2))
+            .map(|(change, pair)| ChangePoint {
+                before: pair[0],
+                after: pair[1],
+                difference: (pair[1] - pair[0]) / sigma,
+                ..*change
+            })
+            .collect();
+        let holds = |(stated, tested): (&ChangePoint, &ChangePoint)| {
+            stated.difference * tested.difference.signum() >= min_difference
+        };
+        let kept: Vec<bool> = stated.iter().zip(&*levels).map(holds).collect();
+        if kept.iter().all(|kept| *kept) {
+            *levels = stated;
+            return;
+        }
+        let mut kept = kept.into_iter();
+        levels.retain(|_| kept.next().unwrap_or(true));
     }
 }
 
@@ -456,7 +492,7 @@ impl Changed {
             change.p <= params.max_q && change.difference.abs() >= params.min_difference
         });
         if found.slope == 0.0 {
-            state_levels(&mut levels, values);
+            state_levels(&mut levels, values, found.noise.sigma, params.min_difference);
         }
         let sloped = |values: &[f64]| slope(values).zip(autocorrelated(values, Lags::default()));
         if found.slope == 0.0 {

@@ -30,7 +30,10 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
             "First instant that a change may have been, with 95 % confidence; where a slope begins; the record before",
         ),
         required("until_at", ColumnType::Timestamp, "Last instant that a change may have been"),
-        float("before", "Level, amplitude or record before; the line's value where it begins"),
+        float(
+            "before",
+            "Level, amplitude or record before; the line's value where it begins. Levels and lines are seasonally adjusted if the series has a season",
+        ),
         float("after", "The same after; the line's value where it ends"),
         float("change", "After, less before"),
         with_unit(float("per_day", "The slope"), "a day"),

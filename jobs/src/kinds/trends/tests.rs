@@ -74,7 +74,7 @@ fn a_slope_is_no_stairs_and_is_told_by_the_day() {
     assert!((per_day + 1.2).abs() < 0.03 && low < per_day && per_day < high, "{slope:?}");
     assert!(low > -1.3 && high < -1.1, "{slope:?}");
     assert_eq!((slope.from_us, slope.at_us), (MONDAY_US, MONDAY_US + 599 * HOUR_US));
-    assert!(slope.explanation.starts_with("it falls by 1.2"), "{}", slope.explanation);
+    assert!(slope.explanation.starts_with("the trend falls by 1.2"), "{}", slope.explanation);
     assert!(found.iter().all(|trend| trend.kind != Kind::Level), "{found:?}");
 }
 
@@ -107,7 +107,9 @@ fn the_last_value_is_a_record_where_it_is_one_and_of_a_counter_none_is() {
     let record = told.iter().find(|trend| trend.series == "s").unwrap();
     assert_eq!((record.kind, record.after), (Kind::Highest, 9.0));
     assert_eq!(record.at_us, MONDAY_US + 597 * HOUR_US);
-    assert!(record.explanation.starts_with("9 is the highest value since 2026-01-05T00:00:00Z"));
+    assert!(record.explanation.starts_with(
+        "9 at 2026-01-29T21:00:00Z is the highest of the 600 values since 2026-01-05T00:00:00Z"
+    ));
     let counted: Vec<Kind> = told.iter().filter(|of| of.series != "s").map(|of| of.kind).collect();
     assert_eq!(counted, [Kind::Slope]);
 }

@@ -12,5 +12,5 @@ usual AS (
 -- Whole numbers are spread over their width by the golden ratio, so that a row of zeros has a deviation, too.
 SELECT series, at, greatest(-3,
   (failed - calls * rate + arrow_cast(at, 'Int64') / 3600000000 * 0.6180339887 % 1 - 0.5)
-  / sqrt(calls * rate * (1 - rate) + 0.1)) AS value
+  / sqrt(calls * rate * (1 - rate) + 0.1)) AS value, 'standard deviations from its usual error rate' AS unit
 FROM counted

@@ -8,5 +8,5 @@ counted AS (
 -- Whole numbers are spread over their width by the golden ratio, so that a row of zeros has a deviation, too.
 SELECT series, at, greatest(-3,
   (came - usual + arrow_cast(at, 'Int64') / 3600000000 * 0.6180339887 % 1 - 0.5)
-  / sqrt(usual * (1 - share) + 0.1)) AS value
+  / sqrt(usual * (1 - share) + 0.1)) AS value, 'standard deviations from its usual number of events' AS unit
 FROM counted

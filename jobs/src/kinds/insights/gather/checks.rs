@@ -61,7 +61,7 @@ impl From<'_> {
                         "check the source of {source}; if the change is intended, rate this `known`, or choose other `columns` for the job quality"
                     ),
                     _ => format!(
-                        "check the source of {source}; if the change is intended, set the limit in `limits` of the job quality"
+                        "check the source of {source}; if the change is intended, set `limits` of the job quality"
                     ),
                 },
                 also: Vec::new(),

@@ -57,7 +57,7 @@ impl From<'_> {
                     ("accuracy", "quantitative"),
                 ),
                 evidence: vec![self.evidence(within)],
-                action: format!("find what {model} gets wrong since then, and train a challenger on it"),
+                action: format!("check the answers that {model} got wrong since then, and train a challenger on them"),
                 also: Vec::new(),
             });
         }
@@ -86,7 +86,8 @@ impl From<'_> {
                 ended_us: until_us,
                 interval_us: 0,
                 headline: format!(
-                    "{source}: {better} is right on {} % more of the rows that both answered than {other}",
+                    "{source}: of the {} rows that both answered, {better} is right more often than {other}, by {} percentage points",
+                    row.count("rows")?,
                     number((1_000.0 * difference).round() / 10.0)
                 ),
                 severity: severity(difference, BETTER_LIMIT),
@@ -99,7 +100,7 @@ impl From<'_> {
                     ("difference", "quantitative"),
                 ),
                 evidence: vec![self.evidence(condition)],
-                action: format!("promote {better}, or see what {other} lacks"),
+                action: format!("promote {better}, or find out what {other} lacks"),
                 also: Vec::new(),
             });
         }

@@ -108,13 +108,13 @@ impl From<'_> {
             let severity = row.number("severity")?.unwrap_or(0.0);
             let kind = row.text("kind")?;
             let action = match kind {
-                "missing" | "stuck" => "look whether what sends the values still runs",
-                "unlike" => "look at the row, and say `wrong` or `known` if it is nothing",
+                "missing" | "stuck" => "check whether the sender of the values still runs",
+                "unlike" => "check the row; if it is no problem, mark it `wrong` or `known`",
                 "level_shift" => {
-                    "ask what was changed then, and take it for the new usual if it is meant to stay"
+                    "find out what changed at that time; if it was intended, mark it `known`"
                 }
                 _ => {
-                    "ask `explain` which rows carry it, and say `wrong` or `known` if it is nothing"
+                    "find out what happened at that time; if it is no problem, mark it `wrong` or `known`"
                 }
             };
             let started = sql_instant(row.instant("started_at")?);
@@ -148,20 +148,21 @@ impl From<'_> {
             let kind = row.text("kind")?;
             let (of_kind, severity, action) = match kind {
                 "slope" => {
-                    let action = "see in how many days it reaches what it must not";
+                    let action = "estimate when it reaches a limit";
                     (Kind::Slope, severity(score, SLOPE_LIMIT), action)
                 }
                 "season" => {
-                    let action = "forecast again: the daily or weekly pattern changed";
+                    let action = "run the forecast again: the seasonal pattern changed";
                     let [before, after] = [row.number("before")?, row.number("after")?];
                     (Kind::Season, of_season(before, after), action)
                 }
                 "level" => {
-                    let action = "ask what was changed then, and take it for the new usual if it is meant to stay";
+                    let action =
+                        "find out what changed at that time; if it was intended, mark it `known`";
                     (Kind::Level, severity(score, LEVEL_LIMIT), action)
                 }
                 _ => {
-                    let action = "see whether it goes on";
+                    let action = "check whether it continues";
                     (Kind::Record, RECORD_WEIGHT * severity(score, LEVEL_LIMIT), action)
                 }
             };
@@ -267,7 +268,8 @@ impl From<'_> {
             reach: run.len() as u64,
             evidence: vec![self.evidence(condition)],
             chart: line(source, series, first, last, interval_us),
-            action: "ask `explain` which rows carry it; forecast again if it lasts".to_owned(),
+            action: "find out what changed at that time; if it lasts, run the forecast again"
+                .to_owned(),
             also: Vec::new(),
         }))
     }
@@ -302,7 +304,7 @@ impl From<'_> {
                 reach: row.count("rows_after")?,
                 chart: super::bars(self.name.as_str(), &condition, "finding"),
                 evidence: vec![self.evidence(condition)],
-                action: format!("look at the rows of {}", row.text("finding")?),
+                action: format!("check the rows of {}", row.text("finding")?),
                 also: Vec::new(),
             });
         }

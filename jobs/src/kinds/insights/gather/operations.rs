@@ -28,6 +28,10 @@ impl From<'_> {
             let started_us = row.instant("started_at")?;
             let since = sql_instant(started_us);
             let condition = format!("{rows} AND started_at = {since}");
+            let periods = match row.count("periods")? {
+                1 => "1 period".to_owned(),
+                periods => format!("{periods} periods"),
+            };
             let is_still = match row.text("state")? {
                 "open" => " so far",
                 "usual" => " and is the new reference",
@@ -41,8 +45,7 @@ impl From<'_> {
                 ended_us: row.instant("ended_at")?,
                 interval_us: 0,
                 headline: format!(
-                    "{source}: {column}{of} has drifted for {} periods{is_still}: {}; before, {}",
-                    row.count("periods")?,
+                    "{source}: {column}{of} has drifted for {periods}{is_still}; in the most different one: {}; in the reference: {}",
                     row.text("after")?,
                     row.text("before")?
                 ),
@@ -56,7 +59,7 @@ impl From<'_> {
                     ("severity", "quantitative"),
                 ),
                 evidence: vec![self.evidence(condition)],
-                action: format!("find what sends different {column} since then; if that is intended, train on the new rows"),
+                action: format!("find out why {column} differs since then; if that is intended, train on the new rows"),
                 also: Vec::new(),
             });
         }
@@ -143,7 +146,7 @@ impl From<'_> {
                 ended_us: until_us,
                 interval_us: 0,
                 headline: format!(
-                    "{source}: {better} succeeds at {} % more of the tasks than {other}",
+                    "{source}: {better} succeeds more often than {other}, by {} percentage points",
                     number(100.0 * difference)
                 ),
                 severity: severity(difference, BETTER_LIMIT),
@@ -156,7 +159,7 @@ impl From<'_> {
                     ("difference", "quantitative"),
                 ),
                 evidence: vec![self.evidence(condition)],
-                action: format!("give {other}'s tasks to {better}, or see what {other} lacks"),
+                action: format!("give {other}'s tasks to {better}, or find out what {other} lacks"),
                 also: Vec::new(),
             });
         }

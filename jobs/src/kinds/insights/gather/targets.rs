@@ -105,7 +105,7 @@ impl From<'_> {
                     sql_instant(last_us)
                 ))],
                 action: format!(
-                    "{owner}see why; `explain` of the measure between these intervals and those before says what carries it"
+                    "{owner}find out why; the job `explain` compares these intervals with those before"
                 ),
                 also: Vec::new(),
             });
