@@ -186,8 +186,9 @@ test-series: ## 10,000 random calendars, planted pairs of seasons, levels and co
 	$(if $(SEED),COLONNADE_TEST_SEED=$(SEED)) COLONNADE_SERIES=$${COLONNADE_SERIES:-200} COLONNADE_SEEDS=50 $(TOGETHER) --package jobs --lib -- --nocapture correlate::significance labels_make_no_result_worse forecast::coverage
 
 .PHONY: test-rates
-test-rates: ## how often `joint` and `online` of `anomalies` report what is not planted, and whether they find what is; SEED=N
+test-rates: ## how often `anomalies` reports series and groups in which nothing happens, and whether it still finds what is planted; SEED=N
 	$(if $(SEED),COLONNADE_TEST_SEED=$(SEED)) COLONNADE_SERIES=$${COLONNADE_SERIES:-200} $(TOGETHER) --package analysis --lib -- --nocapture sustained::worlds online::rate_tests
+	$(if $(SEED),COLONNADE_TEST_SEED=$(SEED)) COLONNADE_SERIES=$${COLONNADE_SERIES:-200} $(TOGETHER) --package jobs --lib -- --nocapture anomalies::rate_tests
 
 .PHONY: test-recipes
 test-recipes: build ## the recipes of docs/without-us.md, run by the libraries that they are for

@@ -221,7 +221,7 @@ pub async fn label_anomaly(
             severity: None,
         });
         warnings.push(format!(
-            "no finding holds {}: the method windows looks there with half of its thresholds, where it has such a series",
+            "no finding holds {}: the methods auto and windows look there with half of their thresholds, where they have such a series",
             shown(of.at)
         ));
     }

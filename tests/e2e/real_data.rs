@@ -177,9 +177,9 @@ async fn nab_goes_all_the_way_to_graphql() {
         );
         assert_eq!(score.windows, 49);
         if levels.len() == 3 {
-            // What the defaults reach today, less a margin: a method that got worse shows here.
-            assert!(score.hit >= 26, "{} windows hit", score.hit);
-            assert!(score.false_alarms <= 32, "{} findings in no window", score.false_alarms);
+            // What the defaults reach today: a method that got worse shows here. The probation, which NAB leaves out, counts too.
+            assert!(score.hit >= 37, "{} windows hit", score.hit);
+            assert!(score.false_alarms <= 44, "{} findings in no window", score.false_alarms);
         }
     }
     let runs = server.data("{ runs(first: 10) { job state } }").await;

@@ -12,6 +12,7 @@ use std::ops::Range;
 
 use super::robust::Excursion;
 use super::spread::{MAD_TO_SIGMA, median, spread};
+use crate::significance::two_sided;
 
 /// Part of the residual's standard deviation that the unit is at least: medians spread less than values.
 const SIGMA_PART: f64 = 0.5;
@@ -28,6 +29,8 @@ const WITHIN_PART_MIN: f64 = 1e-3;
 const SHORT_CAUTION: f64 = 1.2;
 /// Part of the largest difference of two windows that the medians next to a shift must have.
 const STATED_PART_MIN: f64 = 0.5;
+/// Probability that a series without another level has one, by ranks.
+const LEVEL_P: f64 = 0.01;
 /// Samples back at the old level after which the shift is over.
 const BACK_SAMPLES: usize = 3;
 
@@ -216,7 +219,7 @@ fn measure(residual: &[f64], scale: &Scale<'_>, left: usize, reach: usize, z: f6
 
 impl Shift {
     /// Samples of the windows that were compared.
-    fn window(&self) -> usize {
+    pub fn window(&self) -> usize {
         self.samples[0].max(self.samples[1])
     }
 }
@@ -256,6 +259,25 @@ fn last_beyond(residual: &[f64], first: usize, reach: usize, before: f64, after:
     last
 }
 
+/// Whether the `window` values from `first` on lie elsewhere than the `window` values before, by their ranks (Mann & Whitney, 1947).
+/// Medians of 0/1 values jump from one to the other though hardly any value is another.
+pub fn is_another_level(values: &[f64], first: usize, window: usize) -> bool {
+    let before = &values[first.saturating_sub(window)..first.min(values.len())];
+    let after = &values[first.min(values.len())..(first + window).min(values.len())];
+    let (count, other) = (before.len() as f64, after.len() as f64);
+    let mut sorted = before.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let below = |value: &f64| {
+        let less = sorted.partition_point(|of| of < value);
+        let not_more = sorted.partition_point(|of| of <= value);
+        (less + not_more) as f64 / 2.0
+    };
+    let larger: f64 = after.iter().map(below).sum();
+    let variance = count * other * (count + other + 1.0) / 12.0;
+    let z = (larger - count * other / 2.0) / variance.sqrt();
+    two_sided(z) * values.len() as f64 / window.max(1) as f64 <= LEVEL_P
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::robust::sigma_floor;
@@ -266,6 +288,16 @@ mod tests {
     fn shifted() -> Vec<f64> {
         let level = |at: usize| if at < 50 { 0.0 } else { 10.0 };
         (0..100).map(|at| level(at) + (at % 3) as f64 * 0.1).collect()
+    }
+
+    #[test]
+    fn a_median_that_jumps_is_no_other_level() {
+        let mut draw = crate::Noise::new(3);
+        let mut values: Vec<f64> =
+            (0..600).map(|_| f64::from(u8::from(draw.uniform() < 0.5))).collect();
+        assert!(!is_another_level(&values, 300, 100));
+        values[300..].fill(1.0);
+        assert!(is_another_level(&values, 300, 100) && !is_another_level(&values, 600, 100));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! 1. [`clean`]: finite values only, one for each instant.
 //! 2. [`deseasonalise`]: what comes every day or week is taken out.
 //! 3. [`robust`], [`level_shift`], [`missing`]: values far from the usual, another height from then on, no values.
-//! 4. [`keep_rare`]: what happens often is usual.
+//! 4. [`extremes`], [`keep_rare`]: what the series does by itself, and what happens often, is usual.
 //!
 //! [`discord`]: shapes that come but once. [`sustained`]: changes of several series together that last. [`taught`]: labels by hand teach what is told.
 //!
@@ -14,6 +14,7 @@ mod decompose;
 pub mod discord;
 #[cfg(test)]
 mod discord_worlds;
+pub mod extremes;
 pub mod hierarchy;
 pub mod level_shift;
 pub mod missing;

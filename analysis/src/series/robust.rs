@@ -52,12 +52,9 @@ pub fn excursions(
     window: usize,
     threshold: f64,
 ) -> Vec<Excursion> {
-    let history = ((window as f64 * HISTORY_PART) as usize).min(residual.len() / 4);
     let merge = ((window as f64 * MERGE_PART) as usize).max(1);
     let mut found: Vec<Excursion> = Vec::new();
-    let usual = baseline.median.iter().zip(&baseline.mad);
-    for (at, (value, (median, mad))) in residual.iter().zip(usual).enumerate().skip(history) {
-        let z = (value - median) / (mad * MAD_TO_SIGMA).max(sigma_floor);
+    for (at, z) in distances(residual, baseline, sigma_floor, window) {
         // A window without a result gives NaN, which is no excursion.
         if z.is_nan() || z.abs() <= threshold {
             continue;
@@ -73,6 +70,21 @@ pub fn excursions(
         }
     }
     found
+}
+
+/// Each sample after the history, and its distance from the baseline in standard deviations; NaN where a window has no result.
+pub(super) fn distances(
+    residual: &[f64],
+    baseline: &Baseline,
+    sigma_floor: f64,
+    window: usize,
+) -> impl Iterator<Item = (usize, f64)> {
+    let history = ((window as f64 * HISTORY_PART) as usize).min(residual.len() / 4);
+    let usual = baseline.median.iter().zip(&baseline.mad);
+    let all = residual.iter().zip(usual).enumerate().skip(history);
+    all.map(move |(at, (value, (median, mad)))| {
+        (at, (value - median) / (mad * MAD_TO_SIGMA).max(sigma_floor))
+    })
 }
 
 #[cfg(test)]

@@ -148,12 +148,12 @@ async fn what_can_not_be_looked_at_is_refused_by_its_name() {
         ),
         (json!({ "columns": ["cost"], "interval": "1h" }), "\"columns\": "),
         (json!({ "columns": ["count(*)"] }), "\"columns\": dataset calls has no column"),
-        (json!({ "value_column": "cost" }), "it is of method windows and online"),
+        (json!({ "value_column": "cost" }), "these have it: auto, windows, online"),
         (
             json!({ "threshold": 3 }),
-            "method columns knows no such parameter; it is of method windows",
+            "method columns has no such parameter; these have it: auto, windows",
         ),
-        (json!({ "method": "windows" }), "it is of method columns"),
+        (json!({ "method": "windows" }), "these have it: columns"),
         (json!({ "columns_score": 9 }), "\"columns_score\": expected 0.5 to 8, found 9"),
         (json!({ "where": "cots > 1" }), "\"where\""),
     ];

@@ -4,8 +4,10 @@
 
 use std::collections::BTreeSet;
 
-use analysis::series::level_shift::{Scale, shifts};
+use analysis::series::extremes::{Extremes, Tail};
+use analysis::series::level_shift::{Scale, is_another_level, shifts};
 use analysis::series::missing::{gaps, stuck};
+use analysis::series::online::Sight;
 use analysis::series::robust::{Baseline, excursions, sigma_floor};
 use analysis::series::{Deseasonalised, Samples, Series, deseasonalise, keep_rare};
 use engine::Result;
@@ -14,15 +16,21 @@ use rayon::prelude::*;
 
 use super::NAME;
 use super::baseline::{SHORT_SCALE, baselines};
-use super::explain::{Anomaly, Kind, Subject};
+use super::explain::{Anomaly, Kind, Subject, sighted};
 use super::joint::Flat;
 use super::labelled::{Labelled, PART_MIN};
-use super::params::Params;
+use super::online;
+use super::params::{Method, Params};
 use super::shapes::shapes;
 use crate::series::{Tally, check_cancelled};
 
 /// Series with fewer samples than this have no usual.
 pub(super) const SAMPLES_MIN: usize = 16;
+
+/// Series with fewer samples than this are not long enough to say what is rare among the values before.
+const ONLINE_SAMPLES_MIN: usize = 1_000;
+/// How much rarer a value must be, as -log10 of how often that is, where the tail is nearly light.
+const NEAR_RARER: f64 = 0.5;
 
 /// What a chunk gave.
 #[derive(Debug, Default)]
@@ -87,6 +95,15 @@ pub(super) fn detect(
             known.extend(shapes.found.into_iter().filter(|found| is_asked(found, params)));
             known.sort_by_key(|found| (found.started_at, found.ended_at));
         }
+    }
+    if params.method == Method::Auto {
+        let also = |((one, usual), known): ((&Prepared, &Baseline), &mut Vec<Anomaly>)| {
+            check_cancelled(NAME, execution)?;
+            add_sightings(known, one, usual, params);
+            Ok::<(), engine::Error>(())
+        };
+        let all = prepared.par_iter().zip(&baselines).zip(&mut per_series);
+        pool.install(|| all.try_for_each(also))?;
     }
     (found.device, found.kernel_seconds) = (work.device, work.seconds);
     found.gpu_seconds = work.gpu_seconds;
@@ -209,9 +226,14 @@ fn beyond(prepared: &Prepared, usual: &Baseline, params: &Params, asked: &Params
         Scale { window, medians: &usual.median },
         Scale { window: short, medians: &usual.short_median },
     ];
-    let shifts = shifts(residual, &scales, floor, window, params.shift_threshold);
+    let mut shifts = shifts(residual, &scales, floor, window, params.shift_threshold);
+    shifts.retain(|shift| is_another_level(residual, shift.excursion.first, shift.window()));
     let shifts = keep_rare(shifts, length, rare, |shift| shift.excursion.z.abs());
-    let outliers = excursions(residual, usual, floor, window, params.threshold);
+    let mut outliers = excursions(residual, usual, floor, window, params.threshold);
+    if !outliers.is_empty() {
+        let extremes = Extremes::of(residual, usual, floor, window, params.threshold);
+        outliers.retain(|outlier| extremes.is_outstanding(outlier));
+    }
     let outliers = keep_rare(outliers, length, rare, |outlier| outlier.z.abs());
     let most = params.gap_intervals(samples.interval_us);
     let gaps = keep_rare(gaps(samples, most), length, rare, |gap| gap.intervals as f64);
@@ -229,6 +251,33 @@ fn beyond(prepared: &Prepared, usual: &Baseline, params: &Params, asked: &Params
     anomalies.retain(|found| is_asked(found, asked));
     anomalies.sort_by_key(|a| (a.started_at, a.ended_at));
     anomalies
+}
+
+/// Adds what is rare among the values before it, unless another finding holds it. In a series of light tails the thresholds find what is
+/// far, and a rarity only adds false alarms.
+fn add_sightings(known: &mut Vec<Anomaly>, of: &Prepared, usual: &Baseline, params: &Params) {
+    let Prepared { samples, flat } = of;
+    if samples.values.len() < ONLINE_SAMPLES_MIN {
+        return;
+    }
+    let floor = sigma_floor(&samples.values, &flat.residual);
+    let extremes =
+        Extremes::of(&flat.residual, usual, floor, params.window_samples, params.threshold);
+    let rarity_min = match extremes.tail() {
+        Tail::Light => return,
+        Tail::Near => params.rarity() + NEAR_RARER,
+        Tail::Heavy => params.rarity(),
+    };
+    let of_windows = known.len();
+    for seen in online::sightings(samples, params) {
+        let is_held = |of: &Anomaly| of.started_at <= seen.end_us && seen.start_us <= of.ended_at;
+        let is_rare = matches!(seen.sight, Sight::Unusual(_)) && seen.strength >= rarity_min;
+        if is_rare && !known[..of_windows].iter().any(is_held) {
+            known.push(sighted(&samples.name, &seen, params));
+        }
+    }
+    known.retain(|found| is_asked(found, params));
+    known.sort_by_key(|found| (found.started_at, found.ended_at));
 }
 
 /// Whether it is late and severe enough.

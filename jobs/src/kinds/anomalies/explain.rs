@@ -336,7 +336,7 @@ pub(super) fn sighted(series: &str, seen: &Sighting, params: &Params) -> Anomaly
             let is_below = seen.expected.zip(seen.observed).is_some_and(|(usual, is)| is < usual);
             let score = if is_below { -seen.strength } else { seen.strength };
             // Twice as rare as the threshold is 50, ten times 90.
-            let rarer = 10_f64.powf(seen.strength - params.rarity);
+            let rarer = 10_f64.powf(seen.strength - params.rarity());
             (Kind::Unusual(aspect), score, severity(rarer, 1.0), says)
         }
     };

@@ -117,7 +117,7 @@ async fn what_was_missed_is_found_with_a_lower_threshold_of_that_series() {
     summary_of(&engine, NAME, json!({})).await;
     assert_eq!(found(&engine).await, ["a 1200 ", "b 1200 "]);
     let said = say(&engine, "a", 700, AnomalyVerdict::Real).await.unwrap();
-    assert!(said.warnings[0].contains("half of its thresholds"), "{:?}", said.warnings);
+    assert!(said.warnings[0].contains("half of their thresholds"), "{:?}", said.warnings);
     // Nothing is there that half of a threshold finds; and of a series that there is not.
     say(&engine, "weak", 100, AnomalyVerdict::Real).await.unwrap();
     let refusal = say(&engine, "wek", 100, AnomalyVerdict::Real).await.unwrap_err().to_string();

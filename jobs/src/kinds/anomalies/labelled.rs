@@ -4,7 +4,7 @@
 //! |---|---|
 //! | not an anomaly | it is not told again unless it is more severe, and of that series and kind nothing that is hardly more severe |
 //! | real | it is told, whatever else is learned |
-//! | real, where nothing was found | the method `windows` takes lower thresholds for that series, as far as it must and at most half |
+//! | real, where nothing was found | `auto` and `windows` take lower thresholds for that series, as far as it must and at most half |
 //!
 //! Many words on many series of a kind teach all series: [`analysis::series::taught`].
 

@@ -11,8 +11,9 @@
 //! | `joint`, where asked for | error of an autoencoder of all series of one interval | [`joint`] |
 //! | `joint`, too | means of windows of each series, and of what the others do not explain, against the first part | [`sustained`] |
 //!
-//! Or, with the method [`online`], by what is kept of each series: a run reads what came since the run before. The method [`columns`] looks
-//! at rows, or instants, in several columns together.
+//! The method `windows` does that alone. `auto`, the default, adds what [`online`] finds in long series with heavy tails. `online` keeps what is
+//! known of each series, so that a run reads what came since the run before. [`columns`] looks at rows, or instants, in several columns
+//! together.
 //!
 //! What a series does all the time is no anomaly, however far from its median: see [`rarity`]. The rows
 //! of one source dataset are replaced together, those of the named series alone where some are named.
@@ -35,6 +36,8 @@ mod nab;
 mod online;
 mod output;
 mod params;
+#[cfg(test)]
+mod rate_tests;
 mod shapes;
 mod sustained;
 #[cfg(test)]
@@ -90,7 +93,7 @@ impl Job for Anomalies {
     }
 
     fn revision(&self) -> u32 {
-        4
+        5
     }
 
     fn parameters_schema(&self) -> Value {

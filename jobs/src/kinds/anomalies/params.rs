@@ -4,6 +4,7 @@ use analysis::calendar::{Holidays, Interval, Zone};
 use analysis::outlying::COLUMNS_MAX;
 use analysis::series::Season;
 use analysis::series::missing::usual_gap;
+use analysis::series::online::EpisodeOptions;
 use chrono::{DateTime, Utc};
 use datasets::DatasetName;
 use engine::Result;
@@ -14,12 +15,17 @@ use super::NAME;
 use crate::parameters::{bad, check_times, dataset_name};
 use crate::series::{Intervals, MeasureOf};
 
+/// Least rarity of a value where `windows` looks as well: less brings false alarms, and no window of NAB that is not found anyway.
+const RARITY_BESIDE_WINDOWS: f64 = 2.5;
+
 /// How series are looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
-    /// Each value beside those around it, before and after: every run reads everything.
+    /// As `windows`, and as `online` too in long series with heavy tails: every run reads everything.
     #[default]
+    Auto,
+    /// Each value beside those around it, before and after: every run reads everything.
     Windows,
     /// Each value beside those before it, with what is known of them kept: a run reads what came since the run before.
     Online,
@@ -34,9 +40,10 @@ pub struct Params {
     /// Dataset that holds the series, one row for each sample. Default: metrics.
     #[schemars(with = "String")]
     pub dataset: DatasetName,
-    /// How to look: "windows" holds each value against those before and after it and reads everything in each run; "online" holds it
-    /// against those before it, reads only what came since the run before, and finds the same as if it had read all at once; "columns"
-    /// holds each row against all others of its series, in several columns together. Default: windows.
+    /// How to look: "windows" compares each value with those before and after it and reads everything in each run; "online" compares it
+    /// with those before it, reads only what came since the run before, and finds the same as if it had read all at once; "auto" is
+    /// windows, and online as well in series of 1,000 samples or more with heavy tails; "columns" compares each row with all others of its series, in several
+    /// columns together. Default: auto.
     pub method: Method,
     /// Column that names the series; null makes the whole dataset one series. Default: series.
     pub series_column: Option<String>,
@@ -70,9 +77,10 @@ pub struct Params {
     /// Leave out samples at or after this instant. Default: null.
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub to: Option<DateTime<Utc>>,
-    /// With the method online: least rarity of a value to be reported, as -log10 of how often that is; 0.5 to 8. Default: 2.3.
-    pub rarity: f64,
-    /// With the method online: so many samples without a rare one end what was found. Default: 144.
+    /// With the methods auto and online: least rarity of a value to be reported, as -log10 of how often that is; 0.5 to 8. Null takes 2.3
+    /// with online, and 2.5 with auto, where windows finds some of it. Default: null.
+    pub rarity: Option<f64>,
+    /// With the methods auto and online: so many samples without a rare one end what was found. Default: 144.
     pub rest_samples: u32,
     /// With the method online: dataset of what is known of each series. Default: anomaly_state.
     #[schemars(with = "String")]
@@ -144,7 +152,7 @@ impl Default for Params {
     fn default() -> Self {
         Self {
             dataset: dataset_name("metrics"),
-            method: Method::Windows,
+            method: Method::Auto,
             series_column: Some("series".into()),
             time_column: "at".into(),
             value_column: "value".into(),
@@ -158,7 +166,7 @@ impl Default for Params {
             series: Vec::new(),
             from: None,
             to: None,
-            rarity: 2.3,
+            rarity: None,
             rest_samples: 144,
             state: dataset_name("anomaly_state"),
             window_samples: 288,
@@ -187,6 +195,14 @@ impl Params {
     pub(super) fn measure<'a>(&self, text: &'a str, interval: Interval) -> MeasureOf<'a> {
         let intervals = Intervals::new(self.interval, self.zone, &self.holidays);
         MeasureOf::new(text, intervals.stated(interval))
+    }
+
+    /// The least rarity of a value to be reported.
+    pub(super) fn rarity(&self) -> f64 {
+        self.rarity.unwrap_or(match self.method {
+            Method::Auto => RARITY_BESIDE_WINDOWS,
+            _ => EpisodeOptions::default().threshold,
+        })
     }
 
     /// Intervals without a value that are no gap.
@@ -234,8 +250,10 @@ impl Params {
             let says = "expected true beside `shape_samples` or `shape_score`: no shapes are looked at otherwise";
             return Err(bad(NAME, "shapes", says));
         }
-        if !(0.5..=8.0).contains(&self.rarity) {
-            let says = format!("expected 0.5 to 8, found {}", self.rarity);
+        if let Some(rarity) = self.rarity
+            && !(0.5..=8.0).contains(&rarity)
+        {
+            let says = format!("expected 0.5 to 8, found {rarity}");
             return Err(bad(NAME, "rarity", says));
         }
         if !(1..=100_000).contains(&self.rest_samples) {
@@ -257,29 +275,33 @@ impl Params {
 
     /// Fails for what the method knows nothing of: whoever sets it expects it to do something.
     fn check_method(&self) -> Result<()> {
-        use Method::{Columns, Online, Windows};
+        use Method::{Auto, Columns, Online, Windows};
         let usual = Self::default();
         let of: [(&str, bool, &[Method]); 28] = [
-            ("series", self.series != usual.series, &[Windows, Columns]),
-            ("to", self.to != usual.to, &[Windows, Columns]),
-            ("season", self.season != usual.season, &[Windows, Columns]),
-            ("value_column", self.value_column != usual.value_column, &[Windows, Online]),
-            ("gap_intervals", self.gap_intervals != usual.gap_intervals, &[Windows, Online]),
-            ("stuck_samples", self.stuck_samples != usual.stuck_samples, &[Windows, Online]),
-            ("window_samples", self.window_samples != usual.window_samples, &[Windows]),
-            ("threshold", self.threshold != usual.threshold, &[Windows]),
-            ("shift_threshold", self.shift_threshold != usual.shift_threshold, &[Windows]),
-            ("rare_samples", self.rare_samples != usual.rare_samples, &[Windows]),
-            ("joint", self.joint != usual.joint, &[Windows]),
-            ("joint_by", self.joint_by != usual.joint_by, &[Windows]),
-            ("joint_learn_until", self.joint_learn_until != usual.joint_learn_until, &[Windows]),
-            ("joint_threshold", self.joint_threshold != usual.joint_threshold, &[Windows]),
-            ("joint_seed", self.joint_seed != usual.joint_seed, &[Windows]),
-            ("shapes", self.shapes != usual.shapes, &[Windows]),
-            ("shape_samples", self.shape_samples != usual.shape_samples, &[Windows]),
-            ("shape_score", self.shape_score != usual.shape_score, &[Windows]),
-            ("rarity", self.rarity != usual.rarity, &[Online]),
-            ("rest_samples", self.rest_samples != usual.rest_samples, &[Online]),
+            ("series", self.series != usual.series, &[Auto, Windows, Columns]),
+            ("to", self.to != usual.to, &[Auto, Windows, Columns]),
+            ("season", self.season != usual.season, &[Auto, Windows, Columns]),
+            ("value_column", self.value_column != usual.value_column, &[Auto, Windows, Online]),
+            ("gap_intervals", self.gap_intervals != usual.gap_intervals, &[Auto, Windows, Online]),
+            ("stuck_samples", self.stuck_samples != usual.stuck_samples, &[Auto, Windows, Online]),
+            ("window_samples", self.window_samples != usual.window_samples, &[Auto, Windows]),
+            ("threshold", self.threshold != usual.threshold, &[Auto, Windows]),
+            ("shift_threshold", self.shift_threshold != usual.shift_threshold, &[Auto, Windows]),
+            ("rare_samples", self.rare_samples != usual.rare_samples, &[Auto, Windows]),
+            ("joint", self.joint != usual.joint, &[Auto, Windows]),
+            ("joint_by", self.joint_by != usual.joint_by, &[Auto, Windows]),
+            (
+                "joint_learn_until",
+                self.joint_learn_until != usual.joint_learn_until,
+                &[Auto, Windows],
+            ),
+            ("joint_threshold", self.joint_threshold != usual.joint_threshold, &[Auto, Windows]),
+            ("joint_seed", self.joint_seed != usual.joint_seed, &[Auto, Windows]),
+            ("shapes", self.shapes != usual.shapes, &[Auto, Windows]),
+            ("shape_samples", self.shape_samples != usual.shape_samples, &[Auto, Windows]),
+            ("shape_score", self.shape_score != usual.shape_score, &[Auto, Windows]),
+            ("rarity", self.rarity != usual.rarity, &[Auto, Online]),
+            ("rest_samples", self.rest_samples != usual.rest_samples, &[Auto, Online]),
             ("state", self.state != usual.state, &[Online]),
             ("columns", self.columns != usual.columns, &[Columns]),
             ("interval", self.interval != usual.interval, &[Columns]),
@@ -293,9 +315,9 @@ impl Params {
         if let Some((name, _, of)) = unknown {
             let others: Vec<&str> = of.iter().map(|method| method.as_str()).collect();
             let says = format!(
-                "method {} knows no such parameter; it is of method {}",
+                "method {} has no such parameter; these have it: {}",
                 self.method.as_str(),
-                others.join(" and ")
+                others.join(", ")
             );
             return Err(bad(NAME, name, says));
         }
@@ -320,6 +342,7 @@ impl Params {
 impl Method {
     fn as_str(self) -> &'static str {
         match self {
+            Self::Auto => "auto",
             Self::Windows => "windows",
             Self::Online => "online",
             Self::Columns => "columns",

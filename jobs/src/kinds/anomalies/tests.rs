@@ -6,7 +6,7 @@ use kernels::{Execution, GpuPolicy};
 use super::detect::{Found, detect};
 use super::explain::{Anomaly, Kind};
 use super::labelled::Labelled;
-use super::params::{Level, Params};
+use super::params::{Level, Method, Params};
 use crate::testing::Noise;
 
 const MINUTE_US: i64 = 60_000_000;
@@ -106,7 +106,8 @@ fn the_usual_hour_is_no_anomaly_and_the_unusual_one_is() {
         odd.explanation
     );
 
-    let without = Params { season: Season::None, ..Params::default() };
+    let windows = Method::Windows;
+    let without = Params { method: windows, season: Season::None, ..Params::default() };
     assert_eq!(look(vec![series("s", values)], &without).anomalies, []);
 }
 
@@ -283,7 +284,8 @@ fn a_shape_that_comes_but_once_is_found_where_it_is_asked_for() {
         assert!(shape.score > 2.0 && shape.severity > 0.0 && shape.expected.is_some(), "{shape:?}");
         assert!(shape.explanation.contains("does not recur"), "{}", shape.explanation);
     }
-    let without = Params { season: Season::None, ..Params::default() };
+    let windows = Method::Windows;
+    let without = Params { method: windows, season: Season::None, ..Params::default() };
     assert_eq!(look(vec![half_hourly("s", values)], &without).anomalies, []);
 }
 

@@ -20,8 +20,8 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use analysis::series::online::{Options, Sighting};
-use analysis::series::{Series, clean};
+use analysis::series::online::{Options, Sighting, Watch};
+use analysis::series::{Samples, Series, clean};
 use datafusion::scalar::ScalarValue;
 use engine::{Code, Error, Result, WriteMode};
 use kernels::Execution;
@@ -200,13 +200,24 @@ fn watch(
         seen.tally.count(&samples, cleaning);
         ready.push((samples, before));
     }
-    let go_on = |(samples, before): (analysis::series::Samples, Option<&Known>)| {
+    let go_on = |(samples, before): (Samples, Option<&Known>)| {
         crate::series::check_cancelled(NAME, execution)?;
         let known = Known::next(before, &samples, params)?;
         Ok((samples.name, known))
     };
     seen.known = pool.install(|| ready.into_par_iter().map(go_on).collect::<Result<_>>())?;
     Ok(seen)
+}
+
+/// What a run over all samples of a series finds.
+pub(super) fn sightings(samples: &Samples, params: &Params) -> Vec<Sighting> {
+    let mut watch = Watch::new(state::options(params));
+    let mut over = Vec::new();
+    for (at_us, value) in samples.times.iter().zip(&samples.values) {
+        watch.push(*at_us, *value, &mut over);
+    }
+    over.extend(watch.open());
+    over
 }
 
 /// Rows of one instant in an order of their own, so that their mean has the same bits however they came.

@@ -104,14 +104,15 @@ impl Known {
     }
 }
 
-fn options(params: &Params) -> WatchOptions {
+/// How samples are looked at.
+pub(super) fn options(params: &Params) -> WatchOptions {
     let usual = EpisodeOptions::default();
     WatchOptions {
         detector: Options::default(),
         episodes: EpisodeOptions {
-            threshold: params.rarity,
+            threshold: params.rarity(),
             // As far below as it is by default.
-            keep_threshold: params.rarity * (usual.keep_threshold / usual.threshold),
+            keep_threshold: params.rarity() * (usual.keep_threshold / usual.threshold),
             rest_samples: params.rest_samples,
         },
         gap_intervals: params.gap_intervals,
@@ -121,7 +122,12 @@ fn options(params: &Params) -> WatchOptions {
 
 /// What the state depends on: all but what is left out of the findings when they are told.
 fn asked(params: &Params) -> Result<String> {
-    let of_state = Params { from: None, min_severity: Level::default(), ..params.clone() };
+    let of_state = Params {
+        rarity: Some(params.rarity()),
+        from: None,
+        min_severity: Level::default(),
+        ..params.clone()
+    };
     Ok(format!("{REVISION}-{}", parameters::digest(&of_state)?))
 }
 

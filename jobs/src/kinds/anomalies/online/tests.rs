@@ -163,7 +163,7 @@ async fn limits_of_the_other_method_are_refused() {
     let engine = engine().await;
     append(&engine, "metrics", &[sampled("a", 60, vec![1.0])]).await;
     for (params, says) in [
-        (json!({ "rarity": 2.0 }), "rarity"),
+        (json!({ "method": "windows", "rarity": 2.0 }), "rarity"),
         (json!({ "method": "online", "threshold": 3.0 }), "threshold"),
         (json!({ "method": "online", "series": ["a"] }), "series"),
         (json!({ "method": "online", "joint": true }), "joint"),
