@@ -7,11 +7,11 @@ pub(crate) fn severity(found: f64, limit: f64) -> f64 {
     (100.0 * (1.0 - limit / found)).clamp(0.0, 100.0)
 }
 
-/// How often something is, of a chance of 10^-rarity.
-pub(crate) fn one_in(rarity: f64) -> String {
+/// How often something with a chance of 10^-rarity happens.
+pub(crate) fn once_in(rarity: f64, what: &str) -> String {
     match rarity {
-        r if r > 6.0 => "fewer than one in a million".to_owned(),
-        r => format!("one in {}", number(10_f64.powf(r).round())),
+        r if r > 6.0 => format!("less than once in a million {what}"),
+        r => format!("once in {} {what}", number(10_f64.powf(r).round())),
     }
 }
 
@@ -79,9 +79,9 @@ mod tests {
 
     #[test]
     fn chances_are_said_as_far_as_they_mean_something() {
-        let said = [2.0, 2.5, 6.0, 6.1, 60.0, f64::INFINITY].map(one_in);
-        let beyond = "fewer than one in a million";
-        assert_eq!(said[..3], ["one in 100", "one in 316", "one in 1000000"]);
+        let said = [2.0, 2.5, 6.0, 6.1, 60.0, f64::INFINITY].map(|of| once_in(of, "days"));
+        let beyond = "less than once in a million days";
+        assert_eq!(said[..3], ["once in 100 days", "once in 316 days", "once in 1000000 days"]);
         assert_eq!(said[3..], [beyond; 3]);
     }
 

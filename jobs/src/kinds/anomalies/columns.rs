@@ -26,7 +26,7 @@ use super::params::Params;
 use super::{NAME, source};
 use crate::run::context::RunContext;
 use crate::run::stage::Stage;
-use crate::series::words::{instant, number, one_in, severity};
+use crate::series::words::{instant, number, once_in, severity};
 use crate::series::{AT, SERIES, check_instant, of_groups, read_measure};
 use crate::tables::columns::texts;
 
@@ -313,11 +313,11 @@ fn anomaly(
         more => format!("; {more} more rows of this instant are, too"),
     };
     let explanation = format!(
-        "{} at {}: {why} among {} rows; {} such tables has such a row by chance{others}",
+        "{} at {}: {why} among {} rows; by chance, that happens {}{others}",
         named.join(", "),
         instant(at),
         table.times.len(),
-        one_in(found.score),
+        once_in(found.score, "such tables"),
     );
     let first = found.contributions.first();
     Anomaly {

@@ -71,7 +71,7 @@ async fn a_row_whose_columns_do_not_go_together_is_found_and_told() {
     for part in [
         "cost 6.5 (usually 4.972; 30.42 robust standard deviations above what the other columns say)",
         "tokens 850 (usually 996.4",
-        "fewer than one in a million such tables has such a row by chance",
+        "by chance, that happens less than once in a million such tables",
         "its columns do not go together as elsewhere among 4000 rows",
     ] {
         assert!(found[0].contains(part), "{part}: {found:?}");

@@ -9,7 +9,7 @@ use analysis::series::robust::Excursion;
 use analysis::series::{Samples, Span};
 
 use super::params::{Level, Params};
-use crate::series::words::{duration, instant, number, one_in, severity};
+use crate::series::words::{duration, instant, number, once_in, severity};
 
 /// What kind of anomaly it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,12 +219,12 @@ impl Subject<'_> {
         };
         let explanation = format!(
             "the shape from {} to {} does not recur: the distance of {samples} samples there to the most similar ones{nearest} is {}, \
-             usually {}; by chance, {} such series has such a shape",
+             usually {}; by chance, that happens {}",
             instant(started_at),
             instant(ended_at),
             number(found.distance),
             number(found.usual_distance),
-            one_in(found.score),
+            once_in(found.score, "such series"),
         );
         // Ten times as rare as the limit is 90.
         let rarer = 10_f64.powf(found.score - self.params.shape_score);
@@ -329,9 +329,9 @@ pub(super) fn sighted(series: &str, seen: &Sighting, params: &Params) -> Anomaly
                 false => format!("; the alarm lasts from {start} to {end}"),
             };
             let says = format!(
-                "value {value} at {peak}{expected}; most unusual {}, which occurs in an estimated {} samples{lasting}",
+                "value {value} at {peak}{expected}; {}, estimated to occur {}{lasting}",
                 told(aspect),
-                one_in(seen.strength),
+                once_in(seen.strength, "samples"),
             );
             let is_below = seen.expected.zip(seen.observed).is_some_and(|(usual, is)| is < usual);
             let score = if is_below { -seen.strength } else { seen.strength };
@@ -359,12 +359,16 @@ pub(super) fn sighted(series: &str, seen: &Sighting, params: &Params) -> Anomaly
 
 fn told(aspect: Aspect) -> &'static str {
     match aspect {
-        Aspect::Level => "is the level of 3 samples in a row",
-        Aspect::Excursion => "is the distance of 6 samples in a row from the expected values",
-        Aspect::Activity => "is the distance of 24 samples in a row from the expected values",
-        Aspect::Drift => "is that 24 samples in a row stay on one side of the expected values",
-        Aspect::Roughness => "are the steps from sample to sample, or one of 24",
-        Aspect::Shape => "is the shape of 32 samples in a row",
+        Aspect::Level => "3 samples in a row have an unusual level",
+        Aspect::Excursion => "6 samples in a row are unusually far from the expected values",
+        Aspect::Activity => "24 samples in a row are unusually far from the expected values",
+        Aspect::Drift => {
+            "24 samples in a row lie unusually often on one side of the expected values"
+        }
+        Aspect::Roughness => {
+            "a step from one sample to the next, or 24 of them together, are unusual"
+        }
+        Aspect::Shape => "32 samples in a row have an unusual shape",
     }
 }
 

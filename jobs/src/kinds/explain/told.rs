@@ -117,6 +117,8 @@ pub(super) fn told(
     })
 }
 
+/// Parts of a contribution that are smaller than this are not named.
+const TOLD_MIN: f64 = 0.005;
 /// Of a value so much is shown.
 const LABEL_CHARS: usize = 200;
 
@@ -204,12 +206,18 @@ impl Words<'_> {
             None => String::new(),
         };
         let how = match parts {
-            Some([rate, mix, both]) => format!(
-                ": {} from its own values, {} from its share of the rows, {} from both",
-                self.added(rate),
-                self.added(mix),
-                self.added(both)
-            ),
+            Some([rate, mix, both]) => {
+                let parts = [
+                    (rate, "its own values"),
+                    (mix, "its share of the rows"),
+                    (both, "both together"),
+                ];
+                let told =
+                    parts.iter().filter(|(part, _)| part.abs() >= TOLD_MIN * contribution.abs());
+                let told: Vec<String> =
+                    told.map(|(part, what)| format!("{} from {what}", self.added(*part))).collect();
+                format!(": {}", told.join(", "))
+            }
             None => String::new(),
         };
         let [before, after] = finding.rows;

@@ -66,7 +66,7 @@ async fn drifts_savings_and_better_agents_are_said_once() {
         rows(&engine, "SELECT kind, source, subject, headline FROM insights ORDER BY kind").await;
     let expected = [
         "better asked able and poor asked: able succeeds more often than poor, by 33.38 percentage points",
-        "drift asked tokens of cheap asked: tokens of cheap has drifted for 10 periods so far; in the most different one: median 521, middle half from 511 to 531; in the reference: median 120, middle half from 110 to 130",
+        "drift asked tokens of cheap asked: tokens of cheap has drifted since 2026-01-31T00:00:00Z, for 10 periods so far; in the most different one: median 521, middle half from 511 to 531; in the reference: median 120, middle half from 110 to 130",
         "saving asked routing of asked asked: routed by \"all to cheap\", 1600 requests would have cost 81.82 % less (81.82 to 81.82 %), with answers worse by no more than 3.174 percentage points",
     ];
     assert_eq!(said, expected);

@@ -4,7 +4,7 @@ use engine::Result;
 
 use super::super::finding::{Finding, Kind, only};
 use super::{From, ROWS_MAX, sql_instant};
-use crate::series::words::{number, severity};
+use crate::series::words::{instant, number, severity};
 
 /// Part of the cost that a policy saves for sure, from which on its severity counts.
 const SAVING_LIMIT: f64 = 0.05;
@@ -45,7 +45,8 @@ impl From<'_> {
                 ended_us: row.instant("ended_at")?,
                 interval_us: 0,
                 headline: format!(
-                    "{source}: {column}{of} has drifted for {periods}{is_still}; in the most different one: {}; in the reference: {}",
+                    "{source}: {column}{of} has drifted since {}, for {periods}{is_still}; in the most different one: {}; in the reference: {}",
+                    instant(started_us),
                     row.text("after")?,
                     row.text("before")?
                 ),
