@@ -113,7 +113,7 @@ fn without_arguments(sentence: &str) -> String {
 /// What no column of a row holds, between these words: the samples that are compared, the distances of shapes, the series of a group,
 /// the end of what was learned, the values of a history and its begin, the quantile whose rows are counted, and the number of rows with
 /// findings.
-const UNCHECKED: [(&str, &str); 11] = [
+const UNCHECKED: [(&str, &str); 12] = [
     ("the medians of the ", " samples"),
     (" samples before and of the ", " after"),
     ("does not recur: ", "; by chance"),
@@ -122,9 +122,10 @@ const UNCHECKED: [(&str, &str); 11] = [
     ("its level before ", ", by"),
     (" of the ", " values since "),
     (" values since ", ";"),
+    ("; before ", ", the "),
     ("rows above ", " went from"),
-    ("; ", " groups by "),
-    ("; ", " group by "),
+    ("; ", " groups (by "),
+    ("; ", " group (by "),
 ];
 
 /// A kind of anomaly whose sentence has values of several columns, of which its row has one.

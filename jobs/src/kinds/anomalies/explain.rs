@@ -291,10 +291,10 @@ impl Subject<'_> {
 fn no_value(count: f64, interval_us: i64, [first, last]: [i64; 2]) -> String {
     let interval = interval_us as f64 / 1e6;
     format!(
-        "no value for {}: {} missing at one every {}, the first at {} and the last at {}",
+        "no value for {}: {} missing with one expected each {}, the first at {} and the last at {}",
         duration((last - first) as f64 / 1e6 + interval),
         number(count),
-        duration(interval),
+        duration(interval).trim_start_matches("1 "),
         instant(first),
         instant(last),
     )
@@ -359,14 +359,18 @@ pub(super) fn sighted(series: &str, seen: &Sighting, params: &Params) -> Anomaly
 
 fn told(aspect: Aspect) -> &'static str {
     match aspect {
-        Aspect::Level => "3 samples in a row have an unusual level",
-        Aspect::Excursion => "6 samples in a row are unusually far from the expected values",
-        Aspect::Activity => "24 samples in a row are unusually far from the expected values",
+        Aspect::Level => "the level of 3 samples in a row is unusual",
+        Aspect::Excursion => {
+            "6 samples in a row, taken together, are unusually far from the expected values"
+        }
+        Aspect::Activity => {
+            "24 samples in a row, taken together, are unusually far from the expected values"
+        }
         Aspect::Drift => {
             "24 samples in a row lie unusually often on one side of the expected values"
         }
         Aspect::Roughness => {
-            "a step from one sample to the next, or 24 of them together, are unusual"
+            "the steps between samples, one alone or 24 together, are unusually large"
         }
         Aspect::Shape => "32 samples in a row have an unusual shape",
     }

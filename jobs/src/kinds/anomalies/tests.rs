@@ -141,7 +141,10 @@ fn silence_is_reported_from_the_first_missing_instant_to_the_last() {
     assert_eq!((gap.kind, gap.score, gap.observed), (Kind::Missing, 40.0, None));
     assert_eq!([gap.started_at, gap.ended_at].map(index_of), [600, 639]);
     let says = &gap.explanation;
-    assert!(says.starts_with("no value for 3.333 hours: 40 missing at one every 5 min"), "{says}");
+    assert!(
+        says.starts_with("no value for 3.333 hours: 40 missing with one expected each 5 min"),
+        "{says}"
+    );
 }
 
 #[test]

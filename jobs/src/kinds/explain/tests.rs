@@ -93,7 +93,7 @@ async fn a_ratio_is_carried_by_the_group_that_changed_and_the_rows_say_how() {
     assert_eq!(told[1], first);
     let says = rows(&engine, "SELECT explanation FROM explanations ORDER BY rank").await;
     assert!(
-        says[0].contains("1 group by region, model changed differently from the rest"),
+        says[0].contains("1 group (by region, model) changed differently from the rest"),
         "{says:?}"
     );
     assert!(says[1].starts_with("region = r1 and model = m2: the measure went from "), "{says:?}");

@@ -210,7 +210,7 @@ impl Words<'_> {
                 let parts = [
                     (rate, "its own values"),
                     (mix, "its share of the rows"),
-                    (both, "both together"),
+                    (both, "both changing together"),
                 ];
                 let told =
                     parts.iter().filter(|(part, _)| part.abs() >= TOLD_MIN * contribution.abs());
@@ -258,7 +258,7 @@ impl Words<'_> {
             Outcome::Found => {
                 let count = found.findings.len();
                 let groups = if count == 1 { "group" } else { "groups" };
-                format!("{moved}; {count} {groups} by {names} changed differently from the rest")
+                format!("{moved}; {count} {groups} (by {names}) changed differently from the rest")
             }
             Outcome::Even => format!("{moved}; all groups by {names} changed alike"),
             Outcome::Noise => format!("{moved}; nothing in {names} stands out from noise"),

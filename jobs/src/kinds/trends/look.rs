@@ -17,7 +17,7 @@ use rayon::prelude::*;
 
 use super::NAME;
 use super::params::Params;
-use crate::series::words::{duration, instant, number};
+use crate::series::words::{instant, number};
 use crate::series::{Empty, Regular, Tally, check_cancelled, seasons};
 
 /// Values without which nothing can be said of a trend.
@@ -364,18 +364,19 @@ impl Subject<'_> {
             let line = |at: usize| line.slope * at.saturating_sub(changed.since) as f64;
             is_of_line(&self.series.values, self.record_window(), &found, line)
         });
-        let previous_us = self.instant_us(found.previous_at);
+        // Of several records among the newest values one is reported, against those before all of them.
+        let newest = self.series.values.len().saturating_sub(self.record_window());
         let explanation = format!(
-            "{} at {} is the {} of the {} values since {}; the {} before was {} at {}, {} earlier",
+            "{} at {} is the {} of the {} values since {}; before {}, the {} was {} at {}",
             number(found.value),
             instant(self.instant_us(found.at)),
             kind.as_str(),
             self.series.values.iter().filter(|value| value.is_finite()).count(),
             instant(self.instant_us(0)),
+            instant(self.instant_us(newest)),
             kind.as_str(),
             number(found.previous),
-            instant(previous_us),
-            duration((self.instant_us(found.at) - previous_us) as f64 / 1e6),
+            instant(self.instant_us(found.previous_at)),
         );
         Trend {
             from_us: self.instant_us(found.previous_at),

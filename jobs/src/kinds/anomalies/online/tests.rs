@@ -77,7 +77,7 @@ async fn faults_are_found_and_told_in_words() {
         |text: &str| assert!(told.iter().any(|told| told.contains(text)), "{text}: {told:#?}");
     says("value 190 at 2026-01-20T14:00:00Z, where ");
     says(
-        "no value for 20 hours: 40 missing at one every 30 minutes, the first at 2026-01-13T12:00:00Z and the last at 2026-01-14T07:30:00Z",
+        "no value for 20 hours: 40 missing with one expected each 30 minutes, the first at 2026-01-13T12:00:00Z and the last at 2026-01-14T07:30:00Z",
     );
     says("the value stays at exactly 100 for 120 samples from 2026-01-26T20:00:00Z");
     let others = rows(&engine, "SELECT count(*) FROM anomalies WHERE series <> 'a'").await;
