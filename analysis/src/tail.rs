@@ -76,12 +76,12 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::Noise;
+    use crate::{Noise, testing};
 
     const RANKS: Ranks = Ranks { unusual_max: 10, spacings: 50 };
 
     fn exponential(noise: &mut Noise, count: usize) -> Vec<f64> {
-        let mut values: Vec<f64> = (0..count).map(|_| -(1.0 - noise.uniform()).ln()).collect();
+        let mut values: Vec<f64> = (0..count).map(|_| testing::exponential(noise)).collect();
         values.sort_unstable_by(|a, b| b.total_cmp(a));
         values
     }

@@ -19,6 +19,11 @@ pub fn poisson(noise: &mut Noise, mean: f64) -> f64 {
     count
 }
 
+/// A value of the exponential distribution with mean 1.
+pub fn exponential(noise: &mut Noise) -> f64 {
+    -(1.0 - noise.uniform()).ln()
+}
+
 /// The number that an environment variable states, or `fallback`.
 pub fn number_from(variable: &str, fallback: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(fallback)

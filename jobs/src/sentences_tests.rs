@@ -128,7 +128,7 @@ const UNCHECKED: [(&str, &str); 12] = [
     ("; ", " group (by "),
 ];
 
-/// A kind of anomaly whose sentence has values of several columns, of which its row has one.
+/// A kind of anomaly whose sentence has values of several columns; its row has those of one.
 const UNCHECKED_KIND: &str = "unlike";
 
 /// What a sentence says, after the texts of its row are taken out of it.

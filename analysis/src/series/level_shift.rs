@@ -12,6 +12,7 @@ use std::ops::Range;
 
 use super::robust::Excursion;
 use super::spread::{MAD_TO_SIGMA, median, spread};
+use super::trend::level_test::ranks;
 use crate::significance::two_sided;
 
 /// Part of the residual's standard deviation that the unit is at least: medians spread less than values.
@@ -265,14 +266,8 @@ pub fn is_another_level(values: &[f64], first: usize, window: usize) -> bool {
     let before = &values[first.saturating_sub(window)..first.min(values.len())];
     let after = &values[first.min(values.len())..(first + window).min(values.len())];
     let (count, other) = (before.len() as f64, after.len() as f64);
-    let mut sorted = before.to_vec();
-    sorted.sort_unstable_by(f64::total_cmp);
-    let below = |value: &f64| {
-        let less = sorted.partition_point(|of| of < value);
-        let not_more = sorted.partition_point(|of| of <= value);
-        (less + not_more) as f64 / 2.0
-    };
-    let larger: f64 = after.iter().map(below).sum();
+    let ranks = ranks(&[before, after].concat());
+    let larger = ranks[before.len()..].iter().sum::<f64>() - other * (other - 1.0) / 2.0;
     let variance = count * other * (count + other + 1.0) / 12.0;
     let z = (larger - count * other / 2.0) / variance.sqrt();
     two_sided(z) * values.len() as f64 / window.max(1) as f64 <= LEVEL_P

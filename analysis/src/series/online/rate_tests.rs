@@ -4,13 +4,9 @@
 
 use super::{Detector, EpisodeOptions, Episodes, Options};
 use crate::Noise;
-use crate::testing::{number_from, poisson, seed};
+use crate::testing::{exponential, number_from, poisson, seed};
 
 type Shape = (&'static str, fn(&mut Noise, f64) -> f64);
-
-fn exponential(noise: &mut Noise) -> f64 {
-    -(1.0 - noise.uniform()).ln()
-}
 
 /// The next value, from the one before.
 const SHAPES: [Shape; 10] = [

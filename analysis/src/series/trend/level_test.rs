@@ -144,7 +144,7 @@ fn shuffled(count: usize, block: usize, random: &mut Noise) -> Vec<usize> {
 }
 
 /// Ranks from 0 on; equal values have their mean rank.
-fn ranks(values: &[f64]) -> Vec<f64> {
+pub(in crate::series) fn ranks(values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|one, other| values[*one].total_cmp(&values[*other]));
     let mut ranks = vec![0.0; values.len()];

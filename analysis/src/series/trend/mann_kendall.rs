@@ -206,16 +206,7 @@ pub(super) fn variance_of_s(values: &[f64]) -> f64 {
 
 /// Ranks from 1, the mean of them for values that are equal.
 fn ranks(values: &[f64]) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_unstable_by(|a, b| values[*a].total_cmp(&values[*b]));
-    let mut ranks = vec![0.0; values.len()];
-    let mut before = 0;
-    for same in order.chunk_by(|a, b| values[*a] == values[*b]) {
-        let rank = before as f64 + (same.len() as f64 + 1.0) / 2.0;
-        same.iter().for_each(|at| ranks[*at] = rank);
-        before += same.len();
-    }
-    ranks
+    super::level_test::ranks(values).into_iter().map(|rank| rank + 1.0).collect()
 }
 
 #[cfg(test)]

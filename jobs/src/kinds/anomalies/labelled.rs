@@ -36,7 +36,7 @@ pub(super) const PART_MIN: f64 = 0.5;
 /// Intervals that what was found may be beside a stretch which somebody calls real.
 pub(crate) const BESIDE: i64 = 2;
 /// Other series leave findings of a kind out if at most this part of series with such findings has a real one, with 95 % confidence.
-/// Leaving out findings of which more are real lowers F1, unless it is below a half.
+/// If more of them are real, leaving them out lowers F1, unless it is below a half.
 const REAL_PART_MAX: f64 = 0.25;
 /// What is called real is at least so severe: what the job `insights` looks at by default.
 const SEVERITY_OF_REAL: f64 = 25.0;
@@ -323,7 +323,7 @@ pub(crate) fn family(kind: &str) -> &'static str {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::print_stderr)]
     use analysis::Noise;
-    use analysis::testing::number_from;
+    use analysis::testing::{exponential, number_from};
 
     use super::*;
 
@@ -439,7 +439,7 @@ mod tests {
                 let is_real = noise.uniform() < 0.6;
                 let least = if is_real && is_clear { 30.0 } else { 1.0 };
                 let far = if is_real && loud < 2.0 { 3.0 } else { loud };
-                let ratio = least - far * (1.0 - noise.uniform()).ln();
+                let ratio = least + far * exponential(noise);
                 let severity = 100.0 * (1.0 - 1.0 / ratio);
                 all.push((
                     found(&format!("s{series}"), Kind::Outlier, 100 * at, severity),
@@ -475,23 +475,19 @@ mod tests {
                     noise.shuffle(&mut series);
                     let (spoken_of, silent) = series.split_at(count);
                     let silent = silent.iter().map(String::as_str).collect();
-                    let said = |(nth, (found, is_real)): (usize, &(Anomaly, bool))| {
-                        let verdict = match is_real {
-                            true => AnomalyVerdict::Real,
-                            false => AnomalyVerdict::NotAnAnomaly,
-                        };
-                        let said = Said {
-                            nth,
-                            kind: "outlier",
-                            started_us: found.started_at,
-                            ended_us: found.ended_at,
-                            verdict,
-                            severity: Some(found.severity),
-                        };
-                        (found.series.clone(), said)
-                    };
-                    let words = all.iter().filter(|(found, _)| spoken_of.contains(&found.series));
-                    let labelled = Labelled::of(words.enumerate().map(said));
+                    let words: Vec<_> = all
+                        .iter()
+                        .filter(|(found, _)| spoken_of.contains(&found.series))
+                        .map(|(found, is_real)| {
+                            let verdict = match is_real {
+                                true => AnomalyVerdict::Real,
+                                false => AnomalyVerdict::NotAnAnomaly,
+                            };
+                            let Anomaly { series, started_at, severity, .. } = found;
+                            (series.as_str(), "outlier", *started_at, verdict, Some(*severity))
+                        })
+                        .collect();
+                    let labelled = labelled(&words);
                     let usual = Labelled::default();
                     let change = f1(&all, &silent, &labelled) - f1(&all, &silent, &usual);
                     gain += change / seeds as f64;

@@ -12,7 +12,7 @@
 //! | `joint`, too | means of windows of each series, and of what the others do not explain, against the first part | [`sustained`] |
 //!
 //! The method `windows` does that alone. `auto`, the default, adds what [`online`] finds in long series with heavy tails. `online` keeps what is
-//! known of each series, so that a run reads what came since the run before. [`columns`] looks at rows, or instants, in several columns
+//! known of each series, so that a run reads only rows since the previous run. [`columns`] looks at rows, or instants, in several columns
 //! together.
 //!
 //! What a series does all the time is no anomaly, however far from its median: see [`rarity`]. The rows

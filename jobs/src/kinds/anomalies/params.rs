@@ -22,12 +22,12 @@ const RARITY_BESIDE_WINDOWS: f64 = 2.5;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
-    /// As `windows`, and as `online` too in long series with heavy tails: every run reads everything.
+    /// As `windows`, and in long series with heavy tails also as `online`. Every run reads everything.
     #[default]
     Auto,
-    /// Each value beside those around it, before and after: every run reads everything.
+    /// Compares each value with those around it, before and after. Every run reads everything.
     Windows,
-    /// Each value beside those before it, with what is known of them kept: a run reads what came since the run before.
+    /// Compares each value with those before it, and stores what is known of them. A run reads rows since the previous run.
     Online,
     /// Each row beside all others of its series, in several columns together.
     Columns,
@@ -41,7 +41,7 @@ pub struct Params {
     #[schemars(with = "String")]
     pub dataset: DatasetName,
     /// How to look: "windows" compares each value with those before and after it and reads everything in each run; "online" compares it
-    /// with those before it, reads only what came since the run before, and finds the same as if it had read all at once; "auto" is
+    /// with those before it, reads only rows since the previous run, and finds the same as if it had read all at once; "auto" is
     /// windows, and online as well in series of 1,000 samples or more with heavy tails; "columns" compares each row with all others of its series, in several
     /// columns together. Default: auto.
     pub method: Method,
@@ -80,7 +80,7 @@ pub struct Params {
     /// With the methods auto and online: least rarity of a value to be reported, as -log10 of how often that is; 0.5 to 8. Null takes 2.3
     /// with online, and 2.5 with auto, where windows finds some of it. Default: null.
     pub rarity: Option<f64>,
-    /// With the methods auto and online: so many samples without a rare one end what was found. Default: 144.
+    /// With the methods auto and online: the number of samples without a rare one that ends a finding. Default: 144.
     pub rest_samples: u32,
     /// With the method online: dataset of what is known of each series. Default: anomaly_state.
     #[schemars(with = "String")]
@@ -277,29 +277,28 @@ impl Params {
     fn check_method(&self) -> Result<()> {
         use Method::{Auto, Columns, Online, Windows};
         let usual = Self::default();
+        // Those that look back, those that read everything, and those of a single value.
+        let (back, whole, single): (&[Method], &[Method], &[Method]) =
+            (&[Auto, Windows], &[Auto, Windows, Columns], &[Auto, Windows, Online]);
         let of: [(&str, bool, &[Method]); 28] = [
-            ("series", self.series != usual.series, &[Auto, Windows, Columns]),
-            ("to", self.to != usual.to, &[Auto, Windows, Columns]),
-            ("season", self.season != usual.season, &[Auto, Windows, Columns]),
-            ("value_column", self.value_column != usual.value_column, &[Auto, Windows, Online]),
-            ("gap_intervals", self.gap_intervals != usual.gap_intervals, &[Auto, Windows, Online]),
-            ("stuck_samples", self.stuck_samples != usual.stuck_samples, &[Auto, Windows, Online]),
-            ("window_samples", self.window_samples != usual.window_samples, &[Auto, Windows]),
-            ("threshold", self.threshold != usual.threshold, &[Auto, Windows]),
-            ("shift_threshold", self.shift_threshold != usual.shift_threshold, &[Auto, Windows]),
-            ("rare_samples", self.rare_samples != usual.rare_samples, &[Auto, Windows]),
-            ("joint", self.joint != usual.joint, &[Auto, Windows]),
-            ("joint_by", self.joint_by != usual.joint_by, &[Auto, Windows]),
-            (
-                "joint_learn_until",
-                self.joint_learn_until != usual.joint_learn_until,
-                &[Auto, Windows],
-            ),
-            ("joint_threshold", self.joint_threshold != usual.joint_threshold, &[Auto, Windows]),
-            ("joint_seed", self.joint_seed != usual.joint_seed, &[Auto, Windows]),
-            ("shapes", self.shapes != usual.shapes, &[Auto, Windows]),
-            ("shape_samples", self.shape_samples != usual.shape_samples, &[Auto, Windows]),
-            ("shape_score", self.shape_score != usual.shape_score, &[Auto, Windows]),
+            ("series", self.series != usual.series, whole),
+            ("to", self.to != usual.to, whole),
+            ("season", self.season != usual.season, whole),
+            ("value_column", self.value_column != usual.value_column, single),
+            ("gap_intervals", self.gap_intervals != usual.gap_intervals, single),
+            ("stuck_samples", self.stuck_samples != usual.stuck_samples, single),
+            ("window_samples", self.window_samples != usual.window_samples, back),
+            ("threshold", self.threshold != usual.threshold, back),
+            ("shift_threshold", self.shift_threshold != usual.shift_threshold, back),
+            ("rare_samples", self.rare_samples != usual.rare_samples, back),
+            ("joint", self.joint != usual.joint, back),
+            ("joint_by", self.joint_by != usual.joint_by, back),
+            ("joint_learn_until", self.joint_learn_until != usual.joint_learn_until, back),
+            ("joint_threshold", self.joint_threshold != usual.joint_threshold, back),
+            ("joint_seed", self.joint_seed != usual.joint_seed, back),
+            ("shapes", self.shapes != usual.shapes, back),
+            ("shape_samples", self.shape_samples != usual.shape_samples, back),
+            ("shape_score", self.shape_score != usual.shape_score, back),
             ("rarity", self.rarity != usual.rarity, &[Auto, Online]),
             ("rest_samples", self.rest_samples != usual.rest_samples, &[Auto, Online]),
             ("state", self.state != usual.state, &[Online]),

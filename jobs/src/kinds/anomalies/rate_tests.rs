@@ -6,15 +6,16 @@ use std::collections::BTreeSet;
 
 use analysis::Noise;
 use analysis::series::{Season, Series};
-use analysis::testing::{number_from, poisson, seed};
+use analysis::testing::{exponential, number_from, poisson, seed};
 use kernels::{Execution, GpuPolicy};
 
 use super::detect::detect;
 use super::explain::Anomaly;
 use super::labelled::Labelled;
 use super::params::{Method, Params};
+use crate::testing::shapes::{Shape, each, events, repeating};
 
-/// Series of a shape with a finding of which one is reported without reason, at most.
+/// Part of the series of a shape in which something is reported without reason, at most.
 const RATE: f64 = 0.05;
 /// The same of heavy tails in series that are too short to tell them from light ones.
 const RATE_SHORT: f64 = 0.2;
@@ -22,48 +23,24 @@ const SHORT: usize = 60;
 /// Findings of 1,000 samples that `auto` reports without reason, at most.
 const AUTO_OF_1000: f64 = 0.7;
 
-type Shape = (&'static str, fn(&mut Noise, usize) -> Vec<f64>);
-
-fn each(noise: &mut Noise, count: usize, value: fn(&mut Noise) -> f64) -> Vec<f64> {
-    (0..count).map(|_| value(noise)).collect()
-}
-
-fn exponential(noise: &mut Noise) -> f64 {
-    -(1.0 - noise.uniform()).ln()
-}
-
-/// Each value `memory` of the one before and noise.
-fn remembering(noise: &mut Noise, count: usize, memory: f64) -> Vec<f64> {
-    let mut value = noise.normal() / (1.0 - memory * memory).sqrt().max(0.2);
-    let mut next = || {
-        value = memory * value + noise.normal();
-        value
-    };
-    (0..count).map(|_| next()).collect()
-}
-
 const SHAPES: [Shape; 12] = [
-    ("0/1", |noise, count| each(noise, count, |noise| f64::from(u8::from(noise.uniform() < 0.3)))),
-    ("poisson 0.5", |noise, count| each(noise, count, |noise| poisson(noise, 0.5))),
-    ("poisson 5", |noise, count| each(noise, count, |noise| poisson(noise, 5.0))),
-    ("zero-inflated", |noise, count| {
-        each(
-            noise,
-            count,
-            |noise| if noise.uniform() < 0.1 { 10.0 * exponential(noise) } else { 0.0 },
-        )
+    ("0/1", |length, noise| each(length, noise, |noise| events(0.3, noise))),
+    ("poisson 0.5", |length, noise| each(length, noise, |noise| poisson(noise, 0.5))),
+    ("poisson 5", |length, noise| each(length, noise, |noise| poisson(noise, 5.0))),
+    ("zero-inflated", |length, noise| {
+        each(length, noise, |noise| events(0.1, noise) * 10.0 * exponential(noise))
     }),
-    ("lognormal 1.5", |noise, count| each(noise, count, |noise| (1.5 * noise.normal()).exp())),
-    ("t of 2", |noise, count| {
-        each(noise, count, |noise| noise.normal() / exponential(noise).sqrt())
+    ("lognormal 1.5", |length, noise| each(length, noise, |noise| (1.5 * noise.normal()).exp())),
+    ("t of 2", |length, noise| {
+        each(length, noise, |noise| noise.normal() / exponential(noise).sqrt())
     }),
-    ("normal", |noise, count| each(noise, count, Noise::normal)),
-    ("uniform", |noise, count| each(noise, count, Noise::uniform)),
-    ("trend", |noise, count| (0..count).map(|at| 0.05 * at as f64 + noise.normal()).collect()),
-    ("ar 0.7", |noise, count| remembering(noise, count, 0.7)),
-    ("walk", |noise, count| remembering(noise, count, 1.0)),
-    ("uneven", |noise, count| {
-        let loud = remembering(noise, count, 0.98);
+    ("normal", |length, noise| each(length, noise, Noise::normal)),
+    ("uniform", |length, noise| each(length, noise, Noise::uniform)),
+    ("trend", |length, noise| (0..length).map(|at| 0.05 * at as f64 + noise.normal()).collect()),
+    ("ar 0.7", |length, noise| repeating(0.7, length, noise)),
+    ("walk", |length, noise| repeating(1.0, length, noise)),
+    ("uneven", |length, noise| {
+        let loud = repeating(0.98, length, noise);
         loud.iter().map(|loud| (0.1 * loud).exp() * noise.normal()).collect()
     }),
 ];
@@ -80,7 +57,7 @@ fn found(values: &[Vec<f64>], method: Method) -> Vec<Anomaly> {
     detect(series.collect(), &params, &Labelled::default(), &execution, &pool).unwrap().anomalies
 }
 
-/// Series of which something is found.
+/// Series with a finding.
 fn series_with(found: &[Anomaly]) -> usize {
     let names: BTreeSet<&str> = found.iter().map(|found| &*found.series).collect();
     names.len()
@@ -103,7 +80,7 @@ fn windows_seldom_reports_series_in_which_nothing_happens() {
         let mut row = Vec::new();
         for (at, (name, shape)) in SHAPES.iter().enumerate() {
             let mut noise = noise(at, *length);
-            let values: Vec<Vec<f64>> = (0..count).map(|_| shape(&mut noise, *length)).collect();
+            let values: Vec<Vec<f64>> = (0..count).map(|_| shape(*length, &mut noise)).collect();
             let with = series_with(&found(&values, Method::Windows));
             row.push(format!("{name} {with}"));
             let rate = if *length <= SHORT { RATE_SHORT } else { RATE };
@@ -129,7 +106,7 @@ fn auto_reports_long_series_by_their_length_and_none_of_light_tails() {
         let mut row = Vec::new();
         for (at, (name, shape)) in SHAPES.iter().enumerate() {
             let mut noise = noise(at, *length);
-            let values: Vec<Vec<f64>> = (0..count).map(|_| shape(&mut noise, *length)).collect();
+            let values: Vec<Vec<f64>> = (0..count).map(|_| shape(*length, &mut noise)).collect();
             let found = found(&values, Method::Auto).len();
             let thousands = count as f64 * *length as f64 / 1e3;
             row.push(format!("{name} {:.2}", found as f64 / thousands));
@@ -160,7 +137,7 @@ fn what_is_far_beyond_a_shape_is_reported() {
         let (at, (_, shape)) = SHAPES.iter().enumerate().find(|(_, of)| of.0 == name).unwrap();
         let mut noise = noise(at, length);
         let planted = |_| {
-            let mut values = shape(&mut noise, length);
+            let mut values = shape(length, &mut noise);
             values[3 * length / 4] += by;
             values
         };

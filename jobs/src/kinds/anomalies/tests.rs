@@ -106,8 +106,7 @@ fn the_usual_hour_is_no_anomaly_and_the_unusual_one_is() {
         odd.explanation
     );
 
-    let windows = Method::Windows;
-    let without = Params { method: windows, season: Season::None, ..Params::default() };
+    let without = Params { method: Method::Windows, season: Season::None, ..Params::default() };
     assert_eq!(look(vec![series("s", values)], &without).anomalies, []);
 }
 
@@ -287,8 +286,7 @@ fn a_shape_that_comes_but_once_is_found_where_it_is_asked_for() {
         assert!(shape.score > 2.0 && shape.severity > 0.0 && shape.expected.is_some(), "{shape:?}");
         assert!(shape.explanation.contains("does not recur"), "{}", shape.explanation);
     }
-    let windows = Method::Windows;
-    let without = Params { method: windows, season: Season::None, ..Params::default() };
+    let without = Params { method: Method::Windows, season: Season::None, ..Params::default() };
     assert_eq!(look(vec![half_hourly("s", values)], &without).anomalies, []);
 }
 

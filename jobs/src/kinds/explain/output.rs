@@ -11,7 +11,6 @@ use serde_json::json;
 use super::NAME;
 use super::params::Params;
 use super::told::{Explanation, Finding};
-use crate::series::words::instant;
 use crate::tables::columns::{column, of_sources, timestamps, with_unit};
 
 /// The spec of the output dataset.
@@ -90,13 +89,7 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
 fn question(params: &Params) -> Result<String> {
     let [earlier, later] = params.periods()?;
     let of = params.condition.as_ref().map(|of| format!(" where {of}")).unwrap_or_default();
-    let at = |at: chrono::DateTime<chrono::Utc>| instant(at.timestamp_micros());
-    let (from, to) = (at(later.from), at(later.to));
-    let (before_from, before_to) = (at(earlier.from), at(earlier.to));
-    Ok(format!(
-        "{} of {}{of}, {from} to {to}, against {before_from} to {before_to}",
-        params.measure, params.dataset
-    ))
+    Ok(format!("{} of {}{of}, {later}, against {earlier}", params.measure, params.dataset))
 }
 
 /// The rows that are replaced: those of the same question.

@@ -1,5 +1,7 @@
 //! The parameters of `explain`.
 
+use std::fmt;
+
 use analysis::calendar::{Grid, Holidays, Interval, Zone};
 use analysis::change::{DEPTH_LIMIT, Options};
 use chrono::{DateTime, Utc};
@@ -10,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::NAME;
 use crate::parameters::{bad, dataset_name};
+use crate::series::words::instant;
 
 /// Columns that are looked at, and findings.
 const DIMENSIONS_MAX: usize = 24;
@@ -174,6 +177,14 @@ fn before(like: Between, until: DateTime<Utc>, zone: Zone) -> Option<DateTime<Ut
         .into_iter()
         .find_map(of_calendar)
         .or_else(|| until.checked_sub_signed(like.to - like.from))
+}
+
+/// Both instants, in words.
+impl fmt::Display for Between {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [from, to] = [self.from, self.to].map(|at| instant(at.timestamp_micros()));
+        write!(formatter, "{from} to {to}")
+    }
 }
 
 impl Between {

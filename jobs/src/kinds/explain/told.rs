@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use analysis::change::{self, Measure, Outcome, Pair, explain, quantile_factor};
-use chrono::{DateTime, Utc};
 use engine::{Code, Error, Result};
 
 use super::NAME;
 use super::cells::Compared;
 use super::params::{Between, Params};
-use crate::series::words::{instant, number};
+use crate::series::words::number;
 
 /// Why a measure changed.
 #[derive(Clone, Debug, PartialEq)]
@@ -247,11 +246,9 @@ impl Words<'_> {
         };
         let [earlier, later] = periods;
         let moved = format!(
-            "{measure} went from {} ({}) to {} ({}){part}",
+            "{measure} went from {} ({earlier}) to {} ({later}){part}",
             of(before),
-            told_period(earlier),
             of(after),
-            told_period(later)
         );
         let names = self.names.join(", ");
         match found.outcome {
@@ -265,11 +262,6 @@ impl Words<'_> {
             Outcome::Incomparable => format!("{measure}: one of the periods has no rows"),
         }
     }
-}
-
-fn told_period(period: Between) -> String {
-    let at = |at: DateTime<Utc>| instant(at.timestamp_micros());
-    format!("{} to {}", at(period.from), at(period.to))
 }
 
 fn signed(value: f64) -> String {

@@ -104,7 +104,7 @@ impl Known {
     }
 }
 
-/// How samples are looked at.
+/// The options of a watch.
 pub(super) fn options(params: &Params) -> WatchOptions {
     let usual = EpisodeOptions::default();
     WatchOptions {
