@@ -1,10 +1,10 @@
-//! Whether a value far from the usual is far for its own series too: heavy tails and counts go beyond any threshold all the time.
+//! Whether a value far from the usual is far for its own series too: heavy tails and counts exceed any threshold all the time.
 //!
 //! A series has distances of two kinds, and one that is outstanding in either is an outlier:
 //!
 //! - the largest distance from the baseline of each run of samples on one side of it, so that neighbours that repeat each other count
 //!   once;
-//! - how far a sample is above both of its neighbours, or below both: a series that wanders goes far, but not for one sample.
+//! - how far a sample is above both of its neighbours, or below both: a series that wanders moves far, but not for one sample.
 //!
 //! In descending order distances are `y₁ ≥ y₂ ≥ … ≥ y_k`. If the tail is a power law, `E_i = i · ln(y_i / y_{i+1})` are
 //! independent and exponential with one mean, the Hill estimator. So `E_j`, divided by the mean of those after it, says how unusual the
@@ -30,47 +30,50 @@ const SAMPLES_OF_EVENT: usize = 100;
 /// A tail is light if few distances are beyond the threshold and a tenth of the others is at most this much larger than their median.
 /// That quotient is 2.0 for normal values, and at most this in most series of 60.
 const LIGHT_MAX: f64 = 2.4;
-/// So few: this number, and one more for so many samples.
+/// The number of distances that are few: this one, and one more for each of these samples.
 const FEW: usize = 2;
 const FEW_SAMPLES: usize = 2_000;
-/// Distances up to this one are near, and with so many of them a tail can be called so: the largest normal ones are 3 to 4 in 1,000 to
-/// 100,000 samples, exponential ones beyond 6.
-const RUNS_MANY: usize = 150;
+/// The largest normal distances are 3 to 4 in 1,000 to 100,000 samples, exponential ones beyond 6: up to this one they are near, where
+/// there are this many.
 const NEAR: f64 = 4.0;
+const RUNS_MANY: usize = 150;
 /// Differences below this part of a distance are rounding.
 const ROUNDING: f64 = 1e-9;
 
-/// How far the distances of a series go.
+/// Which distances of a series are outstanding.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Extremes {
-    from_baseline: Extreme,
-    from_neighbours: Extreme,
-    /// By sample.
+    /// The least distances that are, from the baseline and from neighbours.
+    from_baseline: f64,
+    from_neighbours: f64,
+    /// By sample, the distance from neighbours.
     steps: Vec<f64>,
 }
 
-/// The same of one kind.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Extreme {
-    /// From this distance on, one is outstanding.
-    least: f64,
-    /// How the others fall off.
-    tail: Tail,
-}
-
-/// How distances fall off.
+/// How the usual distances of a series from its baseline fall off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tail {
+pub enum TailWeight {
     /// About as those of normal values.
     Light,
-    /// Not so, but all except a few are near.
+    /// More slowly, but all except a few are near.
     Near,
-    /// In another way.
+    /// More slowly, and far.
     Heavy,
 }
 
+/// Distances in descending order.
+struct Distances {
+    largest: Vec<f64>,
+    /// The same with equal ones spread, if most distances repeat.
+    spread: Option<Vec<f64>>,
+    samples: usize,
+    threshold: f64,
+    /// Distances beyond the threshold, which may be outstanding.
+    candidates: usize,
+}
+
 impl Extremes {
-    /// Of the values of `residual` and their distances from `baseline`, of which those beyond `threshold` may be outliers; see
+    /// Takes the values of `residual` and their distances from `baseline`. Those beyond `threshold` may be outliers; see
     /// [`super::robust::excursions`].
     pub fn of(
         residual: &[f64],
@@ -79,92 +82,111 @@ impl Extremes {
         window: usize,
         threshold: f64,
     ) -> Self {
-        let samples = residual.len();
-        let largest = largest_of_runs(distances(residual, baseline, sigma_floor, window));
+        let own = Distances::from_baseline(residual, baseline, sigma_floor, window, threshold);
+        let is_near = own.usual().first().is_some_and(|largest| *largest <= NEAR);
         let steps = steps(residual);
         let mut far: Vec<f64> = steps.iter().copied().filter(|step| *step > 0.0).collect();
-        far.sort_unstable_by(|a, b| b.total_cmp(a));
-        let steps_threshold = STEPS_THRESHOLD * median(&mut far.clone()).unwrap_or(0.0);
+        let threshold_of_steps = STEPS_THRESHOLD * median(&mut far).unwrap_or(0.0);
+        let of_steps = Distances::of(far, residual.len(), threshold_of_steps);
         Self {
-            from_baseline: Extreme::of(&largest, samples, threshold, SIGNIFICANCE)
-                .or_all_if_light(&largest, samples, threshold),
-            from_neighbours: Extreme::of(&far, samples, steps_threshold, SIGNIFICANCE_OF_STEPS),
+            from_baseline: match own.tail() {
+                TailWeight::Light if is_near => threshold,
+                _ => own.least_outstanding(SIGNIFICANCE),
+            },
+            from_neighbours: of_steps.least_outstanding(SIGNIFICANCE_OF_STEPS),
             steps,
         }
-    }
-
-    /// How the usual distances from the baseline fall off.
-    pub fn tail(&self) -> Tail {
-        self.from_baseline.tail
     }
 
     /// Whether an excursion is more than the series does by itself.
     pub fn is_outstanding(&self, found: &Excursion) -> bool {
         let steps = self.steps.get(found.first..=found.last).unwrap_or_default();
-        found.z.abs() >= self.from_baseline.least
-            || steps.iter().any(|step| *step > 0.0 && *step >= self.from_neighbours.least)
+        found.z.abs() >= self.from_baseline
+            || steps.iter().any(|step| *step > 0.0 && *step >= self.from_neighbours)
     }
 }
 
-impl Extreme {
-    /// Of distances in descending order, of which those beyond `threshold` may be outstanding.
-    fn of(largest: &[f64], samples: usize, threshold: f64, significance: f64) -> Self {
-        let runs = largest.len();
+impl TailWeight {
+    /// Takes the same as [`Extremes::of`].
+    pub fn of(
+        residual: &[f64],
+        baseline: &Baseline,
+        sigma_floor: f64,
+        window: usize,
+        threshold: f64,
+    ) -> Self {
+        Distances::from_baseline(residual, baseline, sigma_floor, window, threshold).tail()
+    }
+}
+
+impl Distances {
+    fn from_baseline(
+        residual: &[f64],
+        baseline: &Baseline,
+        sigma_floor: f64,
+        window: usize,
+        threshold: f64,
+    ) -> Self {
+        let largest = largest_of_runs(distances(residual, baseline, sigma_floor, window));
+        Self::of(largest, residual.len(), threshold)
+    }
+
+    fn of(mut largest: Vec<f64>, samples: usize, threshold: f64) -> Self {
+        largest.sort_unstable_by(|a, b| b.total_cmp(a));
         let candidates = largest.partition_point(|distance| *distance > threshold);
-        let is_near = runs >= RUNS_MANY && largest[few(samples)] <= NEAR;
-        let tail = if is_near { Tail::Near } else { Tail::Heavy };
-        let none = Self { least: f64::INFINITY, tail };
-        let all = Self { least: threshold, tail };
-        let usual = &largest[candidates..];
-        if usual.len() < RUNS_MIN {
-            return if samples >= SAMPLES_OF_EVENT * runs { all } else { none };
+        Self { spread: spread_ties(&largest), largest, samples, threshold, candidates }
+    }
+
+    /// Those up to the threshold.
+    fn usual(&self) -> &[f64] {
+        &self.largest[self.candidates..]
+    }
+
+    fn tail(&self) -> TailWeight {
+        let (few, usual) = (FEW + self.samples / FEW_SAMPLES, self.usual());
+        if usual.len() >= TAIL && self.candidates <= few && self.spread.is_none() {
+            let tenth = usual[usual.len().div_ceil(10)];
+            if tenth <= LIGHT_MAX * usual[usual.len() / 2] {
+                return TailWeight::Light;
+            }
         }
-        let spread = spread_ties(largest);
-        let distances = spread.as_deref().unwrap_or(largest);
-        let ranks = candidates + (usual.len() / TAIL_PART).max(TAIL);
-        let steps: Vec<f64> = distances
+        let is_near = self.largest.get(few).is_some_and(|distance| *distance <= NEAR);
+        match self.largest.len() >= RUNS_MANY && is_near {
+            true => TailWeight::Near,
+            false => TailWeight::Heavy,
+        }
+    }
+
+    /// The least distance that is outstanding; infinite if none is.
+    fn least_outstanding(&self, significance: f64) -> f64 {
+        let (runs, usual) = (self.largest.len(), self.usual().len());
+        if usual < RUNS_MIN {
+            let are_rare = self.samples >= SAMPLES_OF_EVENT * runs;
+            return if are_rare { self.threshold } else { f64::INFINITY };
+        }
+        let steps: Vec<f64> = self
+            .spread
+            .as_ref()
+            .unwrap_or(&self.largest)
             .windows(2)
-            .take(ranks)
+            .take(self.candidates + (usual / TAIL_PART).max(TAIL))
             .zip(1..)
             .map(|(pair, rank)| f64::from(rank) * (pair[0] / pair[1]).ln())
             .collect();
-        // Few outliers are more plausible than many. Over all counts of candidates that adds up to the significance.
-        let candidates_part = (candidates + 1) as f64 / candidates.max(1) as f64;
-        for count in (1..=candidates).rev() {
-            let others = &steps[count.min(steps.len())..];
-            if others.len() < RUNS_MIN {
-                continue;
-            }
+        // Few outliers are more plausible than many. Over all counts of candidates the parts add up to 1.
+        let candidates_part = (self.candidates + 1) as f64 / self.candidates.max(1) as f64;
+        let is_outstanding = |count: &usize| {
+            let others = &steps[*count..];
             let rest = others.len() as f64;
             let hill = others.iter().sum::<f64>() / rest;
-            // Of an exponential step over the mean of the others.
+            // The probability of an exponential step over the mean of the others.
             let p = (1.0 + steps[count - 1] / hill / rest).powf(-rest);
             let part = candidates_part / (count * (count + 1)) as f64;
-            if p <= significance * part {
-                return Self { least: largest[count - 1], tail };
-            }
-        }
-        none
+            others.len() >= RUNS_MIN && p <= significance * part
+        };
+        let count = (1..=self.candidates).rev().find(is_outstanding);
+        count.map_or(f64::INFINITY, |count| self.largest[count - 1])
     }
-
-    /// All beyond the threshold if the tail is light and the other distances are near.
-    fn or_all_if_light(self, largest: &[f64], samples: usize, threshold: f64) -> Self {
-        let candidates = largest.partition_point(|distance| *distance > threshold);
-        let usual = &largest[candidates..];
-        if usual.len() < TAIL || candidates > few(samples) || spread_ties(largest).is_some() {
-            return self;
-        }
-        let tenth = usual[usual.len().div_ceil(10)];
-        if tenth > LIGHT_MAX * usual[usual.len() / 2] {
-            return self;
-        }
-        Self { least: if usual[0] <= NEAR { threshold } else { self.least }, tail: Tail::Light }
-    }
-}
-
-/// Outliers that are few for so many samples.
-fn few(samples: usize) -> usize {
-    FEW + samples / FEW_SAMPLES
 }
 
 /// How far each sample is above both neighbours, or below both.
@@ -179,7 +201,7 @@ fn steps(values: &[f64]) -> Vec<f64> {
     steps
 }
 
-/// The largest distance of each run of samples on one side, in descending order.
+/// The largest distance of each run of samples on one side.
 fn largest_of_runs(distances: impl Iterator<Item = (usize, f64)>) -> Vec<f64> {
     let mut largest = Vec::new();
     let (mut side, mut most) = (0.0, 0.0_f64);
@@ -193,7 +215,6 @@ fn largest_of_runs(distances: impl Iterator<Item = (usize, f64)>) -> Vec<f64> {
     }
     largest.push(most);
     largest.retain(|distance| *distance > 0.0);
-    largest.sort_unstable_by(|a, b| b.total_cmp(a));
     largest
 }
 
@@ -222,6 +243,7 @@ fn spread_ties(sorted: &[f64]) -> Option<Vec<f64>> {
 mod tests {
     use super::*;
     use crate::Noise;
+    use crate::testing::exponential;
 
     const THRESHOLD: f64 = 6.0;
 
@@ -238,7 +260,13 @@ mod tests {
 
     /// The least distance from the baseline that is outstanding.
     fn least(values: &[f64]) -> f64 {
-        of(values).from_baseline.least
+        of(values).from_baseline
+    }
+
+    fn tail(values: &[f64]) -> TailWeight {
+        let (median, mad) = (vec![0.0; values.len()], vec![0.0; values.len()]);
+        let baseline = Baseline { median, mad, ..Baseline::default() };
+        TailWeight::of(values, &baseline, 1.0, 288, THRESHOLD)
     }
 
     fn excursion(at: usize, z: f64) -> Excursion {
@@ -247,11 +275,11 @@ mod tests {
 
     #[test]
     fn a_light_tail_leaves_it_to_the_threshold_and_a_heavy_one_asks_for_more() {
-        let light = Extreme { least: THRESHOLD, tail: Tail::Light };
-        assert_eq!(of(&normal(2_000, 1)).from_baseline, light);
+        let light = normal(2_000, 1);
+        assert_eq!((least(&light), tail(&light)), (THRESHOLD, TailWeight::Light));
         let mut noise = Noise::new(1);
         let mut heavy: Vec<f64> =
-            (0..2_000).map(|_| noise.normal() / (-(1.0 - noise.uniform()).ln()).sqrt()).collect();
+            (0..2_000).map(|_| noise.normal() / exponential(&mut noise).sqrt()).collect();
         assert_eq!(least(&heavy), f64::INFINITY);
         heavy[1_500] = 5_000.0;
         assert_eq!(least(&heavy), 5_000.0);
@@ -264,8 +292,17 @@ mod tests {
         for (at, value) in [(150, 12.0), (200, -11.0), (250, 10.0), (300, 12.0), (350, 11.0)] {
             values[at] = value;
         }
-        let found = of(&values).from_baseline;
-        assert!(found.tail != Tail::Light && (6.0..=10.0).contains(&found.least), "{found:?}");
+        assert!(tail(&values) != TailWeight::Light);
+        assert!((6.0..=10.0).contains(&least(&values)), "{}", least(&values));
+    }
+
+    #[test]
+    fn a_long_series_of_few_runs_has_a_tail_too() {
+        let distances = (1..=200).map(|at| f64::from(at) / 10.0).collect();
+        let found = Distances::of(distances, 1_000_000, THRESHOLD);
+        assert_eq!((found.tail(), found.candidates), (TailWeight::Light, 140));
+        let heavy = (0..200).map(|at| 2_f64.powi(at)).collect();
+        assert_eq!(Distances::of(heavy, 1_000_000, THRESHOLD).tail(), TailWeight::Heavy);
     }
 
     #[test]
@@ -278,10 +315,10 @@ mod tests {
                 value
             })
             .collect();
-        assert!(!of(&walk).steps.iter().any(|step| *step >= of(&walk).from_neighbours.least));
+        assert!(!of(&walk).steps.iter().any(|step| *step >= of(&walk).from_neighbours));
         walk[300] += 20.0;
         let found = of(&walk);
-        assert!((15.0..25.0).contains(&found.from_neighbours.least), "{:?}", found.from_neighbours);
+        assert!((15.0..25.0).contains(&found.from_neighbours), "{}", found.from_neighbours);
         assert!(found.is_outstanding(&excursion(300, 1.0)));
         assert!(!found.is_outstanding(&excursion(299, 1.0)));
     }
@@ -289,7 +326,7 @@ mod tests {
     #[test]
     fn of_counts_a_few_more_are_usual_and_many_more_are_not() {
         let mut noise = Noise::new(2);
-        let mut draw = || (-(1.0 - noise.uniform()).ln() * 2.0).floor() * 3.0;
+        let mut draw = || (exponential(&mut noise) * 2.0).floor() * 3.0;
         let mut counts: Vec<f64> = (0..1_000).map(|_| draw()).collect();
         assert!(counts.iter().any(|count| *count > 2.0 * THRESHOLD));
         assert_eq!(least(&counts), f64::INFINITY);

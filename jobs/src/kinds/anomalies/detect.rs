@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use analysis::series::extremes::{Extremes, Tail};
+use analysis::series::extremes::{Extremes, TailWeight};
 use analysis::series::level_shift::{Scale, is_another_level, shifts};
 use analysis::series::missing::{gaps, stuck};
 use analysis::series::online::Sight;
@@ -177,10 +177,7 @@ fn look(
     let parts = [needed(false, params.threshold), needed(true, params.shift_threshold)];
     let mut found = beyond(prepared, usual, &part(parts), params);
     for missed in missed {
-        let is_there = |other: &Anomaly| {
-            other.started_at <= missed.ended_at && missed.started_at <= other.ended_at
-        };
-        if !found.iter().any(is_there) {
+        if !found.iter().any(|other| other.overlaps(&missed)) {
             found.push(missed);
         }
     }
@@ -261,22 +258,19 @@ fn add_sightings(known: &mut Vec<Anomaly>, of: &Prepared, usual: &Baseline, para
         return;
     }
     let floor = sigma_floor(&samples.values, &flat.residual);
-    let extremes =
-        Extremes::of(&flat.residual, usual, floor, params.window_samples, params.threshold);
-    let rarity_min = match extremes.tail() {
-        Tail::Light => return,
-        Tail::Near => params.rarity() + NEAR_RARER,
-        Tail::Heavy => params.rarity(),
+    let (window, threshold) = (params.window_samples, params.threshold);
+    let rarity_min = match TailWeight::of(&flat.residual, usual, floor, window, threshold) {
+        TailWeight::Light => return,
+        TailWeight::Near => params.rarity() + NEAR_RARER,
+        TailWeight::Heavy => params.rarity(),
     };
-    let of_windows = known.len();
-    for seen in online::sightings(samples, params) {
-        let is_held = |of: &Anomaly| of.started_at <= seen.end_us && seen.start_us <= of.ended_at;
-        let is_rare = matches!(seen.sight, Sight::Unusual(_)) && seen.strength >= rarity_min;
-        if is_rare && !known[..of_windows].iter().any(is_held) {
-            known.push(sighted(&samples.name, &seen, params));
-        }
-    }
-    known.retain(|found| is_asked(found, params));
+    let mut seen = online::sightings(samples, params);
+    seen.retain(|seen| matches!(seen.sight, Sight::Unusual(_)) && seen.strength >= rarity_min);
+    let sighted = seen.iter().map(|seen| sighted(&samples.name, seen, params));
+    let is_new = |found: &Anomaly| !known.iter().any(|other| other.overlaps(found));
+    let new: Vec<Anomaly> =
+        sighted.filter(|found| is_asked(found, params) && is_new(found)).collect();
+    known.extend(new);
     known.sort_by_key(|found| (found.started_at, found.ended_at));
 }
 
@@ -288,11 +282,8 @@ pub(super) fn is_asked(found: &Anomaly, params: &Params) -> bool {
 
 /// Adds an outlier, unless it is the beginning of a level shift, seen from the old level.
 fn absorb(anomalies: &mut Vec<Anomaly>, outlier: Anomaly) {
-    let shift = anomalies.iter_mut().find(|known| {
-        known.kind == Kind::LevelShift
-            && known.started_at <= outlier.ended_at
-            && outlier.started_at <= known.ended_at
-    });
+    let is_of = |known: &&mut Anomaly| known.kind == Kind::LevelShift && known.overlaps(&outlier);
+    let shift = anomalies.iter_mut().find(is_of);
     match shift {
         Some(shift) => {
             shift.started_at = shift.started_at.min(outlier.started_at);

@@ -109,6 +109,11 @@ impl Anomaly {
     pub(super) fn level(&self) -> Level {
         Level::of(self.severity)
     }
+
+    /// Whether both have an instant in common.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        self.started_at <= other.ended_at && other.started_at <= self.ended_at
+    }
 }
 
 impl Subject<'_> {
